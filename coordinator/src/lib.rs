@@ -1,0 +1,1 @@
+//! The coordinator: an async shell around the scheduler of thresh-core.

@@ -1,0 +1,7 @@
+//! Reuse by content: when a clean pass may stand for a new execution.
+
+mod difference;
+mod key;
+
+pub use difference::{PartDifference, differing_parts};
+pub use key::{CaseKey, KEY_METHOD, KeyPart, KeyParts};

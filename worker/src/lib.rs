@@ -1,0 +1,1 @@
+//! The worker: leases in, sandboxed test processes, outcomes out.
