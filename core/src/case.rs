@@ -50,7 +50,11 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// No second attempt.
-    pub const NONE: Self = Self { count: 0, backoff: Backoff::Fixed(Duration::ZERO), jitter: false };
+    pub const NONE: Self = Self {
+        count: 0,
+        backoff: Backoff::Fixed(Duration::ZERO),
+        jitter: false,
+    };
 
     /// Returns how long to wait before attempt `attempt` (2 is the first retry). `random` is uniform in
     /// `[0, 1)` and used only with jitter.
@@ -65,7 +69,11 @@ impl RetryPolicy {
                 grown.min(max_delay.unwrap_or(Duration::MAX))
             }
         };
-        if self.jitter { delay.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0) } else { delay }
+        if self.jitter {
+            delay.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
+        } else {
+            delay
+        }
     }
 }
 
@@ -130,7 +138,10 @@ pub struct LeakTimeout {
 impl Default for LeakTimeout {
     /// nextest's defaults: 200 ms, a leak passes.
     fn default() -> Self {
-        Self { period: Duration::from_millis(200), leak_passes: true }
+        Self {
+            period: Duration::from_millis(200),
+            leak_passes: true,
+        }
     }
 }
 
@@ -145,7 +156,10 @@ pub struct MaxFail {
 
 impl MaxFail {
     /// Every case runs, whatever fails.
-    pub const NEVER: Self = Self { count: None, kill_running: false };
+    pub const NEVER: Self = Self {
+        count: None,
+        kill_running: false,
+    };
 }
 
 /// A test group: cases that may run only so many at a time, over all workers.
@@ -171,15 +185,20 @@ mod tests {
             },
             jitter: false,
         };
-        let delays: Vec<_> = (2..7).map(|attempt| policy.delay_before(attempt, 0.5).as_secs()).collect();
+        let delays: Vec<_> = (2..7)
+            .map(|attempt| policy.delay_before(attempt, 0.5).as_secs())
+            .collect();
         assert_eq!(delays, [1, 2, 4, 5, 5]);
         assert_eq!(policy.delay_before(u32::MAX, 0.0), Duration::from_secs(5));
     }
 
     #[test]
     fn jitter_keeps_at_least_half() {
-        let policy =
-            RetryPolicy { count: 1, backoff: Backoff::Fixed(Duration::from_secs(2)), jitter: true };
+        let policy = RetryPolicy {
+            count: 1,
+            backoff: Backoff::Fixed(Duration::from_secs(2)),
+            jitter: true,
+        };
         assert_eq!(policy.delay_before(2, 0.0), Duration::from_secs(2));
         assert_eq!(policy.delay_before(2, 1.0), Duration::from_secs(1));
     }

@@ -115,7 +115,10 @@ mod tests {
 
     #[test]
     fn configuration_adds_to_both_lists() {
-        let policy = EnvironmentPolicy { pass: vec!["DATABASE_*".into()], key: vec!["GITHUB_REF".into()] };
+        let policy = EnvironmentPolicy {
+            pass: vec!["DATABASE_*".into()],
+            key: vec!["GITHUB_REF".into()],
+        };
         assert!(policy.travels("DATABASE_URL"));
         assert!(policy.is_in_key("GITHUB_REF"));
         assert!(!policy.is_in_key("GITHUB_REF_NAME"));

@@ -46,12 +46,18 @@ impl FromStr for RunId {
         let hyphens = [8, 13, 18, 23];
         let well_formed = text.len() == 36
             && text.bytes().enumerate().all(|(at, byte)| {
-                if hyphens.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+                if hyphens.contains(&at) {
+                    byte == b'-'
+                } else {
+                    byte.is_ascii_hexdigit()
+                }
             });
         if !well_formed {
             return Err(InvalidRunId);
         }
-        u128::from_str_radix(&text.replace('-', ""), 16).map(Self).map_err(|_| InvalidRunId)
+        u128::from_str_radix(&text.replace('-', ""), 16)
+            .map(Self)
+            .map_err(|_| InvalidRunId)
     }
 }
 
@@ -117,7 +123,12 @@ mod tests {
         let id = RunId::from_u128(0x0192_3456_789a_7bcd_8eef_0123_4567_89ab);
         assert_eq!(id.to_string(), "01923456-789a-7bcd-8eef-0123456789ab");
         assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "01923456", "01923456-789a-7bcd-8eef-0123456789aé", "01923456x789a-7bcd-8eef-0123456789ab"] {
+        for bad in [
+            "",
+            "01923456",
+            "01923456-789a-7bcd-8eef-0123456789aé",
+            "01923456x789a-7bcd-8eef-0123456789ab",
+        ] {
             assert_eq!(bad.parse::<RunId>(), Err(InvalidRunId));
         }
     }

@@ -49,7 +49,10 @@ pub enum FailureCause {
 impl Outcome {
     /// Whether the attempt counts as a success (a leak or timeout can, if the settings say so).
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Passed | Self::Leaked { passes: true } | Self::TimedOut { passes: true })
+        matches!(
+            self,
+            Self::Passed | Self::Leaked { passes: true } | Self::TimedOut { passes: true }
+        )
     }
 
     /// Whether the outcome says something about the test case (and not about the farm).
@@ -75,8 +78,14 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         match self {
-            Self::Failed { cause: FailureCause::ExitCode(code), .. } => write!(f, " with exit code {code}"),
-            Self::Failed { cause: FailureCause::Exec(why), .. } => write!(f, ": {why}"),
+            Self::Failed {
+                cause: FailureCause::ExitCode(code),
+                ..
+            } => write!(f, " with exit code {code}"),
+            Self::Failed {
+                cause: FailureCause::Exec(why),
+                ..
+            } => write!(f, ": {why}"),
             Self::Crashed { signal, .. } => write!(f, " by signal {signal}"),
             Self::Leaked { passes: false } => f.write_str(" (a failure by leak-timeout)"),
             Self::TimedOut { passes: true } => f.write_str(" (a pass by on-timeout)"),

@@ -23,7 +23,10 @@ impl Timestamp {
     /// Returns this time plus `duration`, at most the end of the representable range.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// Returns how long ago `earlier` was, zero when it is not earlier.

@@ -6,7 +6,12 @@
 pub mod convert;
 
 /// The generated messages, clients and servers.
-#[expect(missing_docs, unused_qualifications, clippy::all, reason = "generated; documented in the .proto files")]
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated; documented in the .proto files"
+)]
 pub mod v1 {
     tonic::include_proto!("thresh.v1");
 }

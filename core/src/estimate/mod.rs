@@ -1,1 +1,220 @@
-//! (placeholder)
+//! How long a test case may take, from history.
+//!
+//! The estimate of a case is a high quantile of its past durations, the latest counting most; a case without
+//! history takes a higher quantile over its binary's cases, else over its package's, else over the whole
+//! suite's, so that an unknown case is planned early rather than last. Durations are first divided by the
+//! speed of the worker that measured them, so that the history of one machine type serves another.
+
+mod quantile;
+mod speed;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quantile::weighted_quantile;
+use speed::worker_speeds;
+
+/// The quantile of a case's own durations that is its estimate.
+const OWN_QUANTILE: f64 = 0.75;
+
+/// The quantile over other cases' estimates that an unknown case gets.
+const OTHERS_QUANTILE: f64 = 0.9;
+
+/// The weight of a duration falls by half with each so many newer ones.
+const HALF_LIFE_SAMPLES: f64 = 4.0;
+
+/// The past durations of one case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaseSamples {
+    /// The binary's id.
+    pub binary: String,
+    /// The package's name.
+    pub package: String,
+    /// The case's name.
+    pub name: String,
+    /// Its durations, the latest first.
+    pub samples: Vec<Sample>,
+}
+
+/// One measured duration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// The machine that measured it, by any numbering.
+    pub worker: u32,
+    /// From spawn to exit.
+    pub took: Duration,
+}
+
+/// How long a case may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The duration on a worker of ordinary speed.
+    pub duration: Duration,
+    /// What it rests on.
+    pub source: EstimateSource,
+}
+
+/// What an estimate rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EstimateSource {
+    /// The case's own history.
+    Case,
+    /// Other cases of its binary.
+    Binary,
+    /// Other cases of its package.
+    Package,
+    /// Any case of the suite.
+    Suite,
+}
+
+impl EstimateSource {
+    /// The one word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Case => "case",
+            Self::Binary => "binary",
+            Self::Package => "package",
+            Self::Suite => "suite",
+        }
+    }
+}
+
+/// The estimates that a suite's history gives.
+#[derive(Clone, Debug, Default)]
+pub struct Estimates {
+    cases: BTreeMap<(String, String), f64>,
+    binaries: BTreeMap<String, f64>,
+    packages: BTreeMap<String, f64>,
+    suite: Option<f64>,
+}
+
+impl Estimates {
+    /// Works them out from the history of a project.
+    pub fn new(history: &[CaseSamples]) -> Self {
+        let speeds = worker_speeds(history);
+        let mut cases = BTreeMap::new();
+        let mut binaries: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let mut packages: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for case in history {
+            let Some(secs) = own_estimate(&case.samples, &speeds) else {
+                continue;
+            };
+            cases.insert((case.binary.clone(), case.name.clone()), secs);
+            binaries.entry(case.binary.clone()).or_default().push(secs);
+            packages.entry(case.package.clone()).or_default().push(secs);
+        }
+        let high =
+            |values: &[f64]| weighted_quantile(values.iter().map(|&value| (value, 1.0)), OTHERS_QUANTILE);
+        let all: Vec<f64> = cases.values().copied().collect();
+        let fold = |groups: BTreeMap<String, Vec<f64>>| {
+            groups
+                .into_iter()
+                .filter_map(|(name, values)| Some((name, high(&values)?)))
+                .collect()
+        };
+        Self {
+            suite: high(&all),
+            cases,
+            binaries: fold(binaries),
+            packages: fold(packages),
+        }
+    }
+
+    /// Returns the estimate of a case; `None` when the suite has no history at all.
+    pub fn of(&self, binary: &str, package: &str, name: &str) -> Option<Estimate> {
+        let own = self.cases.get(&(binary.to_owned(), name.to_owned()));
+        let levels = [
+            (own.copied(), EstimateSource::Case),
+            (self.binaries.get(binary).copied(), EstimateSource::Binary),
+            (self.packages.get(package).copied(), EstimateSource::Package),
+            (self.suite, EstimateSource::Suite),
+        ];
+        let (secs, source) = levels
+            .into_iter()
+            .find_map(|(secs, source)| Some((secs?, source)))?;
+        let duration = Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX);
+        Some(Estimate { duration, source })
+    }
+}
+
+fn own_estimate(samples: &[Sample], speeds: &BTreeMap<u32, f64>) -> Option<f64> {
+    let weighted = samples.iter().enumerate().map(|(age, sample)| {
+        let speed = speeds.get(&sample.worker).copied().unwrap_or(1.0);
+        (
+            sample.took.as_secs_f64() / speed,
+            0.5_f64.powf(age as f64 / HALF_LIFE_SAMPLES),
+        )
+    });
+    weighted_quantile(weighted, OWN_QUANTILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(binary: &str, name: &str, millis: &[u64]) -> CaseSamples {
+        let samples = millis
+            .iter()
+            .map(|&ms| Sample {
+                worker: 0,
+                took: Duration::from_millis(ms),
+            })
+            .collect();
+        CaseSamples {
+            binary: binary.into(),
+            package: "p".into(),
+            name: name.into(),
+            samples,
+        }
+    }
+
+    #[test]
+    fn falls_back_from_case_to_binary_to_package_to_suite() {
+        let estimates = Estimates::new(&[
+            case("p", "a", &[10]),
+            case("p", "b", &[500]),
+            case("p::t", "c", &[90]),
+        ]);
+        let of = |binary, package, name| {
+            let estimate = estimates.of(binary, package, name).unwrap();
+            (estimate.duration.as_millis(), estimate.source)
+        };
+        assert_eq!(of("p", "p", "a"), (10, EstimateSource::Case));
+        assert_eq!(of("p", "p", "new"), (500, EstimateSource::Binary));
+        assert_eq!(of("p::u", "p", "new"), (500, EstimateSource::Package));
+        assert_eq!(of("q", "q", "new"), (500, EstimateSource::Suite));
+        assert_eq!(Estimates::new(&[]).of("p", "p", "a"), None);
+    }
+
+    #[test]
+    fn one_old_outlier_does_not_move_the_estimate_and_a_lasting_change_does() {
+        let outlier = Estimates::new(&[case("p", "a", &[10, 11, 10, 12, 10, 11, 900])]);
+        assert!(outlier.of("p", "p", "a").unwrap().duration < Duration::from_millis(20));
+        let slower = Estimates::new(&[case("p", "a", &[400, 410, 10, 10, 10, 10])]);
+        assert!(slower.of("p", "p", "a").unwrap().duration >= Duration::from_millis(400));
+    }
+
+    #[test]
+    fn a_slow_machine_does_not_make_its_cases_longer() {
+        let on = |worker, ms| Sample {
+            worker,
+            took: Duration::from_millis(ms),
+        };
+        let both = |name: &str, ms| CaseSamples {
+            samples: vec![on(0, ms), on(1, 3 * ms)],
+            ..case("p", name, &[])
+        };
+        let only_slow = CaseSamples {
+            samples: vec![on(1, 300)],
+            ..case("p", "c", &[])
+        };
+        let only_fast = CaseSamples {
+            samples: vec![on(0, 100)],
+            ..case("p", "d", &[])
+        };
+        let estimates = Estimates::new(&[both("a", 10), both("b", 20), only_slow, only_fast]);
+        let slow = estimates.of("p", "p", "c").unwrap().duration.as_secs_f64();
+        let fast = estimates.of("p", "p", "d").unwrap().duration.as_secs_f64();
+        assert!((slow / fast - 1.0).abs() < 0.01, "{slow} and {fast}");
+    }
+}

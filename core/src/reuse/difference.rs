@@ -19,6 +19,10 @@ pub fn differing_parts(then: &KeyParts, now: &KeyParts) -> Vec<PartDifference> {
     KeyPart::ALL
         .into_iter()
         .filter(|&part| then.part(part) != now.part(part))
-        .map(|part| PartDifference { part, then: then.part(part), now: now.part(part) })
+        .map(|part| PartDifference {
+            part,
+            then: then.part(part),
+            now: now.part(part),
+        })
         .collect()
 }

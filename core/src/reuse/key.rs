@@ -45,8 +45,14 @@ pub enum KeyPart {
 
 impl KeyPart {
     /// Every part, in the order in which they are hashed and shown.
-    pub const ALL: [Self; 6] =
-        [Self::Code, Self::Arguments, Self::Environment, Self::Platform, Self::Files, Self::Programs];
+    pub const ALL: [Self; 6] = [
+        Self::Code,
+        Self::Arguments,
+        Self::Environment,
+        Self::Platform,
+        Self::Files,
+        Self::Programs,
+    ];
 
     /// The one word for this part.
     pub fn word(self) -> &'static str {

@@ -1,0 +1,108 @@
+//! What the scheduler wants done.
+
+use std::time::Duration;
+
+use crate::id::{CaseIndex, Generation, LeaseId, RunId, WorkerId};
+use crate::outcome::Outcome;
+use crate::verdict::CaseStatus;
+
+/// What the scheduler wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Give a worker a lease.
+    Grant {
+        /// To whom.
+        worker: WorkerId,
+        /// The lease's name.
+        lease: LeaseId,
+        /// The run.
+        run: RunId,
+        /// The cases, in the order in which they are to be started.
+        cases: Vec<CaseGrant>,
+    },
+    /// Take cases back from a worker. It answers for each with an ended attempt or a return.
+    Revoke {
+        /// From whom.
+        worker: WorkerId,
+        /// The run, all of whose cases are meant.
+        run: RunId,
+        /// Whether processes that run are ended, or only what has not started is dropped.
+        kill_running: bool,
+    },
+    /// An attempt was accepted.
+    AttemptAccepted {
+        /// The run.
+        run: RunId,
+        /// The case.
+        case: CaseIndex,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// Who ran it.
+        worker: WorkerId,
+        /// How it ended ([`Outcome::Lost`] when the worker went).
+        outcome: Outcome,
+        /// When another follows: how long until then.
+        retry_in: Option<Duration>,
+    },
+    /// A case has its final status. Comes exactly once for every case of a run.
+    CaseSettled {
+        /// The run.
+        run: RunId,
+        /// The case.
+        case: CaseIndex,
+        /// The final status.
+        status: CaseStatus,
+    },
+    /// A run is over. Every case is settled. The scheduler has forgotten it.
+    RunEnded {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: StopReason,
+        /// From the first grant to now; zero when nothing was granted.
+        took: Duration,
+        /// The slots that were there on average while it ran, at least 1 when anything ran.
+        slots: u32,
+        /// The workers that held cases of it and must forget it.
+        workers: Vec<WorkerId>,
+    },
+    /// A worker is gone: it left, or was not heard for too long and was given up. Close its connection.
+    WorkerLost {
+        /// Which.
+        worker: WorkerId,
+        /// For each run, how many cases went back to the queue.
+        requeued: Vec<(RunId, u32)>,
+    },
+}
+
+/// One case within a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseGrant {
+    /// Which case.
+    pub case: CaseIndex,
+    /// The generation that every word about it must carry.
+    pub generation: Generation,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// The slots that it takes on this worker.
+    pub weight: u32,
+    /// Its slot within its test group.
+    pub group_slot: Option<u32>,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopReason {
+    /// Every case has a final outcome.
+    Complete,
+    /// So many cases failed that the settings stop the run.
+    MaxFail,
+    /// The user cancelled it, or no client followed it.
+    Cancelled,
+    /// It took longer than its global timeout.
+    GlobalTimeout,
+    /// A setup script failed.
+    SetupScriptFailed,
+    /// No connected worker could take what was left.
+    Stranded,
+}

@@ -1,0 +1,245 @@
+//! The session itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::effect::Effect;
+use super::event::{Event, LeasedCase};
+use super::slots::Slots;
+use crate::id::{BinaryIndex, CaseIndex, Generation, RunId};
+use crate::time::Timestamp;
+
+/// What the coordinator asks of a connected worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Send a heartbeat this often.
+    pub heartbeat: Duration,
+    /// After this long without an answer the coordinator has given the worker up.
+    pub lease_ttl: Duration,
+}
+
+/// One connection of a worker to the coordinator.
+#[derive(Debug)]
+pub struct Session {
+    terms: Terms,
+    slots: Slots,
+    waiting: VecDeque<(RunId, LeasedCase)>,
+    running: BTreeMap<(RunId, CaseIndex), Running>,
+    prepared: BTreeMap<(RunId, BinaryIndex), Inputs>,
+    last_answer: Timestamp,
+    next_heartbeat: Timestamp,
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    generation: Generation,
+    slots: Vec<u32>,
+    killed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inputs {
+    Pending,
+    Usable,
+    Unusable,
+}
+
+impl Session {
+    /// Begins a session at `now`, just welcomed, with `slots` idle slots.
+    pub fn new(terms: Terms, slots: u32, now: Timestamp) -> Self {
+        Self {
+            terms,
+            slots: Slots::new(slots.max(1)),
+            waiting: VecDeque::new(),
+            running: BTreeMap::new(),
+            prepared: BTreeMap::new(),
+            last_answer: now,
+            next_heartbeat: now.after(terms.heartbeat),
+            over: false,
+        }
+    }
+
+    /// Takes one event. After [`Effect::Over`] nothing has an effect any more.
+    pub fn apply(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
+        if self.over {
+            return;
+        }
+        match event {
+            Event::Leased { run, cases } => self.leased(run, cases, out),
+            Event::Prepared { run, binary, usable } => self.prepared(run, binary, usable, out),
+            Event::Ended {
+                run,
+                case,
+                generation,
+            } => self.ended(run, case, generation),
+            Event::Revoked { run, kill_running } => self.revoked(run, kill_running, out),
+            Event::Forgotten(run) => self.forgotten(run, out),
+            Event::HeartbeatAnswered => self.last_answer = self.last_answer.max(now),
+            Event::Disconnected => self.end(out),
+        }
+        self.start(out);
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.over {
+            return;
+        }
+        if now >= self.gives_up_at() {
+            self.end(out);
+        } else if now >= self.next_heartbeat {
+            self.next_heartbeat = now.after(self.terms.heartbeat);
+            out.push(Effect::SendHeartbeat);
+        }
+    }
+
+    /// When [`advance`](Self::advance) has something to do next; `None` once the session is over.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        (!self.over).then(|| self.next_heartbeat.min(self.gives_up_at()))
+    }
+
+    /// How many processes run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    fn gives_up_at(&self) -> Timestamp {
+        self.last_answer.after(self.terms.lease_ttl)
+    }
+
+    fn leased(&mut self, run: RunId, cases: Vec<LeasedCase>, out: &mut Vec<Effect>) {
+        let mut unusable = Vec::new();
+        for case in cases {
+            match self.prepared.get(&(run, case.binary)) {
+                Some(Inputs::Unusable) => unusable.push((case.case, case.generation)),
+                Some(Inputs::Pending | Inputs::Usable) => self.waiting.push_back((run, case)),
+                None => {
+                    self.prepared.insert((run, case.binary), Inputs::Pending);
+                    out.push(Effect::Prepare {
+                        run,
+                        binary: case.binary,
+                    });
+                    self.waiting.push_back((run, case));
+                }
+            }
+        }
+        give_back(run, unusable, out);
+    }
+
+    fn prepared(&mut self, run: RunId, binary: BinaryIndex, usable: bool, out: &mut Vec<Effect>) {
+        let Some(inputs) = self.prepared.get_mut(&(run, binary)) else {
+            return;
+        };
+        *inputs = if usable { Inputs::Usable } else { Inputs::Unusable };
+        if !usable {
+            let dropped = self.drop_waiting(|of, case| of == run && case.binary == binary);
+            give_back(run, dropped, out);
+        }
+    }
+
+    fn ended(&mut self, run: RunId, case: CaseIndex, generation: Generation) {
+        let is_this = self
+            .running
+            .get(&(run, case))
+            .is_some_and(|running| running.generation == generation);
+        if is_this && let Some(ended) = self.running.remove(&(run, case)) {
+            self.slots.give_back(&ended.slots);
+        }
+    }
+
+    fn revoked(&mut self, run: RunId, kill_running: bool, out: &mut Vec<Effect>) {
+        let dropped = self.drop_waiting(|of, _| of == run);
+        give_back(run, dropped, out);
+        if kill_running {
+            self.kill(|of| of == run, out);
+        }
+    }
+
+    fn forgotten(&mut self, run: RunId, out: &mut Vec<Effect>) {
+        self.drop_waiting(|of, _| of == run);
+        self.kill(|of| of == run, out);
+        let before = self.prepared.len();
+        self.prepared.retain(|(of, _), _| *of != run);
+        if self.prepared.len() != before {
+            out.push(Effect::Release(run));
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<Effect>) {
+        self.over = true;
+        self.waiting.clear();
+        self.kill(|_| true, out);
+        let mut runs: Vec<RunId> = self.prepared.keys().map(|(run, _)| *run).collect();
+        runs.dedup();
+        out.extend(runs.into_iter().map(Effect::Release));
+        out.push(Effect::Over);
+    }
+
+    fn kill(&mut self, which: impl Fn(RunId) -> bool, out: &mut Vec<Effect>) {
+        for ((run, case), running) in &mut self.running {
+            if which(*run) && !running.killed {
+                running.killed = true;
+                out.push(Effect::Kill {
+                    run: *run,
+                    case: *case,
+                    generation: running.generation,
+                });
+            }
+        }
+    }
+
+    fn drop_waiting(&mut self, which: impl Fn(RunId, &LeasedCase) -> bool) -> Vec<(CaseIndex, Generation)> {
+        let mut dropped = Vec::new();
+        self.waiting.retain(|(run, case)| {
+            let drop = which(*run, case);
+            if drop {
+                dropped.push((case.case, case.generation));
+            }
+            !drop
+        });
+        dropped
+    }
+
+    /// Starts waiting cases, first come first served, for as long as slots are free.
+    fn start(&mut self, out: &mut Vec<Effect>) {
+        let mut at = 0;
+        while self.slots.free() > 0 {
+            let Some((run, case)) = self.waiting.get(at) else {
+                return;
+            };
+            let (run, key) = (*run, (*run, case.case));
+            let ready = self.prepared.get(&(run, case.binary)) == Some(&Inputs::Usable)
+                && !self.running.contains_key(&key);
+            if !ready {
+                at += 1;
+                continue;
+            }
+            let Some(slots) = self.slots.take(case.weight) else {
+                return;
+            };
+            let generation = case.generation;
+            out.push(Effect::Start {
+                run,
+                case: case.case,
+                generation,
+                slot: slots[0],
+            });
+            self.running.insert(
+                key,
+                Running {
+                    generation,
+                    slots,
+                    killed: false,
+                },
+            );
+            self.waiting.remove(at);
+        }
+    }
+}
+
+fn give_back(run: RunId, cases: Vec<(CaseIndex, Generation)>, out: &mut Vec<Effect>) {
+    if !cases.is_empty() {
+        out.push(Effect::Return { run, cases });
+    }
+}

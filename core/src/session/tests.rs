@@ -1,0 +1,190 @@
+use std::time::Duration;
+
+use super::*;
+use crate::id::{BinaryIndex, CaseIndex, Generation, RunId};
+use crate::time::Timestamp;
+
+const RUN: RunId = RunId::from_u128(1);
+const BINARY: BinaryIndex = BinaryIndex(0);
+const TERMS: Terms = Terms {
+    heartbeat: Duration::from_secs(1),
+    lease_ttl: Duration::from_secs(5),
+};
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_micros(secs * 1_000_000)
+}
+
+fn case(number: u32, weight: u32) -> LeasedCase {
+    LeasedCase {
+        case: CaseIndex(number),
+        generation: Generation(1),
+        binary: BINARY,
+        weight,
+    }
+}
+
+/// A session with its inputs in place, and `cases` leased.
+fn leased(slots: u32, cases: Vec<LeasedCase>) -> (Session, Vec<Effect>) {
+    let mut session = Session::new(TERMS, slots, at(0));
+    let mut out = Vec::new();
+    session.apply(at(0), Event::Leased { run: RUN, cases }, &mut out);
+    session.apply(
+        at(0),
+        Event::Prepared {
+            run: RUN,
+            binary: BINARY,
+            usable: true,
+        },
+        &mut out,
+    );
+    (session, out)
+}
+
+fn started(effects: &[Effect]) -> Vec<(u32, u32)> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Start { case, slot, .. } => Some((case.0, *slot)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn ended(number: u32) -> Event {
+    Event::Ended {
+        run: RUN,
+        case: CaseIndex(number),
+        generation: Generation(1),
+    }
+}
+
+#[test]
+fn cases_start_in_order_as_slots_become_free() {
+    let (mut session, out) = leased(2, vec![case(5, 1), case(3, 1), case(4, 1)]);
+    assert_eq!(
+        out[0],
+        Effect::Prepare {
+            run: RUN,
+            binary: BINARY
+        }
+    );
+    assert_eq!(started(&out), [(5, 0), (3, 1)]);
+    let mut out = Vec::new();
+    session.apply(at(1), ended(3), &mut out);
+    assert_eq!(started(&out), [(4, 1)]);
+}
+
+#[test]
+fn a_heavy_case_waits_for_its_slots_and_holds_up_the_rest() {
+    let (mut session, out) = leased(2, vec![case(0, 1), case(1, 9), case(2, 1)]);
+    assert_eq!(started(&out), [(0, 0)]);
+    let mut out = Vec::new();
+    session.apply(at(1), ended(0), &mut out);
+    assert_eq!(started(&out), [(1, 0)]);
+}
+
+#[test]
+fn cases_without_usable_inputs_come_back() {
+    let mut session = Session::new(TERMS, 1, at(0));
+    let mut out = Vec::new();
+    session.apply(
+        at(0),
+        Event::Leased {
+            run: RUN,
+            cases: vec![case(0, 1)],
+        },
+        &mut out,
+    );
+    session.apply(
+        at(0),
+        Event::Prepared {
+            run: RUN,
+            binary: BINARY,
+            usable: false,
+        },
+        &mut out,
+    );
+    let back = Effect::Return {
+        run: RUN,
+        cases: vec![(CaseIndex(0), Generation(1))],
+    };
+    assert_eq!(out.last(), Some(&back));
+    session.apply(
+        at(0),
+        Event::Leased {
+            run: RUN,
+            cases: vec![case(0, 1)],
+        },
+        &mut out,
+    );
+    assert_eq!(out.last(), Some(&back));
+    assert_eq!(started(&out), []);
+}
+
+#[test]
+fn revocation_returns_what_waits_and_kills_only_if_asked() {
+    let (mut session, _) = leased(1, vec![case(0, 1), case(1, 1)]);
+    let mut out = Vec::new();
+    session.apply(
+        at(1),
+        Event::Revoked {
+            run: RUN,
+            kill_running: false,
+        },
+        &mut out,
+    );
+    assert_eq!(
+        out,
+        [Effect::Return {
+            run: RUN,
+            cases: vec![(CaseIndex(1), Generation(1))]
+        }]
+    );
+    out.clear();
+    session.apply(
+        at(1),
+        Event::Revoked {
+            run: RUN,
+            kill_running: true,
+        },
+        &mut out,
+    );
+    session.apply(
+        at(1),
+        Event::Revoked {
+            run: RUN,
+            kill_running: true,
+        },
+        &mut out,
+    );
+    assert_eq!(
+        out,
+        [Effect::Kill {
+            run: RUN,
+            case: CaseIndex(0),
+            generation: Generation(1)
+        }]
+    );
+}
+
+#[test]
+fn silence_beyond_the_lease_ends_the_session_and_every_process() {
+    let (mut session, _) = leased(1, vec![case(0, 1), case(1, 1)]);
+    let mut out = Vec::new();
+    session.advance(at(1), &mut out);
+    assert_eq!(out, [Effect::SendHeartbeat]);
+    session.apply(at(2), Event::HeartbeatAnswered, &mut out);
+    out.clear();
+    session.advance(at(7), &mut out);
+    let kill = Effect::Kill {
+        run: RUN,
+        case: CaseIndex(0),
+        generation: Generation(1),
+    };
+    assert_eq!(out, [kill, Effect::Release(RUN), Effect::Over]);
+    assert_eq!(session.next_deadline(), None);
+    out.clear();
+    session.apply(at(8), ended(0), &mut out);
+    assert_eq!(out, []);
+}

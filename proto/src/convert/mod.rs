@@ -1,0 +1,52 @@
+//! Wire ⇄ core.
+//!
+//! Into the wire nothing can fail: the functions return wire values. Out of the wire everything is checked:
+//! a missing field, a digest of the wrong length, an absurd duration or an unknown enum value is an
+//! [`InvalidMessage`] that names the field.
+
+mod outcome;
+mod run;
+mod scalar;
+mod threads_required;
+
+pub use outcome::{outcome_from_wire, outcome_to_wire};
+pub use run::{
+    case_settings_to_wire, group_from_wire, group_to_wire, key_parts_from_wire, key_parts_to_wire,
+    leak_timeout_from_wire, leak_timeout_to_wire, max_fail_from_wire, max_fail_to_wire, retries_from_wire,
+    slow_timeout_from_wire, slow_timeout_to_wire, stop_reason_from_wire, stop_reason_to_wire,
+    threads_from_wire,
+};
+pub use scalar::{
+    digest_from_wire, digest_to_wire, duration_from_wire, duration_or_zero, duration_to_wire,
+    run_id_from_wire, run_id_to_wire,
+};
+
+/// A message from outside that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid message: field `{field}` {problem}")]
+pub struct InvalidMessage {
+    /// The field's name in the .proto file.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl InvalidMessage {
+    /// Names a field and what is wrong with it.
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            field,
+            problem: problem.into(),
+        }
+    }
+
+    fn missing(field: &'static str) -> Self {
+        Self::new(field, "is missing")
+    }
+}
+
+impl From<InvalidMessage> for tonic::Status {
+    fn from(error: InvalidMessage) -> Self {
+        Self::invalid_argument(error.to_string())
+    }
+}
