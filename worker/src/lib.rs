@@ -1,1 +1,20 @@
 //! The worker: leases in, sandboxed test processes, outcomes out.
+//!
+//! - [`session`]: the connection to the coordinator. [`Worker::start`] is where everything begins.
+//! - `inputs`: what the cases of a run need before they can start.
+//! - `slots`: the threads that run cases.
+//! - [`exec`]: one process, from its start to its outcome.
+//! - [`sandbox`]: a run's folders at the paths that they have on the client.
+//!
+//! Deliberately absent: the scheduler's decisions (the coordinator's), the session's (in `thresh-core`), and
+//! anything that knows a test harness beyond how its arguments are put together.
+
+pub mod exec;
+mod inputs;
+pub mod sandbox;
+pub mod session;
+mod slots;
+
+pub use exec::OutputLimit;
+pub use inputs::DataDirError;
+pub use session::{Coordinator, InputsMode, Shipped, Worker, WorkerConfig, WorkerError, WorkerHandle};

@@ -1,0 +1,142 @@
+//! Files of a manifest, copied into a folder that may hold others already.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use thresh_cas::{BlobStore, Entry, EntryKind, Manifest, StoreError};
+use thresh_core::digest::Digest;
+
+use super::error::PrepareError;
+
+/// Copies what `folder` does not have yet; what it has is left alone. The copies share no inode with the store
+/// and may be written to.
+///
+/// Returns the blobs that are missing or were found damaged: fetch them and call again.
+pub(super) fn copy_files(
+    manifest: &Manifest,
+    store: &BlobStore,
+    folder: &Path,
+) -> Result<Vec<Digest>, PrepareError> {
+    let mut missing = Vec::new();
+    for entry in manifest.entries() {
+        match copy_entry(entry, store, folder) {
+            Ok(()) => {}
+            Err(CopyError::Store(StoreError::Missing { digest } | StoreError::Damaged { digest })) => {
+                missing.push(digest);
+            }
+            Err(CopyError::Store(error)) => return Err(error.into()),
+            Err(CopyError::Io(cause)) => {
+                return Err(PrepareError::io("write", &folder.join(&entry.path), &cause));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+enum CopyError {
+    Store(StoreError),
+    Io(io::Error),
+}
+
+impl From<io::Error> for CopyError {
+    fn from(cause: io::Error) -> Self {
+        Self::Io(cause)
+    }
+}
+
+fn copy_entry(entry: &Entry, store: &BlobStore, folder: &Path) -> Result<(), CopyError> {
+    let path = folder.join(&entry.path);
+    if fs::symlink_metadata(&path).is_ok() {
+        return Ok(());
+    }
+    let parent = path.parent().expect("an entry lies in the folder");
+    DirBuilder::new().recursive(true).create(parent)?;
+    match &entry.kind {
+        EntryKind::EmptyDir => fs::create_dir(&path)?,
+        EntryKind::Symlink { target } => symlink(target, &path)?,
+        EntryKind::File {
+            digest, executable, ..
+        } => {
+            let blob = store.path_verified(digest).map_err(CopyError::Store)?;
+            let copy = tempfile::Builder::new()
+                .prefix(".thresh-tmp-")
+                .tempfile_in(parent)?
+                .into_temp_path();
+            fs::copy(blob, &copy)?;
+            fs::set_permissions(
+                &copy,
+                Permissions::from_mode(if *executable { 0o755 } else { 0o644 }),
+            )?;
+            // Appears at once and whole: a case may look into the folder meanwhile.
+            copy.persist(&path).map_err(|error| error.error)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
+
+    fn file(path: &str, content: &[u8], executable: bool) -> Entry {
+        let kind = EntryKind::File {
+            digest: Digest::of(content),
+            size: content.len() as u64,
+            executable,
+        };
+        Entry {
+            path: PathBuf::from(path),
+            kind,
+        }
+    }
+
+    #[test]
+    fn copies_are_writable_and_the_store_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(&dir.path().join("blobs")).unwrap();
+        let digest = store.put_bytes(b"program").unwrap();
+        let link = Entry {
+            path: "debug/link".into(),
+            kind: EntryKind::Symlink {
+                target: "prog".into(),
+            },
+        };
+        let empty = Entry {
+            path: "debug/empty".into(),
+            kind: EntryKind::EmptyDir,
+        };
+        let manifest = Manifest::new(vec![
+            file("debug/prog", b"program", true),
+            file("debug/absent", b"absent", false),
+            link,
+            empty,
+        ])
+        .unwrap();
+        let folder = dir.path().join("target");
+        assert_eq!(
+            copy_files(&manifest, &store, &folder).unwrap(),
+            [Digest::of(b"absent")]
+        );
+        let program = folder.join("debug/prog");
+        let metadata = fs::metadata(&program).unwrap();
+        assert_eq!((metadata.mode() & 0o777, metadata.nlink()), (0o755, 1));
+        assert_eq!(
+            fs::read_link(folder.join("debug/link")).unwrap(),
+            Path::new("prog")
+        );
+        assert!(folder.join("debug/empty").is_dir());
+
+        fs::write(&program, "changed").unwrap();
+        store.put_bytes(b"absent").unwrap();
+        assert_eq!(copy_files(&manifest, &store, &folder).unwrap(), []);
+        assert_eq!(fs::read(&program).unwrap(), b"changed");
+        assert_eq!(
+            fs::read(store.path_verified(&digest).unwrap()).unwrap(),
+            b"program"
+        );
+    }
+}

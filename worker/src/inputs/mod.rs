@@ -1,0 +1,84 @@
+//! What the cases of a run need before they can start.
+//!
+//! [`Inputs`] lives as long as the worker, a [`Preparation`] as long as a run is known. It brings the run's own
+//! inputs into place once, runs the run's setup scripts once, then brings in the inputs of each binary as its
+//! cases are leased, and hands out a [`Ready`] run. When the last of these is dropped, the run's folders go.
+//!
+//! Two modes: in place, where cases run on the client's files, and shipped, where trees are built from blobs.
+//! Shipped source trees and folders are hard links into the blob store below an overlay; the target folder is
+//! made of copies, because files are added to it while cases run and an overlay's lower layer must not change.
+//! On machines without mount namespaces every tree is a copy, and the client's paths are replaced by the
+//! trees' paths in arguments and variables.
+//!
+//! Invariants: no case can write to the blob store through its inputs; a blob is verified before it is used;
+//! nothing of a run is left in the data folder when the run is over.
+//!
+//! Deliberately absent: deciding when to prepare (the session), and sharing trees between runs.
+
+mod brief;
+mod copy;
+mod data_dir;
+mod environment;
+mod error;
+mod fetch;
+mod janitor;
+mod place;
+mod preparation;
+mod ready;
+mod remap;
+mod setup;
+mod shipped;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use crate::exec::OutputLimit;
+use crate::session::{Coordinator, InputsMode};
+use shipped::ShippedInputs;
+
+pub(crate) use brief::Brief;
+pub use error::DataDirError;
+pub(crate) use error::PrepareError;
+pub(crate) use preparation::{News, Preparation};
+pub(crate) use ready::Ready;
+
+/// Where the worker's inputs come from. Clones are cheap and share everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    mode: Mode,
+    output_limit: OutputLimit,
+}
+
+#[derive(Clone, Debug)]
+enum Mode {
+    InPlace,
+    Shipped(ShippedInputs),
+}
+
+impl Inputs {
+    /// Opens what `mode` needs. Blocks.
+    pub(crate) fn open(
+        mode: &InputsMode,
+        coordinator: &Coordinator,
+        output_limit: OutputLimit,
+    ) -> Result<Self, DataDirError> {
+        let mode = match mode {
+            InputsMode::InPlace => Mode::InPlace,
+            InputsMode::Shipped(settings) => {
+                Mode::Shipped(ShippedInputs::open(settings, coordinator.clone())?)
+            }
+        };
+        Ok(Self { mode, output_limit })
+    }
+
+    /// Whether cases run where the client's files are.
+    pub(crate) fn in_place(&self) -> bool {
+        matches!(self.mode, Mode::InPlace)
+    }
+
+    /// Waits until the folders of all dropped runs are gone. Blocks.
+    pub(crate) fn close(self) {
+        if let Mode::Shipped(shipped) = self.mode {
+            shipped.close();
+        }
+    }
+}

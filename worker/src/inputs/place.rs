@@ -1,0 +1,122 @@
+//! Where the cases of a run find its files.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use tempfile::TempDir;
+
+use super::janitor::Janitor;
+use super::remap::Remap;
+use crate::sandbox::{CaseView, View};
+
+/// Where the cases of a run find its files.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Where the client has them.
+    Client,
+    /// At the client's paths, in a view of the run's folder.
+    View(Arc<RunFolder>),
+    /// In the run's folder, at other paths.
+    Remapped { folder: Arc<RunFolder>, remap: Remap },
+}
+
+impl Place {
+    /// Returns a text that may hold paths of the client with the paths that processes are to use.
+    pub(super) fn map(&self, text: &OsStr) -> OsString {
+        match self {
+            Self::Client | Self::View(_) => text.to_owned(),
+            Self::Remapped { remap, .. } => remap.apply(text),
+        }
+    }
+
+    /// Makes what one case has for itself.
+    pub(super) fn case(&self) -> io::Result<CasePlace> {
+        match self {
+            Self::Client => Ok(CasePlace::Client),
+            Self::View(folder) => {
+                let view = folder
+                    .view
+                    .get()
+                    .ok_or_else(|| io::Error::other("the run has no view"))?;
+                view.case().map(CasePlace::View)
+            }
+            Self::Remapped { folder, .. } => tempfile::Builder::new()
+                .prefix("tmp-")
+                .tempdir_in(&folder.path)
+                .map(CasePlace::Temp),
+        }
+    }
+}
+
+/// What one case has for itself; gone when dropped.
+#[derive(Debug)]
+pub(crate) enum CasePlace {
+    /// Nothing.
+    Client,
+    /// Temp folders at their usual paths.
+    View(CaseView),
+    /// A temp folder for `TMPDIR`.
+    Temp(TempDir),
+}
+
+impl CasePlace {
+    pub(super) fn view(&self) -> Option<&CaseView> {
+        match self {
+            Self::View(view) => Some(view),
+            Self::Client | Self::Temp(_) => None,
+        }
+    }
+
+    /// The value of `TMPDIR`, where it is not left as it is.
+    pub(super) fn temp_dir(&self) -> Option<&Path> {
+        match self {
+            Self::Temp(folder) => Some(folder.path()),
+            Self::Client | Self::View(_) => None,
+        }
+    }
+
+    /// A temp folder's path on this machine, and as the process sees it.
+    pub(super) fn shared_temp(&self) -> (PathBuf, PathBuf) {
+        match self {
+            Self::Client => (std::env::temp_dir(), std::env::temp_dir()),
+            Self::View(view) => (view.tmp(), PathBuf::from("/tmp")),
+            Self::Temp(folder) => (folder.path().to_owned(), folder.path().to_owned()),
+        }
+    }
+}
+
+/// The folder of a run on the worker's disk. When the last holder drops it, it is removed in the background.
+#[derive(Debug)]
+pub(super) struct RunFolder {
+    path: PathBuf,
+    view: OnceLock<View>,
+    janitor: Janitor,
+}
+
+impl RunFolder {
+    pub(super) fn new(path: PathBuf, janitor: Janitor) -> Self {
+        Self {
+            path,
+            view: OnceLock::new(),
+            janitor,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sets the view that its cases get. It is removed with the folder.
+    pub(super) fn set_view(&self, view: View) {
+        self.view.set(view).expect("a run's view is made once");
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        self.janitor
+            .remove(self.view.take(), std::mem::take(&mut self.path));
+    }
+}

@@ -1,0 +1,388 @@
+//! Inputs built from the coordinator's blobs.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rustix::fs::statvfs;
+use thresh_cas::{BlobStore, Manifest, MaterialiseError, materialise};
+use thresh_core::digest::Digest;
+use thresh_core::fault::Fault;
+
+use super::brief::{self, Brief};
+use super::copy::copy_files;
+use super::data_dir::DataDir;
+use super::error::{DataDirError, PrepareError};
+use super::fetch::{Fetcher, blocking};
+use super::janitor::Janitor;
+use super::place::{Place, RunFolder};
+use super::remap::Remap;
+use crate::sandbox::{Folder, Support, View, ViewSpec, probe};
+use crate::session::{Coordinator, Shipped};
+
+/// How often a tree is built anew after blobs of it were found damaged.
+const BUILDS: u32 = 3;
+
+/// Inputs built from the coordinator's blobs. Clones share everything.
+#[derive(Clone, Debug)]
+pub(super) struct ShippedInputs {
+    data_dir: Arc<DataDir>,
+    store: BlobStore,
+    fetcher: Fetcher,
+    janitor: Janitor,
+    janitor_thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    free_bytes_min: u64,
+    namespaces: bool,
+}
+
+/// The place of a run, and its target folder, into which further files can be added.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) place: Arc<Place>,
+    folder: Arc<RunFolder>,
+    target: PathBuf,
+}
+
+/// A tree of a run and its manifest.
+struct Tree<'a> {
+    input: &'a brief::InputTree,
+    manifest: Manifest,
+}
+
+impl ShippedInputs {
+    pub(super) fn open(settings: &Shipped, coordinator: Coordinator) -> Result<Self, DataDirError> {
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        let store = BlobStore::open(&data_dir.blobs())?;
+        let namespaces = match probe(&data_dir.path().join("runs")) {
+            Support::Namespaces => true,
+            Support::None(why) => {
+                tracing::warn!(
+                    "this machine offers no mount namespaces ({why}): inputs appear at other paths than on the \
+                     client, so cases with compiled-in paths may fail here"
+                );
+                false
+            }
+        };
+        let (janitor, thread) =
+            Janitor::start(store.clone(), settings.cache_bytes_max).map_err(|cause| DataDirError::Io {
+                action: "start a thread for",
+                path: data_dir.path().to_owned(),
+                cause,
+            })?;
+        Ok(Self {
+            data_dir: Arc::new(data_dir),
+            fetcher: Fetcher::new(store.clone(), coordinator),
+            store,
+            janitor,
+            janitor_thread: Arc::new(Mutex::new(Some(thread))),
+            free_bytes_min: settings.free_bytes_min,
+            namespaces,
+        })
+    }
+
+    /// Waits until the folders of all dropped runs are gone. Blocks.
+    pub(super) fn close(self) {
+        let thread = self
+            .janitor_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // The thread ends with the last janitor; what still holds one is a run that is not over.
+        drop(self.janitor);
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that removes folders ended early");
+        }
+    }
+
+    /// Builds the trees of a run, without what only single binaries need.
+    pub(super) async fn build(&self, brief: &Brief) -> Result<Built, PrepareError> {
+        let inputs = brief.shipped.as_ref().ok_or_else(|| {
+            PrepareError::other(
+                Fault::Internal,
+                "the run is in place, but this worker is elsewhere",
+            )
+        })?;
+        self.check_space().await?;
+        let folder = Arc::new(RunFolder::new(self.data_dir.run(brief.run), self.janitor.clone()));
+        let source = self.tree(&inputs.source, &folder).await?;
+        let target = self.tree(&inputs.target, &folder).await?;
+        let mut others = Vec::new();
+        for input in &inputs.folders {
+            others.push(self.tree(input, &folder).await?);
+        }
+        if self.namespaces {
+            self.build_view(folder, source, target, others).await
+        } else {
+            self.build_copies(folder, source, target, others).await
+        }
+    }
+
+    /// Adds the files of a binary to the target folder.
+    pub(super) async fn add(&self, built: &Built, manifest: Digest) -> Result<(), PrepareError> {
+        self.check_space().await?;
+        let manifest = self.manifest(manifest, &built.folder).await?;
+        self.copy(manifest, built.target.clone(), &built.folder).await
+    }
+
+    async fn build_view(
+        &self,
+        folder: Arc<RunFolder>,
+        source: Tree<'_>,
+        target: Tree<'_>,
+        others: Vec<Tree<'_>>,
+    ) -> Result<Built, PrepareError> {
+        let target_from = folder.path().join("target");
+        let mut folders = vec![Folder {
+            at: target.input.path.clone(),
+            from: target_from.clone(),
+            live: true,
+        }];
+        self.copy(target.manifest, target_from.clone(), &folder).await?;
+        for (index, tree) in [source].into_iter().chain(others).enumerate() {
+            let from = folder.path().join(format!("tree-{index}"));
+            self.link(tree.manifest, from.clone(), &folder).await?;
+            folders.push(Folder {
+                at: tree.input.path.clone(),
+                from,
+                live: false,
+            });
+        }
+        let spec = ViewSpec {
+            folders,
+            temp_dirs: Vec::new(),
+            scratch: folder.path().join("view"),
+        };
+        let holder = folder.clone();
+        let view = blocking(move || {
+            let view = View::build(&spec);
+            drop(holder);
+            view
+        });
+        let view = view
+            .await?
+            .map_err(|error| PrepareError::other(error.fault(), error.to_string()))?;
+        for note in view.notes() {
+            tracing::info!("{note}");
+        }
+        folder.set_view(view);
+        Ok(Built {
+            place: Arc::new(Place::View(folder.clone())),
+            folder,
+            target: target_from,
+        })
+    }
+
+    /// As [`build_view`](Self::build_view), for machines without mount namespaces. A tree that lies in another
+    /// on the client does so here, too.
+    async fn build_copies(
+        &self,
+        folder: Arc<RunFolder>,
+        source: Tree<'_>,
+        target: Tree<'_>,
+        others: Vec<Tree<'_>>,
+    ) -> Result<Built, PrepareError> {
+        let source_to = folder.path().join("source");
+        let target_to = match target.input.path.strip_prefix(&source.input.path) {
+            Ok(inside) => source_to.join(inside),
+            Err(_) => folder.path().join("target"),
+        };
+        let mut moved = vec![
+            (source.input.path.clone(), source_to.clone()),
+            (target.input.path.clone(), target_to.clone()),
+        ];
+        self.copy(source.manifest, source_to, &folder).await?;
+        self.copy(target.manifest, target_to.clone(), &folder).await?;
+        for (index, tree) in others.into_iter().enumerate() {
+            let to = folder.path().join(format!("folder-{index}"));
+            self.copy(tree.manifest, to.clone(), &folder).await?;
+            moved.push((tree.input.path.clone(), to));
+        }
+        let place = Arc::new(Place::Remapped {
+            folder: folder.clone(),
+            remap: Remap::new(moved),
+        });
+        Ok(Built {
+            place,
+            folder,
+            target: target_to,
+        })
+    }
+
+    async fn tree<'a>(
+        &self,
+        input: &'a brief::InputTree,
+        folder: &RunFolder,
+    ) -> Result<Tree<'a>, PrepareError> {
+        let manifest = match input.manifest {
+            Some(digest) => self.manifest(digest, folder).await?,
+            None => Manifest::default(),
+        };
+        Ok(Tree { input, manifest })
+    }
+
+    async fn manifest(&self, digest: Digest, folder: &RunFolder) -> Result<Manifest, PrepareError> {
+        let manifest = self.fetcher.manifest(digest).await?;
+        self.janitor.keep(
+            folder.path(),
+            manifest.files().map(|(digest, _)| digest).chain([digest]),
+        );
+        Ok(manifest)
+    }
+
+    /// Builds a tree of hard links at `to`, which must not exist.
+    async fn link(
+        &self,
+        manifest: Manifest,
+        to: PathBuf,
+        folder: &Arc<RunFolder>,
+    ) -> Result<(), PrepareError> {
+        let path = to.clone();
+        self.built(
+            manifest,
+            &path,
+            folder,
+            move |manifest, store| match materialise(manifest, store, &to) {
+                Ok(_) => Ok(Vec::new()),
+                Err(MaterialiseError::Missing { digests, .. }) => Ok(digests),
+                Err(error) => Err(error.into()),
+            },
+        )
+        .await
+    }
+
+    /// Copies files to `to`, which may hold others.
+    async fn copy(
+        &self,
+        manifest: Manifest,
+        to: PathBuf,
+        folder: &Arc<RunFolder>,
+    ) -> Result<(), PrepareError> {
+        let path = to.clone();
+        self.built(manifest, &path, folder, move |manifest, store| {
+            std::fs::create_dir_all(&to).map_err(|cause| PrepareError::io("create", &to, &cause))?;
+            copy_files(manifest, store, &to)
+        })
+        .await
+    }
+
+    /// Fetches what is missing and calls `build`, until it says that no blob is missing.
+    async fn built(
+        &self,
+        manifest: Manifest,
+        path: &Path,
+        folder: &Arc<RunFolder>,
+        build: impl Fn(&Manifest, &BlobStore) -> Result<Vec<Digest>, PrepareError> + Send + Sync + 'static,
+    ) -> Result<(), PrepareError> {
+        let (manifest, build) = (Arc::new(manifest), Arc::new(build));
+        let mut missing = Vec::new();
+        for _ in 0..BUILDS {
+            self.fetcher.fetch(manifest.files()).await?;
+            let (manifest, store, build) = (manifest.clone(), self.store.clone(), build.clone());
+            // Held by what blocks, which goes on when this future is dropped: the folder must not be removed
+            // while it is being filled.
+            let holder = folder.clone();
+            missing = blocking(move || {
+                let missing = build(&manifest, &store);
+                drop(holder);
+                missing
+            })
+            .await??;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            tracing::warn!(blobs = missing.len(), path = %path.display(), "damaged blobs are fetched again");
+        }
+        Err(PrepareError::unstable(path, &missing))
+    }
+
+    async fn check_space(&self) -> Result<(), PrepareError> {
+        let (path, free_bytes_min) = (self.data_dir.path().to_owned(), self.free_bytes_min);
+        blocking(move || {
+            let space = statvfs(&path)
+                .map_err(|errno| PrepareError::io("look at the disk of", &path, &errno.into()))?;
+            let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+            if free_bytes < free_bytes_min {
+                return Err(PrepareError::little_space(&path, free_bytes, free_bytes_min));
+            }
+            Ok(())
+        })
+        .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::testing;
+    use std::ffi::OsStr;
+    use thresh_cas::{Entry, EntryKind};
+    use thresh_core::id::RunId;
+    use thresh_proto::convert::digest_to_wire;
+    use thresh_proto::v1;
+
+    const SOURCE: &str = "/thresh-test-client/remapped";
+
+    fn tree(store: &BlobStore, path: &str, content: &[u8]) -> Digest {
+        let kind = EntryKind::File {
+            digest: Digest::of(content),
+            size: content.len() as u64,
+            executable: false,
+        };
+        store.put_bytes(content).unwrap();
+        let manifest = Manifest::new(vec![Entry {
+            path: path.into(),
+            kind,
+        }])
+        .unwrap();
+        store.put_bytes(&manifest.encode()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn without_namespaces_trees_are_copies_at_other_paths() {
+        let data = tempfile::tempdir().unwrap();
+        let nowhere = Coordinator::by("nowhere", || async { Err("not to be asked".into()) });
+        let settings = Shipped::in_folder(data.path());
+        let mut inputs = ShippedInputs::open(&settings, nowhere).unwrap();
+        inputs.namespaces = false;
+        let store = inputs.store.clone();
+        let mut header = testing::in_place_header(RunId::from_u128(1));
+        header.inputs = Some(v1::Inputs {
+            source_root: SOURCE.into(),
+            target_root: format!("{SOURCE}/target"),
+            source_manifest: digest_to_wire(tree(&store, "data.txt", b"source")),
+            target_manifest: digest_to_wire(tree(&store, "shared.txt", b"target")),
+            folders: vec![v1::InputFolder {
+                path: "/toolchain".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        let built = inputs.build(&testing::brief(header)).await.unwrap();
+        inputs
+            .add(&built, tree(&store, "deps/bin", b"binary"))
+            .await
+            .unwrap();
+
+        let here = |path: &str| PathBuf::from(built.place.map(OsStr::new(path)));
+        let read = |path: String| std::fs::read_to_string(here(&path)).unwrap();
+        assert_eq!(read(format!("{SOURCE}/data.txt")), "source");
+        assert_eq!(read(format!("{SOURCE}/target/shared.txt")), "target");
+        assert_eq!(read(format!("{SOURCE}/target/deps/bin")), "binary");
+        assert!(here(&format!("{SOURCE}/target")).starts_with(here(SOURCE)));
+        assert!(here("/toolchain").is_dir());
+        std::fs::write(here(&format!("{SOURCE}/data.txt")), "changed").unwrap();
+        assert_eq!(
+            store.reader(&Digest::of(b"source")).unwrap().read_all().unwrap(),
+            b"source"
+        );
+        let case = built.place.case().unwrap();
+        assert!(case.temp_dir().unwrap().is_dir());
+
+        let folder = built.folder.path().to_owned();
+        drop((case, built));
+        inputs.close();
+        assert!(!folder.exists());
+    }
+}

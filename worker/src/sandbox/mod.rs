@@ -1,0 +1,32 @@
+//! What a process sees of the file system: a run's folders at the paths where its client has them.
+//!
+//! A [`View`] is a mount namespace, built once per run. In it every [`Folder`] appears at its path, whether or
+//! not this machine has something there, and hides what it has. Everything else is the machine's, but for the
+//! temp folders, which are private: each [`CaseView`] has empty ones of its own.
+//!
+//! A process enters between fork and exec (see [`CaseView`]), into a namespace of its own below the view's.
+//!
+//! Invariants:
+//!
+//! * The folders a view is made from are never written to: writes go to an overlay's upper layer or to a copy.
+//! * Between fork and exec only system calls are made; everything they need is allocated before.
+//!
+//! Deliberately absent: process, network and IPC namespaces (a test expects the machine's), and path remapping
+//! for machines without namespaces ([`probe`] says which they are).
+
+mod construct;
+mod entry;
+mod level;
+mod paths;
+mod plan;
+mod probe;
+mod scratch;
+mod step;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use entry::Entry;
+pub use probe::{Support, probe};
+pub use view::{CaseView, Folder, View, ViewError, ViewSpec};

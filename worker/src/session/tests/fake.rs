@@ -1,0 +1,305 @@
+//! A coordinator that does what a test says.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use thresh_core::digest::Digest;
+use thresh_core::id::RunId;
+use thresh_core::outcome::Outcome;
+use thresh_proto::convert::{duration_to_wire, outcome_from_wire, run_id_to_wire};
+use thresh_proto::v1::blobs_server::{Blobs, BlobsServer};
+use thresh_proto::v1::coordinator_message::Message as Order;
+use thresh_proto::v1::work_server::{Work, WorkServer};
+use thresh_proto::v1::worker_message::Message;
+use thresh_proto::v1::worker_report::Report;
+use thresh_proto::v1::{self, CoordinatorMessage, WorkerMessage};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::session::Coordinator;
+
+/// Longer than anything in these tests takes, shorter than anyone waits.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct Fake {
+    address: String,
+    sessions: mpsc::UnboundedReceiver<FakeSession>,
+    pub(super) service: Service,
+    server: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Clone)]
+pub(super) struct Service {
+    joined: mpsc::UnboundedSender<FakeSession>,
+    answers: Arc<AtomicBool>,
+    pub(super) refusal: Arc<Mutex<Option<Status>>>,
+    pub(super) blobs: Arc<Mutex<BTreeMap<Digest, Vec<u8>>>>,
+    /// Blobs asked for, in order.
+    pub(super) asked: Arc<Mutex<Vec<Digest>>>,
+    terms: (Duration, Duration),
+}
+
+/// A worker's connection. Dropping it closes the stream.
+pub(super) struct FakeSession {
+    pub(super) hello: v1::WorkerHello,
+    inbound: mpsc::UnboundedReceiver<Message>,
+    outbound: mpsc::UnboundedSender<Result<CoordinatorMessage, Status>>,
+    reports: VecDeque<Report>,
+    /// Urgent messages received so far.
+    pub(super) cordons: Vec<v1::Cordon>,
+}
+
+impl Fake {
+    pub(super) async fn start() -> Self {
+        Self::with_terms(Duration::from_millis(200), Duration::from_secs(20)).await
+    }
+
+    pub(super) async fn with_terms(heartbeat: Duration, lease_ttl: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (joined, sessions) = mpsc::unbounded_channel();
+        let service = Service {
+            joined,
+            answers: Arc::new(AtomicBool::new(true)),
+            refusal: Arc::default(),
+            blobs: Arc::default(),
+            asked: Arc::default(),
+            terms: (heartbeat, lease_ttl),
+        };
+        let router = Server::builder()
+            .add_service(WorkServer::new(service.clone()))
+            .add_service(BlobsServer::new(service.clone()));
+        let server = tokio::spawn(async move {
+            router
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        Self {
+            address,
+            sessions,
+            service,
+            server,
+        }
+    }
+
+    pub(super) fn coordinator(&self) -> Coordinator {
+        Coordinator::at(Endpoint::from_shared(self.address.clone()).unwrap())
+    }
+
+    /// Waits for a worker's next connection.
+    pub(super) async fn session(&mut self) -> FakeSession {
+        let session = tokio::time::timeout(PATIENCE, self.sessions.recv());
+        session.await.expect("no worker connected").unwrap()
+    }
+
+    /// Leaves all further heartbeats without an answer.
+    pub(super) fn fall_silent(&self) {
+        self.service.answers.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn speak_again(&self) {
+        self.service.answers.store(true, Ordering::SeqCst);
+    }
+
+    /// Stores a blob.
+    pub(super) fn put(&self, content: &[u8]) -> Digest {
+        let digest = Digest::of(content);
+        self.service
+            .blobs
+            .lock()
+            .unwrap()
+            .insert(digest, content.to_vec());
+        digest
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl FakeSession {
+    pub(super) fn tell(&self, order: Order) {
+        // Fails only when the worker has gone; the test finds out.
+        let _ = self
+            .outbound
+            .send(Ok(CoordinatorMessage { message: Some(order) }));
+    }
+
+    /// Briefs the worker about a run and leases it these cases.
+    pub(super) fn lease(&self, header: v1::RunHeader, cases: Vec<v1::LeasedCase>) {
+        let run_id = header.run_id.clone();
+        self.tell(Order::Run(v1::RunBrief {
+            header: Some(header),
+            test_threads: 4,
+        }));
+        self.tell(Order::Lease(v1::Lease {
+            lease_id: 1,
+            run_id,
+            cases,
+        }));
+    }
+
+    pub(super) fn lease_more(&self, run: RunId, cases: Vec<v1::LeasedCase>) {
+        self.tell(Order::Lease(v1::Lease {
+            lease_id: 2,
+            run_id: run_id_to_wire(run),
+            cases,
+        }));
+    }
+
+    /// Waits for the next report. `None` when the worker closed the stream.
+    pub(super) async fn next(&mut self) -> Option<Report> {
+        while self.reports.is_empty() {
+            let message = tokio::time::timeout(PATIENCE, self.inbound.recv());
+            match message.await.expect("the worker says nothing")? {
+                Message::Batch(batch) => {
+                    self.reports
+                        .extend(batch.reports.into_iter().filter_map(|report| report.report));
+                }
+                Message::Cordon(cordon) => self.cordons.push(cordon),
+                Message::Heartbeat(_) | Message::Hello(_) => {}
+            }
+        }
+        self.reports.pop_front()
+    }
+
+    /// Waits until a case is reported as started.
+    pub(super) async fn started(&mut self, case: u32) {
+        loop {
+            match self.next().await {
+                Some(Report::Started(started)) if started.case == case => return,
+                Some(_) => {}
+                None => panic!("case {case} was never started"),
+            }
+        }
+    }
+
+    /// Waits for the next attempt.
+    pub(super) async fn attempt(&mut self) -> (u32, Outcome, v1::Output) {
+        loop {
+            match self.next().await.expect("the worker has gone") {
+                Report::Attempt(attempt) => {
+                    let outcome = outcome_from_wire(attempt.outcome.as_ref()).unwrap();
+                    return (attempt.case, outcome, attempt.output.unwrap_or_default());
+                }
+                Report::Returned(returned) => panic!("returned: {}", returned.message),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for cases to come back; returns their numbers and why.
+    pub(super) async fn returned(&mut self) -> (Vec<u32>, String) {
+        loop {
+            if let Report::Returned(returned) = self.next().await.expect("the worker has gone") {
+                return (
+                    returned.cases.iter().map(|grant| grant.case).collect(),
+                    returned.message,
+                );
+            }
+        }
+    }
+
+    /// Waits until the worker closes the stream; returns what it still reported.
+    pub(super) async fn rest(mut self) -> Vec<Report> {
+        let mut rest = Vec::new();
+        while let Some(report) = self.next().await {
+            rest.push(report);
+        }
+        rest
+    }
+}
+
+#[tonic::async_trait]
+impl Work for Service {
+    type SessionStream = UnboundedReceiverStream<Result<CoordinatorMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        if let Some(refusal) = self.refusal.lock().unwrap().clone() {
+            return Err(refusal);
+        }
+        let mut stream = request.into_inner();
+        let Some(WorkerMessage {
+            message: Some(Message::Hello(hello)),
+        }) = stream.message().await?
+        else {
+            return Err(Status::invalid_argument("no hello"));
+        };
+        let (outbound, orders) = mpsc::unbounded_channel();
+        let (to_test, inbound) = mpsc::unbounded_channel();
+        let session = FakeSession {
+            hello,
+            inbound,
+            outbound: outbound.clone(),
+            reports: VecDeque::new(),
+            cordons: vec![],
+        };
+        session.tell(Order::Welcome(v1::Welcome {
+            heartbeat: Some(duration_to_wire(self.terms.0)),
+            lease_ttl: Some(duration_to_wire(self.terms.1)),
+            worker_id: 1,
+            coordinator_version: "0".into(),
+        }));
+        // Held weakly, so that the stream ends when the test drops the session.
+        let (answers, answer) = (self.answers.clone(), outbound.downgrade());
+        tokio::spawn(async move {
+            while let Ok(Some(WorkerMessage {
+                message: Some(message),
+            })) = stream.message().await
+            {
+                let heartbeat = matches!(message, Message::Heartbeat(_));
+                if let (true, true, Some(answer)) =
+                    (heartbeat, answers.load(Ordering::SeqCst), answer.upgrade())
+                {
+                    let reply = Order::Heartbeat(v1::HeartbeatReply {});
+                    let _ = answer.send(Ok(CoordinatorMessage { message: Some(reply) }));
+                }
+                let _ = to_test.send(message);
+            }
+        });
+        let _ = self.joined.send(session);
+        Ok(Response::new(UnboundedReceiverStream::new(orders)))
+    }
+}
+
+#[tonic::async_trait]
+impl Blobs for Service {
+    type GetStream = ReceiverStream<Result<v1::GetReply, Status>>;
+
+    async fn find_missing(
+        &self,
+        _: Request<v1::FindMissingRequest>,
+    ) -> Result<Response<v1::FindMissingReply>, Status> {
+        Err(Status::unimplemented("not for workers"))
+    }
+
+    async fn put(&self, _: Request<Streaming<v1::PutRequest>>) -> Result<Response<v1::PutReply>, Status> {
+        Err(Status::unimplemented("not for workers"))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
+        let digest = Digest::try_from(&request.into_inner().digest[..]).unwrap();
+        self.asked.lock().unwrap().push(digest);
+        let content = self.blobs.lock().unwrap().get(&digest).cloned();
+        let content = content.ok_or_else(|| Status::not_found(format!("blob {digest} is not here")))?;
+        let (chunks, stream) = mpsc::channel(content.len() / 1000 + 1);
+        for chunk in content.chunks(1000) {
+            let reply = v1::GetReply {
+                content: chunk.to_vec().into(),
+            };
+            chunks.try_send(Ok(reply)).unwrap();
+        }
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}

@@ -1,0 +1,287 @@
+//! Cases whose inputs come as blobs.
+
+use std::path::Path;
+
+use thresh_cas::{Entry, EntryKind, Manifest};
+use thresh_core::digest::Digest;
+use thresh_core::outcome::Outcome;
+use thresh_proto::convert::{digest_to_wire, run_id_to_wire};
+use thresh_proto::v1::coordinator_message::Message as Order;
+use thresh_proto::v1::{self, Forget, cordon};
+
+use super::*;
+use crate::inputs::testing::in_place_header;
+use crate::session::{Shipped, WorkerConfig};
+
+const SOURCE: &str = "/thresh-test-client/repo";
+const TARGET: &str = "/thresh-test-client/repo/target";
+
+fn worker(fake: &Fake, shipped: Shipped) -> WorkerHandle {
+    let config = WorkerConfig::on_a_farm("there", 2, "any", shipped);
+    // Not dedicated: other tests of this process start children of their own.
+    Worker::start(
+        fake.coordinator(),
+        WorkerConfig {
+            dedicated: false,
+            ..config
+        },
+    )
+}
+
+fn file(path: &str, content: &[u8], executable: bool) -> Entry {
+    let kind = EntryKind::File {
+        digest: Digest::of(content),
+        size: content.len() as u64,
+        executable,
+    };
+    Entry {
+        path: path.into(),
+        kind,
+    }
+}
+
+/// Stores a manifest and its files.
+fn ship(fake: &Fake, files: &[(&str, &[u8], bool)]) -> tonic::codegen::Bytes {
+    files.iter().for_each(|(_, content, _)| {
+        fake.put(content);
+    });
+    let entries = files
+        .iter()
+        .map(|(path, content, executable)| file(path, content, *executable));
+    let manifest = Manifest::new(entries.collect()).unwrap();
+    digest_to_wire(fake.put(&manifest.encode()))
+}
+
+const PROGRAM: &[u8] = b"#!/bin/sh\ncat data.txt target/shared.txt; pwd; eval \"$1\"\n";
+
+/// A run whose binary is a script that shows its inputs, and then does what its case says.
+fn header(fake: &Fake) -> v1::RunHeader {
+    let mut header = in_place_header(RUN);
+    header.keep_passing_output = true;
+    header.binaries[0].manifest = ship(fake, &[("debug/deps/bin", PROGRAM, true)]);
+    header.commands[0].before = vec![format!("{TARGET}/debug/deps/bin")];
+    header.commands[0].cwd = SOURCE.into();
+    header.inputs = Some(v1::Inputs {
+        source_root: SOURCE.into(),
+        target_root: TARGET.into(),
+        source_manifest: ship(
+            fake,
+            &[("data.txt", b"source\n", false), ("sub/x", &[7; 5000], false)],
+        ),
+        target_manifest: ship(fake, &[("shared.txt", b"target\n", false)]),
+        ..Default::default()
+    });
+    header
+}
+
+fn stdout(output: &v1::Output) -> String {
+    String::from_utf8_lossy(&output.stdout.clone().unwrap_or_default().head).into_owned()
+}
+
+/// Every file of the blob store.
+fn blobs(data_dir: &Path) -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(data_dir.join("blobs")).unwrap().flatten();
+    let files = folders
+        .filter_map(|folder| std::fs::read_dir(folder.path()).ok())
+        .flatten()
+        .flatten();
+    files
+        .map(|file| file.path())
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+#[tokio::test]
+async fn inputs_appear_at_the_clients_paths_and_cases_cannot_change_the_blobs() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    assert!(!session.hello.in_place && !Path::new(SOURCE).exists());
+    let overwrite = format!(
+        "echo changed > {SOURCE}/data.txt && echo '# changed' >> {TARGET}/debug/deps/bin && cat data.txt"
+    );
+    session.lease(header(&fake), vec![case(0, &overwrite)]);
+    let (_, outcome, output) = session.attempt().await;
+    assert_eq!(outcome, Outcome::Passed, "{output:?}");
+    assert_eq!(stdout(&output), format!("source\ntarget\n{SOURCE}\nchanged\n"));
+    assert!(!Path::new(SOURCE).exists());
+    for blob in blobs(data.path()) {
+        let name = blob
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_end_matches('x')
+            .to_owned();
+        assert_eq!(Digest::of(&std::fs::read(&blob).unwrap()).to_string(), name);
+    }
+
+    let leaks = case(1, "env; exit 1");
+    session.lease_more(RUN, vec![leaks]);
+    let variables = stdout(&session.attempt().await.2);
+    assert!(
+        variables.contains("\nPATH=") && !variables.contains("\nCARGO_PKG_NAME="),
+        "{variables}"
+    );
+
+    session.tell(Order::Forget(Forget {
+        run_id: run_id_to_wire(RUN),
+    }));
+    let runs = data.path().join("runs");
+    until("the run's folders are gone", || {
+        std::fs::read_dir(&runs).unwrap().next().is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_binary_that_is_leased_later_joins_the_run_where_it_is() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let mut header = header(&fake);
+    header.binaries.push(v1::Binary {
+        id: "later".into(),
+        manifest: ship(
+            &fake,
+            &[("debug/deps/later", b"#!/bin/sh\ncat target/left.txt\n", true)],
+        ),
+        ..Default::default()
+    });
+    header.commands.push(v1::Command {
+        before: vec![format!("{TARGET}/debug/deps/later")],
+        cwd: SOURCE.into(),
+        ..Default::default()
+    });
+    let look = format!("[ ! -e {TARGET}/debug/deps/later ] && echo left > target/left.txt");
+    session.lease(header, vec![case(0, &look)]);
+    assert_eq!(session.attempt().await.1, Outcome::Passed);
+    let mut later = case(1, "later");
+    (later.binary, later.command) = (1, 1);
+    session.lease_more(RUN, vec![later]);
+    let (_, outcome, output) = session.attempt().await;
+    assert_eq!((outcome, stdout(&output).as_str()), (Outcome::Passed, "left\n"));
+}
+
+#[tokio::test]
+async fn only_what_is_missing_is_fetched_and_a_damaged_blob_again() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let mut first = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let mut header = header(&fake);
+    header.binaries.push(v1::Binary {
+        id: "other".into(),
+        manifest: ship(&fake, &[("debug/deps/other", b"never leased", true)]),
+        ..Default::default()
+    });
+    session.lease(header.clone(), vec![case(0, "exit 1")]);
+    session.attempt().await;
+    let asked = std::mem::take(&mut *fake.service.asked.lock().unwrap());
+    assert!(!asked.contains(&Digest::of(b"never leased")));
+    assert_eq!(
+        asked
+            .iter()
+            .filter(|digest| **digest == Digest::of(PROGRAM))
+            .count(),
+        1
+    );
+    first.stop();
+    first.ended().await.unwrap();
+
+    let damaged: Vec<PathBuf> = blobs(data.path())
+        .into_iter()
+        .filter(|path| path.to_str().unwrap().contains(&Digest::of(PROGRAM).to_string()))
+        .collect();
+    assert!(!damaged.is_empty());
+    for blob in damaged {
+        std::fs::remove_file(&blob).unwrap();
+        std::fs::write(
+            &blob,
+            [b"#!/bin/sh\nexit 0; ".to_vec(), PROGRAM[18..].to_vec()].concat(),
+        )
+        .unwrap();
+    }
+    let _second = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    session.lease(header, vec![case(0, "exit 9")]);
+    let (_, outcome, output) = session.attempt().await;
+    assert!(
+        matches!(outcome, Outcome::Failed { .. }),
+        "the damaged program was run: {outcome} {output:?}"
+    );
+    assert_eq!(*fake.service.asked.lock().unwrap(), [Digest::of(PROGRAM)]);
+}
+
+#[tokio::test]
+async fn unusable_inputs_bring_cases_back_and_at_last_cordon_the_worker() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let header = header(&fake);
+    fake.service.blobs.lock().unwrap().remove(&Digest::of(PROGRAM));
+    session.lease(header, vec![case(0, "true"), case(1, "true")]);
+    let (cases, why) = session.returned().await;
+    assert_eq!(cases, [0, 1]);
+    assert!(
+        why.contains(&Digest::of(PROGRAM).to_string()) && why.contains("is not here"),
+        "{why}"
+    );
+    for case_number in [0, 1] {
+        assert_eq!(session.cordons, []);
+        session.lease_more(RUN, vec![case(case_number, "true")]);
+        assert_eq!(session.returned().await.0, [case_number]);
+    }
+    assert_eq!(session.cordons[0].reason(), cordon::Reason::Fault);
+    assert!(session.cordons[0].message.contains("is not here"));
+}
+
+#[tokio::test]
+async fn a_full_disk_cordons_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let settings = Shipped {
+        free_bytes_min: u64::MAX,
+        ..Shipped::in_folder(data.path())
+    };
+    let _worker = worker(&fake, settings);
+    let mut session = fake.session().await;
+    session.lease(header(&fake), vec![case(0, "true")]);
+    assert_eq!(session.returned().await.0, [0]);
+    assert_eq!(session.cordons.len(), 1);
+    assert_eq!(session.cordons[0].reason(), cordon::Reason::DiskFull);
+    assert!(
+        session.cordons[0].message.contains("bytes free"),
+        "{}",
+        session.cordons[0].message
+    );
+}
+
+#[tokio::test]
+async fn setup_scripts_see_the_runs_inputs() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let mut header = header(&fake);
+    header.setup_scripts = vec![v1::SetupScript {
+        id: "prepare".into(),
+        argv: [
+            "/bin/sh",
+            "-c",
+            "echo SAW=$(cat data.txt) > $NEXTEST_ENV; echo made > made.txt",
+        ]
+        .map(String::from)
+        .into(),
+        cwd: SOURCE.into(),
+        ..Default::default()
+    }];
+    header.commands[0].setup_scripts = vec![0];
+    session.lease(header, vec![case(0, "echo $SAW; cat made.txt")]);
+    let (_, outcome, output) = session.attempt().await;
+    assert_eq!(outcome, Outcome::Passed, "{output:?}");
+    assert!(stdout(&output).ends_with("source\nmade\n"), "{output:?}");
+}
