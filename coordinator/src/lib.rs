@@ -1,1 +1,19 @@
 //! The coordinator: an async shell around the scheduler of thresh-core.
+//!
+//! [`Coordinator`] opens the [`store`], starts the driver (the one task that owns the scheduler) and the
+//! recorder (the one that writes), and serves the gRPC services `Runs`, `Work` and `Blobs` over any
+//! connections: a listener's, or in-memory ones of the same process.
+//!
+//! What is kept in memory: runs that go on with all their events, and those that ended within the last 60 s.
+//!
+//! Deliberately absent: scheduling decisions (`thresh_core::schedule`), starting processes (`thresh-worker`),
+//! building and listing (`thresh-client`), authentication, and taking over the runs of a coordinator that died.
+
+mod clock;
+mod coordinator;
+mod driver;
+mod recorder;
+mod services;
+pub mod store;
+
+pub use coordinator::{Coordinator, CoordinatorConfig, ServeError, StartError};

@@ -1,0 +1,234 @@
+//! Starting, serving and ending a coordinator.
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use thresh_cas::BlobStore;
+use thresh_core::fault::Fault;
+use thresh_core::schedule::Policy;
+use thresh_proto::MESSAGE_BYTES_MAX;
+use thresh_proto::v1::blobs_server::BlobsServer;
+use thresh_proto::v1::runs_server::RunsServer;
+use thresh_proto::v1::work_server::WorkServer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::Stream;
+use tonic::transport::Server;
+use tonic::transport::server::{Connected, Router, TcpIncoming};
+
+use crate::clock::Clock;
+use crate::driver;
+use crate::recorder::Recorder;
+use crate::services::{BlobsService, RunsService, Shared, WorkService};
+use crate::store::{SqliteStore, Store, StoreError};
+
+/// The database, within the data folder.
+const DATABASE: &str = "thresh.db";
+
+/// The folder of blobs, within the data folder.
+const BLOBS: &str = "blobs";
+
+/// A connection that is silent for this long is asked whether it lives,
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// and closed when there is no answer for this long.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a peer may send ahead, per stream and per connection, in bytes.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// How long connections have to end by themselves on shutdown.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// What a coordinator is started with.
+#[derive(Clone, Debug)]
+pub struct CoordinatorConfig {
+    /// The folder of its database and blobs; made if absent. Several coordinators may share it.
+    pub data_dir: PathBuf,
+    /// The scheduler's settings.
+    pub policy: Policy,
+    /// Take only runs whose worker shares the client's files; no blobs are kept.
+    pub in_place_only: bool,
+    /// The program's version, for messages.
+    pub version: String,
+}
+
+/// Why a coordinator cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("create folder {path}: {cause}; set THRESH_HOME to a folder that can be written", path = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The blobs cannot be used.
+    #[error(transparent)]
+    Blobs(#[from] thresh_cas::StoreError),
+}
+
+impl StartError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Folder { .. } => Fault::Environment,
+            Self::Store(error) => error.fault(),
+            Self::Blobs(error) => error.fault(),
+        }
+    }
+}
+
+/// Why connections are no longer served.
+#[derive(Debug, thiserror::Error)]
+#[error("serve connections: {0}")]
+pub struct ServeError(#[from] tonic::transport::Error);
+
+impl ServeError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        Fault::Environment
+    }
+}
+
+/// A running coordinator. Clones are the same one. [`shutdown`](Self::shutdown) ends it; one that is merely
+/// dropped may lose the last moments of history.
+#[derive(Clone)]
+pub struct Coordinator {
+    shared: Shared,
+    stopping: Arc<watch::Sender<bool>>,
+    stale_reports: Arc<AtomicU64>,
+}
+
+impl Coordinator {
+    /// Opens the store and starts the driver. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the data folder, the database or the blobs cannot be used.
+    pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
+        let CoordinatorConfig {
+            data_dir,
+            policy,
+            in_place_only,
+            version,
+        } = config;
+        let folder = |cause| StartError::Folder {
+            path: data_dir.clone(),
+            cause,
+        };
+        std::fs::create_dir_all(&data_dir).map_err(folder)?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data_dir.join(DATABASE)).await?);
+        let blobs = if in_place_only {
+            None
+        } else {
+            Some(open_blobs(&data_dir).await?)
+        };
+        let clock = Clock::start();
+        let recorder = Recorder::start(store.clone(), clock);
+        // Only the jitter of retry delays hangs on it.
+        let seed = RandomState::new().hash_one(clock.now());
+        let (driver, stale_reports) = driver::start(policy, version.clone(), seed, clock, recorder.clone());
+        Ok(Self {
+            shared: Shared {
+                driver,
+                recorder,
+                store,
+                blobs,
+                clock,
+                version,
+            },
+            stopping: Arc::new(watch::Sender::new(false)),
+            stale_reports,
+        })
+    }
+
+    /// Serves connections that a listener accepts, until [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    /// When serving fails as a whole; a broken connection is no error.
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+    ) -> impl Future<Output = Result<(), ServeError>> + Send + use<> {
+        self.serve_connections(TcpIncoming::from(listener).with_nodelay(Some(true)))
+    }
+
+    /// Serves given connections, until [`shutdown`](Self::shutdown) or until the stream and the connections
+    /// have ended.
+    ///
+    /// # Errors
+    /// When serving fails as a whole; a broken connection is no error.
+    pub fn serve_connections<I, C>(
+        &self,
+        connections: I,
+    ) -> impl Future<Output = Result<(), ServeError>> + Send + use<I, C>
+    where
+        I: Stream<Item = io::Result<C>> + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let router = self.router();
+        let (signal, closing) = (self.stopping.subscribe(), self.stopping.subscribe());
+        async move {
+            tokio::select! {
+                served = router.serve_with_incoming_shutdown(connections, stopped(signal)) => Ok(served?),
+                () = async { stopped(closing).await; tokio::time::sleep(CLOSING_TIME).await } => Ok(()),
+            }
+        }
+    }
+
+    /// How many reports of workers were refused since the start because their lease had ended.
+    pub fn stale_reports(&self) -> u64 {
+        self.stale_reports.load(Ordering::Relaxed)
+    }
+
+    fn router(&self) -> Router {
+        let runs = RunsServer::new(RunsService::new(self.shared.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let work = WorkServer::new(WorkService::new(self.shared.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let blobs = BlobsServer::new(BlobsService::new(self.shared.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .add_service(runs)
+            .add_service(work)
+            .add_service(blobs)
+    }
+
+    /// Ends the coordinator: runs that go on end without a verdict, workers are disconnected, what is not yet
+    /// written is written.
+    pub async fn shutdown(self) {
+        self.shared.driver.shutdown().await;
+        self.stopping.send_replace(true);
+        // The driver has had everything written by now; what requests that are still being handled add (the
+        // use of passes) can be lost.
+        self.shared.store.close().await;
+    }
+}
+
+async fn stopped(mut signal: watch::Receiver<bool>) {
+    // An error means that the coordinator is gone, too.
+    let _ = signal.wait_for(|stopping| *stopping).await;
+}
+
+async fn open_blobs(data_dir: &Path) -> Result<BlobStore, StartError> {
+    let folder = data_dir.join(BLOBS);
+    let opened = tokio::task::spawn_blocking(move || BlobStore::open(&folder)).await;
+    Ok(opened.expect("opening the blobs is not cancelled and does not panic")?)
+}

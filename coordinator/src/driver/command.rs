@@ -1,0 +1,108 @@
+//! What the driver can be asked and told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thresh_core::id::{CaseIndex, Generation, RunId, WorkerId};
+use thresh_core::outcome::Outcome;
+use thresh_core::schedule::CordonReason;
+use thresh_core::time::Timestamp;
+use thresh_proto::v1;
+use tokio::sync::oneshot;
+
+use super::link::Outbound;
+use super::log::RunLog;
+use super::refusal::Refusal;
+use super::submission::Submission;
+
+/// Where an answer goes. Nobody may wait for it any more, which is no fault.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What the driver can be asked and told.
+#[derive(Debug)]
+pub(super) enum Command {
+    Submit(Box<Submission>, Reply<()>),
+    Cancel(RunId, Reply<()>),
+    Watch(RunId, Reply<Arc<RunLog>>),
+    Unwatch(RunId),
+    Confirm(RunId, Reply<u32>),
+    Join(WorkerProfile, Outbound, Reply<Joined>),
+    Said(WorkerId, Said),
+    Leave(WorkerId),
+    Capacity(Option<(String, bool)>, Reply<Capacity>),
+    Shutdown(Reply<()>),
+}
+
+/// What is connected now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) workers: u32,
+    pub(crate) slots: u32,
+}
+
+/// What a worker says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerProfile {
+    pub(crate) name: Arc<str>,
+    pub(crate) slots: u32,
+    pub(crate) cpus: u32,
+    pub(crate) platform: String,
+    pub(crate) in_place: bool,
+}
+
+/// What a worker is told when it is accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Joined {
+    pub(crate) worker: WorkerId,
+}
+
+/// What a worker says.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Heartbeat,
+    Cordon(CordonReason, String),
+    Reports(Vec<Report>),
+}
+
+/// What a worker says about a run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) run: RunId,
+    pub(crate) news: ReportNews,
+}
+
+#[derive(Debug)]
+pub(crate) enum ReportNews {
+    Started {
+        case: CaseIndex,
+        generation: Generation,
+    },
+    Attempt {
+        case: CaseIndex,
+        generation: Generation,
+        outcome: Outcome,
+        measured: Measured,
+    },
+    SetupScript {
+        ended: v1::SetupScriptEnded,
+        outcome: Outcome,
+    },
+    Returned {
+        cases: Vec<(CaseIndex, Generation)>,
+        message: String,
+    },
+    Slow {
+        case: CaseIndex,
+        generation: Generation,
+        elapsed: Duration,
+        will_terminate: bool,
+    },
+}
+
+/// What a worker measured of an attempt.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) started: Timestamp,
+    pub(crate) took: Duration,
+    pub(crate) output: Option<v1::Output>,
+}

@@ -1,0 +1,166 @@
+//! What happened in a run, for those who follow it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use thresh_core::time::Timestamp;
+use thresh_proto::v1;
+use thresh_proto::v1::run_event::Event;
+use tokio::sync::watch;
+
+/// The events of a run, numbered from 1 without gaps. After the end nothing is added.
+#[derive(Debug)]
+pub(crate) struct RunLog {
+    entries: Mutex<Entries>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    events: Vec<v1::RunEvent>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    Ended,
+    /// The coordinator ends before the run does.
+    Abandoned,
+}
+
+/// What a follower gets at once.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Chunk {
+    /// Never empty.
+    Events(Vec<v1::RunEvent>),
+    /// All events were delivered, the run has ended.
+    Ended,
+    /// The coordinator is shutting down.
+    Abandoned,
+}
+
+impl RunLog {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Adds an event. Followers see it after the next [`wake`](Self::wake), so that many cost one wake-up.
+    pub(super) fn append(&self, at: Timestamp, event: Event) {
+        self.entries().append(at, event);
+    }
+
+    pub(super) fn wake(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Adds the last event.
+    pub(crate) fn end(&self, at: Timestamp, ended: v1::RunEnded) {
+        {
+            let mut entries = self.entries();
+            entries.append(at, Event::Ended(ended));
+            if entries.phase == Phase::Open {
+                entries.phase = Phase::Ended;
+            }
+        }
+        self.wake();
+    }
+
+    pub(super) fn abandon(&self) {
+        {
+            let mut entries = self.entries();
+            if entries.phase == Phase::Open {
+                entries.phase = Phase::Abandoned;
+            }
+        }
+        self.wake();
+    }
+
+    /// Waits for events after number `after`; returns at most `max` of them.
+    pub(crate) async fn read(&self, after: u64, max: usize) -> Chunk {
+        let mut changes = self.changes.subscribe();
+        loop {
+            if let Some(chunk) = self.entries().after(after, max) {
+                return chunk;
+            }
+            if changes.changed().await.is_err() {
+                return Chunk::Abandoned;
+            }
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        // Every change is a single push or assignment, so that a panic elsewhere leaves nothing half done.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn append(&mut self, at: Timestamp, event: Event) {
+        if self.phase == Phase::Open {
+            let number = self.events.len() as u64 + 1;
+            self.events.push(v1::RunEvent {
+                number,
+                at_micros: at.as_micros(),
+                event: Some(event),
+            });
+        }
+    }
+
+    fn after(&self, after: u64, max: usize) -> Option<Chunk> {
+        let from = usize::try_from(after)
+            .unwrap_or(usize::MAX)
+            .min(self.events.len());
+        let events = &self.events[from..];
+        match self.phase {
+            _ if !events.is_empty() => Some(Chunk::Events(events[..events.len().min(max)].to_vec())),
+            Phase::Open => None,
+            Phase::Ended => Some(Chunk::Ended),
+            Phase::Abandoned => Some(Chunk::Abandoned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(5);
+
+    fn numbers(chunk: Chunk) -> Vec<u64> {
+        match chunk {
+            Chunk::Events(events) => events.iter().map(|event| event.number).collect(),
+            Chunk::Ended | Chunk::Abandoned => Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn events_are_numbered_from_one_and_read_from_any_point() {
+        let log = RunLog::new();
+        for _ in 0..3 {
+            log.append(AT, Event::Reused(v1::CaseReused::default()));
+        }
+        assert_eq!(numbers(log.read(0, 2).await), [1, 2]);
+        assert_eq!(numbers(log.read(2, 2).await), [3]);
+        log.end(AT, v1::RunEnded::default());
+        log.append(AT, Event::Reused(v1::CaseReused::default()));
+        assert_eq!(numbers(log.read(3, 9).await), [4], "nothing follows the end");
+        assert_eq!(log.read(4, 9).await, Chunk::Ended);
+        assert_eq!(log.read(u64::MAX, 9).await, Chunk::Ended);
+    }
+
+    #[tokio::test]
+    async fn a_reader_waits_for_what_is_not_there_yet() {
+        let log = RunLog::new();
+        let (chunk, ()) = tokio::join!(log.read(0, 9), async {
+            log.append(AT, Event::Reused(v1::CaseReused::default()));
+            log.wake();
+        });
+        assert_eq!(numbers(chunk), [1]);
+        let (chunk, ()) = tokio::join!(log.read(1, 9), async { log.abandon() });
+        assert_eq!(chunk, Chunk::Abandoned);
+    }
+}

@@ -1,0 +1,29 @@
+//! The one task that owns the scheduler, and what it needs to carry out the scheduler's effects.
+//!
+//! Everyone else holds a [`Handle`]. The task gathers commands, reads the clock once, feeds the scheduler, and
+//! carries out what it says: events into the logs of runs, messages to workers, records to the
+//! [`Recorder`](crate::recorder::Recorder). What the scheduler does not need to know (names, commands,
+//! output) it keeps here, by position.
+//!
+//! Deliberately absent: decisions (`thresh_core::schedule`), validation (the services), waiting for the disk
+//! (the recorder).
+
+mod command;
+mod effects;
+mod handle;
+mod link;
+mod log;
+mod refusal;
+mod reports;
+mod run_state;
+mod runs;
+mod submission;
+mod task;
+mod workers;
+
+pub(crate) use command::{Joined, Measured, Report, ReportNews, Said, WorkerProfile};
+pub(crate) use handle::Handle;
+pub(crate) use log::{Chunk, RunLog};
+pub(crate) use refusal::Refusal;
+pub(crate) use submission::{CasePlan, Submission};
+pub(crate) use task::start;

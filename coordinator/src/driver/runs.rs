@@ -1,0 +1,116 @@
+//! What clients ask.
+
+use std::sync::Arc;
+
+use thresh_core::id::RunId;
+use thresh_core::schedule::{Event, Rejected, RunRequest};
+use thresh_core::time::Timestamp;
+use thresh_proto::v1;
+use thresh_proto::v1::run_event::Event as News;
+
+use super::Refusal;
+use super::command::{Capacity, Reply};
+use super::link::Link;
+use super::log::RunLog;
+use super::run_state::RunState;
+use super::submission::Submission;
+use super::task::{Driver, answer};
+
+impl Driver {
+    pub(super) fn submit(&mut self, now: Timestamp, mut submission: Submission) -> Result<(), Refusal> {
+        let id = submission.run;
+        if self.runs.contains_key(&id) {
+            return Err(Rejected::DuplicateRun(id).into());
+        }
+        let cases = std::mem::take(&mut submission.request.cases);
+        let request = RunRequest {
+            cases,
+            ..submission.request.clone()
+        };
+        let slots = self
+            .capacity(Some((request.platform.clone(), request.in_place)))
+            .slots;
+        let mut run = RunState::new(submission, now);
+        run.publish(now, News::Planned(run.submission.planned(slots)));
+        let reused = run.submission.reused();
+        if !reused.is_empty() {
+            run.publish(now, News::Reused(v1::CaseReused { cases: reused }));
+        }
+        self.runs.insert(id, run);
+        if let Err(rejected) = self.apply(now, Event::RunSubmitted(id, request)) {
+            self.runs.remove(&id);
+            return Err(rejected.into());
+        }
+        // The client has its grace period to begin to follow; one that died after submitting never will. A
+        // run that is over at once is unknown to the scheduler by now.
+        let _ = self.apply(now, Event::ClientDetached(id));
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, now: Timestamp, run: RunId) -> Result<(), Refusal> {
+        if self.run_mut(run)?.is_running() {
+            self.apply(now, Event::RunCancelled(run))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn watch(&mut self, now: Timestamp, id: RunId) -> Result<Arc<RunLog>, Refusal> {
+        let run = self.run_mut(id)?;
+        run.watchers += 1;
+        let log = run.log.clone();
+        if run.is_running() && run.watchers == 1 {
+            self.apply(now, Event::ClientAttached(id))?;
+        }
+        Ok(log)
+    }
+
+    pub(super) fn unwatch(&mut self, now: Timestamp, id: RunId) {
+        let Ok(run) = self.run_mut(id) else { return };
+        run.watchers = run.watchers.saturating_sub(1);
+        if run.is_running() && run.watchers == 0 {
+            // The run is known to be running; a rejection could only say that it is not.
+            let _ = self.apply(now, Event::ClientDetached(id));
+        }
+    }
+
+    pub(super) fn confirm(&mut self, id: RunId, reply: Reply<u32>) {
+        let passes = match self.run_mut(id) {
+            Ok(run) if run.is_running() => return answer(reply, Err(Refusal::NotEnded(id))),
+            Ok(run) => std::mem::take(&mut run.unconfirmed),
+            Err(refusal) => return answer(reply, Err(refusal)),
+        };
+        let stored = u32::try_from(passes.len()).unwrap_or(u32::MAX);
+        for pass in passes {
+            self.recorder.pass(pass);
+        }
+        let written = self.recorder.flush();
+        tokio::spawn(async move {
+            let result = match written.await {
+                Ok(Ok(())) => Ok(stored),
+                Ok(Err(why)) => Err(Refusal::NotStored(id, why)),
+                Err(_) => Err(Refusal::ShuttingDown),
+            };
+            answer(reply, result);
+        });
+    }
+
+    pub(super) fn capacity(&self, of: Option<(String, bool)>) -> Capacity {
+        let counts = |link: &&Link| {
+            let is_right_kind = of
+                .as_ref()
+                .is_none_or(|(platform, in_place)| link.suits(platform, *in_place));
+            is_right_kind && !link.cordoned
+        };
+        let links = || self.links.values().filter(counts);
+        Capacity {
+            workers: u32::try_from(links().count()).unwrap_or(u32::MAX),
+            slots: links().map(Link::slots).fold(0, u32::saturating_add),
+        }
+    }
+
+    fn run_mut(&mut self, id: RunId) -> Result<&mut RunState, Refusal> {
+        self.runs
+            .get_mut(&id)
+            .ok_or(Refusal::Rejected(Rejected::UnknownRun(id)))
+    }
+}

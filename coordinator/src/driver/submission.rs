@@ -1,0 +1,106 @@
+//! A run as it is handed to the driver: validated and planned.
+
+use std::sync::Arc;
+
+use thresh_core::estimate::{Estimate, EstimateSource};
+use thresh_core::id::{BinaryIndex, RunId};
+use thresh_core::reuse::KeyParts;
+use thresh_core::schedule::RunRequest;
+use thresh_core::time::Timestamp;
+use thresh_proto::convert::duration_to_wire;
+use thresh_proto::v1;
+
+use crate::store::{CaseId, PassRecord};
+
+/// A run, validated and planned: every position in it points somewhere.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) run: RunId,
+    pub(crate) project: Arc<str>,
+    /// As it came, without its key parts: workers get it, and have no use for them.
+    pub(crate) header: v1::RunHeader,
+    /// Of each binary of the header.
+    pub(crate) binary_ids: Vec<Arc<str>>,
+    pub(crate) cases: Vec<v1::Case>,
+    pub(crate) key_parts: Vec<KeyParts>,
+    /// Of each case.
+    pub(crate) plans: Vec<CasePlan>,
+    /// For the scheduler, which takes its cases.
+    pub(crate) request: RunRequest,
+}
+
+/// What history and the action cache know of a case.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CasePlan {
+    pub(crate) reused: bool,
+    pub(crate) estimate: Option<Estimate>,
+}
+
+impl Submission {
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.request.in_place
+    }
+
+    /// Names a case. `None` where the run has no such case.
+    pub(crate) fn case_id(&self, case: usize) -> Option<CaseId> {
+        let case = self.cases.get(case)?;
+        let binary_id = self.binary_ids.get(BinaryIndex(case.binary).at())?.clone();
+        Some(CaseId {
+            binary_id,
+            name: case.name.as_str().into(),
+        })
+    }
+
+    /// The key parts of a case that may be reused.
+    pub(crate) fn parts_of(&self, case: usize) -> Option<&KeyParts> {
+        let position = self.cases.get(case)?.key_parts.checked_sub(1)?;
+        self.key_parts
+            .get(position as usize)
+            .filter(|_| self.header.reuse)
+    }
+
+    /// What is stored when a case has passed cleanly; `None` where it is never reused.
+    pub(crate) fn pass(&self, case: usize, at: Timestamp) -> Option<PassRecord> {
+        Some(PassRecord {
+            project: self.project.clone(),
+            case: self.case_id(case)?,
+            run: self.run,
+            at,
+            parts: self.parts_of(case)?.clone(),
+        })
+    }
+
+    /// The positions of the cases that are taken over from earlier runs.
+    pub(crate) fn reused(&self) -> Vec<u32> {
+        (0..)
+            .zip(&self.plans)
+            .filter(|(_, plan)| plan.reused)
+            .map(|(case, _)| case)
+            .collect()
+    }
+
+    /// Sums the plan up for people.
+    pub(crate) fn planned(&self, slots: u32) -> v1::Planned {
+        let to_run = || self.plans.iter().filter(|plan| !plan.reused);
+        let estimates = || to_run().filter_map(|plan| plan.estimate);
+        let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let total = estimates().fold(std::time::Duration::ZERO, |sum, estimate| {
+            sum.saturating_add(estimate.duration)
+        });
+        let longest = estimates()
+            .map(|estimate| estimate.duration)
+            .max()
+            .unwrap_or_default();
+        let known = estimates()
+            .filter(|estimate| estimate.source == EstimateSource::Case)
+            .count();
+        v1::Planned {
+            cases: length(self.plans.len()),
+            reused: length(self.plans.len() - to_run().count()),
+            slots,
+            total: Some(duration_to_wire(total)),
+            longest: Some(duration_to_wire(longest)),
+            known: length(known),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The driver's loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use thresh_core::id::{RunId, WorkerId};
+use thresh_core::schedule::{Effect, Event, Policy, Rejected, Scheduler};
+use thresh_core::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::command::{Command, Measured, Reply};
+use super::handle::Handle;
+use super::link::Link;
+use super::run_state::RunState;
+use crate::clock::Clock;
+use crate::recorder::Recorder;
+
+/// The most commands that are taken at one reading of the clock; also how many can wait, so that a sender
+/// that is faster than the driver is slowed down, and with it the connection that it reads from.
+const BATCH_MAX: usize = 1_024;
+
+/// How long an ended run can still be followed and confirmed.
+const KEPT_AFTER_END: Duration = Duration::from_secs(60);
+
+/// How long to sleep when nothing is due.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// Owns the scheduler, and what belongs to runs and workers besides.
+pub(super) struct Driver {
+    pub(super) scheduler: Scheduler,
+    pub(super) policy: Policy,
+    pub(super) version: String,
+    pub(super) runs: BTreeMap<RunId, RunState>,
+    pub(super) links: BTreeMap<WorkerId, Link>,
+    pub(super) last_worker: u64,
+    pub(super) recorder: Recorder,
+    /// Of the attempt whose end is just being told to the scheduler.
+    pub(super) measured: Option<Measured>,
+    /// The worker whose leaving is just being told to the scheduler.
+    pub(super) leaving: Option<WorkerId>,
+    /// Reports that were refused, except those about runs that have ended.
+    pub(super) stale_reports: Arc<AtomicU64>,
+    clock: Clock,
+    effects: Vec<Effect>,
+}
+
+/// Starts the driver. It ends on [`Handle::shutdown`], or when no handle is left. Returns with it the count of
+/// stale reports.
+pub(crate) fn start(
+    policy: Policy,
+    version: String,
+    seed: u64,
+    clock: Clock,
+    recorder: Recorder,
+) -> (Handle, Arc<AtomicU64>) {
+    let (commands, inbox) = mpsc::channel(BATCH_MAX);
+    let stale_reports = Arc::new(AtomicU64::new(0));
+    let driver = Driver {
+        scheduler: Scheduler::new(policy.clone(), seed),
+        policy,
+        version,
+        runs: BTreeMap::new(),
+        links: BTreeMap::new(),
+        last_worker: 0,
+        recorder,
+        measured: None,
+        leaving: None,
+        stale_reports: stale_reports.clone(),
+        clock,
+        effects: Vec::new(),
+    };
+    tokio::spawn(driver.run(inbox));
+    (Handle::new(commands), stale_reports)
+}
+
+impl Driver {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                count = inbox.recv_many(&mut batch, BATCH_MAX) => if count == 0 { break },
+                () = sleep_until(self.wake_at()) => {}
+            }
+            let now = self.clock.now();
+            let mut ending = None;
+            for command in batch.drain(..) {
+                if let Command::Shutdown(reply) = command {
+                    ending = Some(reply);
+                } else {
+                    self.take(now, command);
+                }
+            }
+            self.advance(now);
+            if let Some(reply) = ending {
+                self.end(reply).await;
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, command: Command) {
+        match command {
+            Command::Submit(submission, reply) => answer(reply, self.submit(now, *submission)),
+            Command::Cancel(run, reply) => answer(reply, self.cancel(now, run)),
+            Command::Watch(run, reply) => answer(reply, self.watch(now, run)),
+            Command::Unwatch(run) => self.unwatch(now, run),
+            Command::Confirm(run, reply) => self.confirm(run, reply),
+            Command::Join(profile, outbound, reply) => answer(reply, self.join(now, profile, outbound)),
+            Command::Said(worker, said) => self.said(now, worker, said),
+            Command::Leave(worker) => self.leave(now, worker),
+            Command::Capacity(of, reply) => answer(reply, Ok(self.capacity(of))),
+            // Taken out before, since it ends the loop.
+            Command::Shutdown(reply) => answer(reply, Ok(())),
+        }
+    }
+
+    /// Tells the scheduler, and does what it says.
+    pub(super) fn apply(&mut self, now: Timestamp, event: Event) -> Result<(), Rejected> {
+        let mut effects = std::mem::take(&mut self.effects);
+        let result = self.scheduler.apply(now, event, &mut effects);
+        self.carry_out(now, effects);
+        result
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.scheduler.advance(now, &mut effects);
+        self.carry_out(now, effects);
+        #[cfg(debug_assertions)]
+        if let Err(violation) = self.scheduler.check_invariants() {
+            panic!("the scheduler is broken: {violation}");
+        }
+        self.runs.values_mut().for_each(RunState::deliver);
+        self.runs
+            .retain(|_, run| run.ended.is_none_or(|ended| now.since(ended) < KEPT_AFTER_END));
+    }
+
+    fn carry_out(&mut self, now: Timestamp, mut effects: Vec<Effect>) {
+        for effect in effects.drain(..) {
+            self.effect(now, effect);
+        }
+        self.effects = effects;
+    }
+
+    fn wake_at(&self) -> Instant {
+        let forgets = self
+            .runs
+            .values()
+            .filter_map(|run| Some(run.ended?.after(KEPT_AFTER_END)));
+        let next = self.scheduler.next_deadline().into_iter().chain(forgets).min();
+        next.and_then(|at| self.clock.instant_of(at))
+            .unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    /// Ends all connections and has everything written.
+    async fn end(self, reply: Reply<()>) {
+        for link in self.links.into_values() {
+            link.close(tonic::Status::unavailable("the coordinator is shutting down"));
+        }
+        let flushed = self.recorder.flush();
+        // Runs that have ended are published by then; the others never will be.
+        let _ = flushed.await;
+        for run in self.runs.values() {
+            run.log.abandon();
+        }
+        answer(reply, Ok(()));
+    }
+}
+
+pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, super::Refusal>) {
+    // Whoever asked may have gone.
+    let _ = reply.send(result);
+}

@@ -1,0 +1,150 @@
+//! Workers that come, speak and go.
+
+use thresh_core::id::{RunId, WorkerId};
+use thresh_core::schedule::{CordonReason, Event};
+use thresh_core::time::Timestamp;
+use thresh_proto::convert::duration_to_wire;
+use thresh_proto::v1;
+use thresh_proto::v1::coordinator_message::Message;
+use thresh_proto::v1::run_event::Event as News;
+use thresh_proto::v1::worker_news::Kind;
+use tonic::Status;
+
+use super::Refusal;
+use super::command::{Joined, Said, WorkerProfile};
+use super::link::{Link, Outbound};
+use super::task::Driver;
+
+impl Driver {
+    pub(super) fn join(
+        &mut self,
+        now: Timestamp,
+        profile: WorkerProfile,
+        outbound: Outbound,
+    ) -> Result<Joined, Refusal> {
+        let worker = WorkerId(self.last_worker + 1);
+        self.apply(
+            now,
+            Event::WorkerJoined {
+                worker,
+                slots: profile.slots,
+                cpus: profile.cpus,
+                platform: profile.platform.clone(),
+                in_place: profile.in_place,
+            },
+        )?;
+        self.last_worker = worker.0;
+        let link = Link::new(profile, outbound);
+        tracing::info!(
+            "worker {worker} joined: {} with {} slots",
+            link.describe(),
+            link.slots()
+        );
+        link.send(Message::Welcome(v1::Welcome {
+            heartbeat: Some(duration_to_wire(self.policy.heartbeat)),
+            lease_ttl: Some(duration_to_wire(self.policy.lease_ttl)),
+            worker_id: worker.0,
+            coordinator_version: self.version.clone(),
+        }));
+        self.worker_news(now, &link, Kind::Joined, String::new(), &[]);
+        self.links.insert(worker, link);
+        Ok(Joined { worker })
+    }
+
+    pub(super) fn said(&mut self, now: Timestamp, worker: WorkerId, said: Said) {
+        match said {
+            Said::Heartbeat => self.heartbeat(now, worker),
+            Said::Cordon(reason, message) => self.cordon(now, worker, reason, message),
+            Said::Reports(reports) => {
+                for report in reports {
+                    self.report(now, worker, report);
+                }
+            }
+        }
+    }
+
+    /// Answers, but only a worker that still has its leases: silence tells the others to end their processes.
+    fn heartbeat(&mut self, now: Timestamp, worker: WorkerId) {
+        if self.apply(now, Event::WorkerHeartbeat(worker)).is_ok()
+            && let Some(link) = self.links.get(&worker)
+        {
+            link.send(Message::Heartbeat(v1::HeartbeatReply {}));
+        }
+    }
+
+    fn cordon(&mut self, now: Timestamp, worker: WorkerId, reason: CordonReason, message: String) {
+        if self.apply(now, Event::WorkerCordoned(worker, reason)).is_err() {
+            return;
+        }
+        let Some(mut link) = self.links.remove(&worker) else {
+            return;
+        };
+        tracing::info!(
+            "worker {worker} ({}) takes no new leases: {reason:?}: {message}",
+            link.name()
+        );
+        link.cordoned = true;
+        self.worker_news(now, &link, Kind::Cordoned, message, &[]);
+        self.links.insert(worker, link);
+    }
+
+    pub(super) fn leave(&mut self, now: Timestamp, worker: WorkerId) {
+        self.leaving = Some(worker);
+        // A rejection says that it was given up before.
+        let _ = self.apply(now, Event::WorkerLeft(worker));
+        self.leaving = None;
+    }
+
+    /// Ends the connection of a worker that left or was given up.
+    pub(super) fn unlink(&mut self, now: Timestamp, worker: WorkerId, requeued: &[(RunId, u32)]) {
+        let Some(link) = self.links.remove(&worker) else {
+            return;
+        };
+        let is_lost = self.leaving != Some(worker);
+        let (kind, message) = if is_lost {
+            (Kind::Lost, format!("not heard for {:?}", self.policy.lease_ttl))
+        } else {
+            (Kind::Left, String::new())
+        };
+        let name = link.name();
+        tracing::info!(
+            "worker {worker} ({name}) {}: {message}",
+            kind.as_str_name().to_lowercase()
+        );
+        self.worker_news(now, &link, kind, message.clone(), requeued);
+        if is_lost {
+            link.close(Status::aborted(format!(
+                "worker {worker} has lost its leases: {message}"
+            )));
+        }
+    }
+
+    /// Tells the runs that a worker is of use to.
+    fn worker_news(
+        &mut self,
+        now: Timestamp,
+        link: &Link,
+        kind: Kind,
+        message: String,
+        requeued: &[(RunId, u32)],
+    ) {
+        for run in self
+            .runs
+            .values_mut()
+            .filter(|run| link.suits_run(&run.submission))
+        {
+            let back = requeued
+                .iter()
+                .find(|(id, _)| *id == run.id())
+                .map_or(0, |(_, cases)| *cases);
+            let news = v1::WorkerNews {
+                worker: link.name().to_string(),
+                kind: kind.into(),
+                message: message.clone(),
+                requeued: back,
+                slots: link.slots(),
+            };
+            run.publish(now, News::Worker(news));
+        }
+    }
+}

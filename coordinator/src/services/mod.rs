@@ -1,0 +1,35 @@
+//! The gRPC services: validate, convert, submit, convert back. No policy.
+
+mod blobs;
+mod plan;
+mod runs;
+mod status;
+mod submission;
+mod version;
+mod work;
+
+pub(crate) use blobs::BlobsService;
+pub(crate) use runs::RunsService;
+pub(crate) use work::WorkService;
+
+use std::sync::Arc;
+
+use thresh_cas::BlobStore;
+
+use crate::clock::Clock;
+use crate::driver::Handle;
+use crate::recorder::Recorder;
+use crate::store::Store;
+
+/// What all services use.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) driver: Handle,
+    pub(crate) recorder: Recorder,
+    pub(crate) store: Arc<dyn Store>,
+    /// Absent where only in-place runs are taken.
+    pub(crate) blobs: Option<BlobStore>,
+    pub(crate) clock: Clock,
+    /// The program's version, for messages.
+    pub(crate) version: String,
+}

@@ -1,0 +1,48 @@
+//! What faults look like on the wire.
+
+use thresh_core::fault::Fault;
+use thresh_core::schedule::Rejected;
+use tonic::Status;
+
+use crate::driver::Refusal;
+use crate::store::StoreError;
+
+pub(super) fn of_refusal(refusal: Refusal) -> Status {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::ShuttingDown => Status::unavailable(text),
+        Refusal::NotEnded(_) => Status::failed_precondition(text),
+        Refusal::NotStored(..) => Status::internal(text),
+        Refusal::Rejected(rejected) => match rejected {
+            Rejected::UnknownRun(_) => Status::not_found(text),
+            Rejected::DuplicateRun(_) | Rejected::DuplicateWorker(_) => Status::already_exists(text),
+            Rejected::Slots { .. } | Rejected::Malformed(..) | Rejected::UnknownCase(..) => {
+                Status::invalid_argument(text)
+            }
+            Rejected::UnknownWorker(_) | Rejected::Stale { .. } => Status::aborted(text),
+        },
+    }
+}
+
+pub(super) fn of_store(error: &StoreError) -> Status {
+    let text = format!("failed to {error}");
+    match error {
+        StoreError::Full { .. } => Status::resource_exhausted(text),
+        StoreError::Busy { .. } => Status::unavailable(text),
+        StoreError::Damaged { .. } => Status::data_loss(text),
+        _ if error.fault() == Fault::Environment => Status::failed_precondition(text),
+        _ => Status::internal(text),
+    }
+}
+
+pub(super) fn of_blob(error: &thresh_cas::StoreError) -> Status {
+    use thresh_cas::StoreError as Blob;
+    let text = format!("failed to {error}");
+    match error {
+        Blob::Missing { .. } => Status::not_found(text),
+        Blob::Damaged { .. } => Status::data_loss(text),
+        Blob::WrongDigest { .. } | Blob::WrongSize { .. } => Status::invalid_argument(text),
+        Blob::DiskFull { .. } => Status::resource_exhausted(text),
+        Blob::Io { .. } => Status::internal(text),
+    }
+}
