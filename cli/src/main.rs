@@ -1,3 +1,8 @@
-//! The one binary `thresh`.
+//! The one binary `thresh`: arguments, and the wiring of client, coordinator and worker.
+
+mod args;
+mod command;
+mod interrupt;
+mod version;
 
 fn main() {}

@@ -1,1 +1,20 @@
-//! The harness for tests of the whole program: fixtures with a model of their outcomes, end-to-end, conformance and tidy.
+//! The harness for tests of the whole program.
+//!
+//! Tests here start the real `thresh` binary on copies of the workspaces in `fixtures/`, never in place.
+//! [`model`] says what each case of the parity fixture must come to; [`oracle`] asks `cargo nextest`.
+
+pub mod compare;
+pub mod events;
+pub mod farm;
+pub mod gate;
+pub mod model;
+pub mod namespace;
+pub mod oracle;
+pub mod packages;
+pub mod proxy;
+pub mod running;
+pub mod status;
+pub mod table;
+pub mod thresh;
+pub mod wait;
+pub mod workspace;

@@ -315,9 +315,22 @@ impl Scheduler {
         if run.stopping.is_some() {
             self.settle(id, case, CaseStatus::NotRun, out);
             self.end_if_over(id, out);
-        } else {
-            run.enqueue(case);
+            return;
         }
+        let leaving = self
+            .workers
+            .get(&worker)
+            .is_none_or(|worker| worker.cordoned.is_some());
+        if leaving {
+            run.enqueue(case);
+            return;
+        }
+        // A worker that cannot start a case now would return it again at once.
+        let due = self.now.after(self.policy.return_delay);
+        let state = &mut run.cases[case.at()];
+        state.avoid = Some(worker);
+        state.phase = Phase::Delayed(due);
+        run.delayed.insert((due, case));
     }
 
     /// Takes a leased case back from its worker: its slots, its place in its group. The caller gives it its

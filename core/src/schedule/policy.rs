@@ -13,6 +13,8 @@ pub struct Policy {
     pub client_grace: Duration,
     /// A run whose remaining cases no connected worker can take is stopped after this. Default: 5 min.
     pub stranded_grace: Duration,
+    /// A case that a worker gave back unstarted is granted again after this. Default: 500 ms.
+    pub return_delay: Duration,
     /// A worker gets short cases ahead, up to this much estimated time a slot. Default: 40 ms.
     pub lookahead: Duration,
     /// The most unfinished cases that one worker holds. Default: 512.
@@ -32,6 +34,7 @@ impl Default for Policy {
             lease_ttl: Duration::from_secs(6),
             client_grace: Duration::from_secs(10),
             stranded_grace: Duration::from_secs(300),
+            return_delay: Duration::from_millis(500),
             lookahead: Duration::from_millis(40),
             held_cases_max: 512,
             losses_max: 3,

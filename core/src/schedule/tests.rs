@@ -426,6 +426,30 @@ fn a_cordoned_worker_finishes_but_gets_nothing_new() {
 }
 
 #[test]
+fn a_returned_case_waits_before_it_is_granted_again_unless_its_worker_is_leaving() {
+    let mut farm = Farm::with_workers(&[1]);
+    farm.submit(request(vec![case(300)]));
+    let back = |generation| Event::CaseReturned {
+        worker: WorkerId(1),
+        run: RUN,
+        case: CaseIndex(0),
+        generation: Generation(generation),
+    };
+    assert_eq!(granted(&farm.tell(back(1))), []);
+    assert_eq!(granted(&farm.wait_ms(500)), [(1, 0)]);
+    farm.tell(Event::WorkerCordoned(WorkerId(1), CordonReason::Drain));
+    farm.tell(back(2));
+    let other = Event::WorkerJoined {
+        worker: WorkerId(2),
+        slots: 1,
+        cpus: 1,
+        platform: PLATFORM.into(),
+        in_place: false,
+    };
+    assert_eq!(granted(&farm.tell(other)), [(2, 0)]);
+}
+
+#[test]
 fn workers_take_only_what_suits_them() {
     let mut farm = Farm::with_workers(&[1]);
     let out = farm.submit(RunRequest {
