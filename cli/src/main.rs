@@ -2,7 +2,68 @@
 
 mod args;
 mod command;
+mod connect;
+mod embedded;
+mod failure;
 mod interrupt;
+mod options;
+mod output;
+mod reporting;
 mod version;
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Command, Program};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let program = Program::try_parse().unwrap_or_else(|error| usage(&error));
+    log();
+    match execute(program.command) {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "error: failed to {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Prints help or what is wrong with the arguments. Wrong arguments have the exit code of a set-up error.
+fn usage(error: &clap::Error) -> ! {
+    // There is nowhere left to say that standard error is closed.
+    let _ = error.print();
+    std::process::exit(if error.use_stderr() { i32::from(failure::SETUP) } else { 0 })
+}
+
+/// `THRESH_LOG` takes tracing's filter directives; without it only warnings are shown.
+fn log() {
+    let filter = EnvFilter::try_from_env("THRESH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn execute(command: Command) -> Result<i32, Failure> {
+    let written = |done: std::io::Result<()>| done.map(|()| 0).or_else(output::closed_pipe);
+    match command {
+        Command::Completions { shell } => written(command::document::completions(shell)),
+        Command::Man { out } => written(command::document::man(out.as_deref())),
+        Command::Run(args) => wait(command::run::run(*args)),
+        Command::List(args) => wait(command::list::list(*args)),
+        Command::History(args) => wait(command::history::show(*args)),
+        Command::Explain(args) => wait(command::history::explain(*args)),
+        Command::Coordinator(args) => wait(command::coordinator::serve(args)).map(|()| 0),
+        Command::Worker(args) => wait(command::worker::work(args)).map(|()| 0),
+    }
+}
+
+fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| Failure::environment(format!("start threads: {cause}")))?;
+    let done = runtime.block_on(work);
+    // Threads that still read or write for a run that is over must not hold up the end.
+    runtime.shutdown_background();
+    done
+}

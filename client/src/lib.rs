@@ -7,6 +7,7 @@ pub mod nextest;
 pub mod project;
 pub mod report;
 pub mod reuse;
+pub mod run;
 pub mod ship;
 pub mod suite;
 pub mod surroundings;

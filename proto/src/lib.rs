@@ -10,6 +10,8 @@ pub mod convert;
     missing_docs,
     unused_qualifications,
     clippy::all,
+    clippy::allow_attributes,
+    clippy::missing_errors_doc,
     reason = "generated; documented in the .proto files"
 )]
 pub mod v1 {

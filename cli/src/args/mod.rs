@@ -1,0 +1,15 @@
+//! The command line, as data. Conversions into the client's options are beside each group of flags.
+
+mod build;
+mod farm;
+mod program;
+mod report;
+mod run;
+mod select;
+
+pub(crate) use build::BuildArgs;
+pub(crate) use farm::{CoordinatorArgs, FarmArgs, WorkerArgs};
+pub(crate) use program::{Command, Program};
+pub(crate) use report::{Color, MessageFormat, ReportArgs};
+pub(crate) use run::{ExplainArgs, HistoryArgs, ListArgs, NoTests, RunArgs};
+pub(crate) use select::SelectArgs;

@@ -1,0 +1,57 @@
+//! The program and its commands.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueHint};
+
+use super::{CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, RunArgs, WorkerArgs};
+
+const AFTER_HELP: &str = "\
+Examples:
+  thresh run                          build this workspace's tests, run what changed, print the verdict
+  thresh run -p mycrate parse         only cases of mycrate whose name contains `parse`
+  thresh run --farm http://farm:8980  the same on many machines
+  thresh explain my_case              why my_case would be run or reused
+
+State is kept in $THRESH_HOME, by default the user's cache folder. Exit codes are nextest's: 0 pass, 100 tests
+failed, 101 build failed, 4 no tests, 94 bad filterset, 96 set-up error, 104 listing failed, 105 setup script
+failed, 106 incomplete.";
+
+/// Separates good commits from bad ones: runs a Cargo workspace's tests over all cores or a farm, and reuses
+/// what has not changed.
+#[derive(Debug, Parser)]
+#[command(name = "thresh", version = crate::version::LONG, after_help = AFTER_HELP, propagate_version = false)]
+pub(crate) struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build and run a workspace's tests, and judge them
+    #[command(visible_alias = "r")]
+    Run(Box<RunArgs>),
+    /// List a workspace's test cases
+    List(Box<ListArgs>),
+    /// Show past durations and outcomes of test cases
+    History(Box<HistoryArgs>),
+    /// Tell why a test case would be run or reused
+    Explain(Box<ExplainArgs>),
+    /// Serve a farm: take runs from clients, give leases to workers
+    Coordinator(CoordinatorArgs),
+    /// Offer this machine's slots to a farm
+    Worker(WorkerArgs),
+    /// Print a shell completion script
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands into a folder
+    Man {
+        /// The folder; it is made when missing.
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
+}

@@ -1,0 +1,8 @@
+//! One module for each command.
+
+pub(crate) mod coordinator;
+pub(crate) mod document;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod run;
+pub(crate) mod worker;

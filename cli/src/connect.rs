@@ -1,0 +1,105 @@
+//! A channel to the farm that is asked for: one on the network, or one within the process.
+
+use std::time::Duration;
+
+use thresh_client::project::StateFolder;
+use thresh_worker::WorkerHandle;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::embedded::Embedded;
+use crate::failure::Failure;
+
+/// How long one attempt to connect takes at most.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is tried.
+const TRIES: u32 = 3;
+
+/// A connection, and what stands behind it in this process.
+pub(crate) struct Connection {
+    pub(crate) channel: Channel,
+    embedded: Option<Embedded>,
+    worker: Option<WorkerHandle>,
+}
+
+/// The worker to start beside an embedded coordinator.
+pub(crate) struct LocalWorker<'a> {
+    pub(crate) slots: u32,
+    pub(crate) platform: &'a str,
+}
+
+impl Connection {
+    /// Connects to `farm`, or to a coordinator within the process, which gets a `worker` if one is given.
+    ///
+    /// # Errors
+    /// The farm cannot be reached, or the state folder cannot be used.
+    pub(crate) async fn open(
+        farm: Option<&str>,
+        state: &StateFolder,
+        worker: Option<LocalWorker<'_>>,
+    ) -> Result<Self, Failure> {
+        match farm {
+            Some(url) => Ok(Self { channel: connect(url).await?, embedded: None, worker: None }),
+            None => Self::embed(state, worker).await,
+        }
+    }
+
+    async fn embed(state: &StateFolder, worker: Option<LocalWorker<'_>>) -> Result<Self, Failure> {
+        let embedded = Embedded::start(&state.coordinator()).await;
+        let embedded = embedded.map_err(|error| Failure::of(error.fault(), &error))?;
+        let channel = embedded.connect().await;
+        let channel = channel.map_err(|cause| Failure::internal(format!("reach the embedded coordinator: {cause}")))?;
+        let worker = worker.map(|LocalWorker { slots, platform }| embedded.start_worker(slots, platform));
+        Ok(Self { channel, embedded: Some(embedded), worker })
+    }
+
+    /// Ends what stands behind the connection; every process of a case is dead afterwards.
+    pub(crate) async fn close(self) {
+        drop(self.channel);
+        if let Some(mut worker) = self.worker {
+            worker.stop();
+            // It is ended either way; what it could complain of now concerns no run.
+            let _ = worker.ended().await;
+        }
+        if let Some(embedded) = self.embedded {
+            embedded.shutdown().await;
+        }
+    }
+}
+
+async fn connect(url: &str) -> Result<Channel, Failure> {
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|cause| Failure::input(format!("use farm address `{url}`: {cause}; give one like http://farm:8980")))?
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let mut wait = Duration::from_millis(100);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match endpoint.connect().await {
+            Ok(channel) => return Ok(channel),
+            Err(cause) if tries == TRIES => {
+                return Err(Failure::environment(format!(
+                    "reach the farm at {url}: {} (tried {TRIES} times); check the address, and that `thresh \
+                     coordinator` runs there",
+                    causes(&cause)
+                )));
+            }
+            Err(_) => tokio::time::sleep(wait).await,
+        }
+        wait *= 4;
+    }
+}
+
+/// tonic's errors say nothing themselves; what went wrong is in their causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        message = format!("{message}: {cause}");
+        next = cause.source();
+    }
+    message
+}

@@ -1,0 +1,344 @@
+//! The parts of cargo's own configuration that matter when cases run: `[env]`, target runners, `build.target`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use target_spec::{Platform, TargetSpecExpression};
+
+use super::error::BuildError;
+use crate::surroundings::Surroundings;
+
+/// Cargo's configuration, from `--config`, the environment and `.cargo/config.toml` files.
+#[derive(Debug, Default)]
+pub struct CargoConfig {
+    /// Highest first; environment variables stand between `--config` and the files that are found.
+    sources: Vec<Source>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Environment,
+    Settings {
+        /// `None` for `--config KEY=VALUE`.
+        file: Option<Utf8PathBuf>,
+        /// What relative paths are relative to.
+        base: Utf8PathBuf,
+        settings: Settings,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Settings {
+    #[serde(default)]
+    build: BuildSettings,
+    #[serde(default)]
+    target: BTreeMap<String, TargetSettings>,
+    #[serde(default)]
+    env: BTreeMap<String, Variable>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct BuildSettings {
+    target: Option<OneOrMore>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct TargetSettings {
+    runner: Option<OneOrMore>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Variable {
+    Plain(String),
+    Detailed {
+        value: String,
+        force: Option<bool>,
+        relative: Option<bool>,
+    },
+}
+
+/// A target triple that was asked for, and what a path to its definition is relative to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AskedTarget {
+    pub(super) triple: String,
+    pub(super) base: Utf8PathBuf,
+}
+
+impl CargoConfig {
+    /// Reads the configuration that cargo would use in the directory of `surroundings`. `given` holds the
+    /// values of `--config`: paths, or `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or does not parse.
+    pub fn discover(given: &[String], surroundings: &Surroundings) -> Result<Self, BuildError> {
+        let directory = &surroundings.directory;
+        let (mut pairs, mut files) = (Vec::new(), Vec::new());
+        for text in given {
+            let path = directory.join(text);
+            if path.exists() {
+                files.push(read(&path)?);
+            } else {
+                let settings = parse(&format!("--config {text}"), text)?;
+                pairs.push(Source::Settings {
+                    file: None,
+                    base: directory.clone(),
+                    settings,
+                });
+            }
+        }
+        pairs.append(&mut files);
+        pairs.push(Source::Environment);
+        for path in files_above(surroundings) {
+            pairs.push(read(&path)?);
+        }
+        Ok(Self { sources: pairs })
+    }
+
+    /// Returns the target that `--target`, the environment or a file asks for.
+    pub(super) fn target(
+        &self,
+        option: Option<&str>,
+        surroundings: &Surroundings,
+    ) -> Result<Option<AskedTarget>, BuildError> {
+        let here = |triple: &str| AskedTarget {
+            triple: triple.to_owned(),
+            base: surroundings.directory.clone(),
+        };
+        if let Some(triple) = option {
+            return Ok(Some(here(triple)));
+        }
+        for source in &self.sources {
+            match source {
+                Source::Environment => {
+                    if let Some(triple) = surroundings.text("CARGO_BUILD_TARGET") {
+                        return Ok(Some(here(triple)));
+                    }
+                }
+                Source::Settings { base, settings, file } => match &settings.build.target {
+                    None => {}
+                    Some(OneOrMore::One(triple)) => {
+                        return Ok(Some(AskedTarget {
+                            triple: triple.clone(),
+                            base: base.clone(),
+                        }));
+                    }
+                    Some(OneOrMore::More(triples)) => match &triples[..] {
+                        [triple] => {
+                            return Ok(Some(AskedTarget {
+                                triple: triple.clone(),
+                                base: base.clone(),
+                            }));
+                        }
+                        _ => {
+                            return Err(BuildError::CargoConfig {
+                                place: place(file.as_deref()),
+                                message: "more than one build.target is not supported".to_owned(),
+                            });
+                        }
+                    },
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the program, with arguments, that runs binaries built for `platform`.
+    ///
+    /// # Errors
+    /// When a runner is set and empty.
+    pub fn runner(
+        &self,
+        platform: &Platform,
+        surroundings: &Surroundings,
+    ) -> Result<Option<Vec<String>>, BuildError> {
+        let triple = platform.triple_str();
+        let variable = format!(
+            "CARGO_TARGET_{}_RUNNER",
+            triple.to_ascii_uppercase().replace('-', "_")
+        );
+        for source in &self.sources {
+            let (runner, base, named) = match source {
+                Source::Environment => match surroundings.variable(&variable) {
+                    None => continue,
+                    Some(value) => {
+                        let value = value.to_string_lossy().into_owned();
+                        (OneOrMore::One(value), &surroundings.directory, variable.clone())
+                    }
+                },
+                Source::Settings { settings, base, file } => match settings.runner(platform) {
+                    None => continue,
+                    Some(runner) => (runner.clone(), base, place(file.as_deref())),
+                },
+            };
+            let mut argv = match runner {
+                // Cargo splits at white space, too, whatever the quotes.
+                OneOrMore::One(line) => line.split_whitespace().map(str::to_owned).collect(),
+                OneOrMore::More(argv) => argv,
+            };
+            let Some(program) = argv.first_mut() else {
+                let message = format!("the runner for {triple} is empty");
+                return Err(BuildError::CargoConfig {
+                    place: named,
+                    message,
+                });
+            };
+            if program.contains('/') {
+                *program = base.join(&*program).into_string();
+            }
+            return Ok(Some(argv));
+        }
+        Ok(None)
+    }
+
+    /// Returns the variables of `[env]` that a case gets, each with the value that it has for the case: the
+    /// one of `surroundings` where it is set there and not forced.
+    pub fn variables(&self, surroundings: &Surroundings) -> Vec<(String, OsString)> {
+        struct Found<'a> {
+            value: &'a str,
+            file: Option<&'a Utf8Path>,
+            force: Option<bool>,
+            relative: Option<bool>,
+        }
+        let mut found: BTreeMap<&str, Found<'_>> = BTreeMap::new();
+        for source in &self.sources {
+            let Source::Settings { file, settings, .. } = source else {
+                continue;
+            };
+            for (name, variable) in &settings.env {
+                let (value, force, relative) = match variable {
+                    Variable::Plain(value) => (value, None, None),
+                    Variable::Detailed {
+                        value,
+                        force,
+                        relative,
+                    } => (value, *force, *relative),
+                };
+                let first = found.entry(name).or_insert(Found {
+                    value,
+                    file: file.as_deref(),
+                    force,
+                    relative,
+                });
+                first.force = first.force.or(force);
+                first.relative = first.relative.or(relative);
+            }
+        }
+        let value = |(name, found): (&str, Found<'_>)| {
+            let present = surroundings.variable(name).filter(|_| found.force != Some(true));
+            let value = present.map_or_else(
+                || {
+                    let root = found.file.and_then(Utf8Path::parent).and_then(Utf8Path::parent);
+                    match root.filter(|_| found.relative == Some(true)) {
+                        Some(root) => root.join(found.value).into_string().into(),
+                        None => found.value.into(),
+                    }
+                },
+                ToOwned::to_owned,
+            );
+            (name.to_owned(), value)
+        };
+        found.into_iter().map(value).collect()
+    }
+}
+
+impl Settings {
+    fn runner(&self, platform: &Platform) -> Option<&OneOrMore> {
+        let exact = self
+            .target
+            .get(platform.triple_str())
+            .and_then(|target| target.runner.as_ref());
+        let matching = || {
+            self.target
+                .iter()
+                .filter(|(name, _)| name.starts_with("cfg("))
+                .find_map(|(name, target)| {
+                    let runner = target.runner.as_ref()?;
+                    let expression = TargetSpecExpression::new(name).ok()?;
+                    (expression.eval(platform) == Some(true)).then_some(runner)
+                })
+        };
+        exact.or_else(matching)
+    }
+}
+
+fn place(file: Option<&Utf8Path>) -> String {
+    file.map_or_else(|| "--config".to_owned(), |file| file.to_string())
+}
+
+/// Returns the configuration files that hold in the directory, nearest first, then the home's.
+fn files_above(surroundings: &Surroundings) -> Vec<Utf8PathBuf> {
+    let start = surroundings
+        .directory
+        .canonicalize_utf8()
+        .unwrap_or_else(|_| surroundings.directory.clone());
+    let mut paths: Vec<_> = start
+        .ancestors()
+        .filter_map(|directory| config_in(&directory.join(".cargo")))
+        .collect();
+    if let Some(path) = cargo_home(surroundings).and_then(|home| config_in(&home))
+        && !paths.contains(&path)
+    {
+        paths.push(path);
+    }
+    paths
+}
+
+/// Returns the configuration file in a `.cargo` folder; like cargo, prefers the older name.
+fn config_in(folder: &Utf8Path) -> Option<Utf8PathBuf> {
+    ["config", "config.toml"]
+        .map(|name| folder.join(name))
+        .into_iter()
+        .find(|path| path.exists())
+}
+
+/// Returns cargo's home folder.
+pub(crate) fn cargo_home(surroundings: &Surroundings) -> Option<Utf8PathBuf> {
+    match surroundings.text("CARGO_HOME") {
+        Some(home) => Some(surroundings.directory.join(home)),
+        None => surroundings
+            .text("HOME")
+            .map(|home| Utf8Path::new(home).join(".cargo")),
+    }
+}
+
+fn read(path: &Utf8Path) -> Result<Source, BuildError> {
+    let fault = |message: String| BuildError::CargoConfig {
+        place: path.to_string(),
+        message,
+    };
+    let path = path
+        .canonicalize_utf8()
+        .map_err(|error| fault(error.to_string()))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| fault(error.to_string()))?;
+    let settings = parse(path.as_str(), &text)?;
+    let base = path
+        .parent()
+        .and_then(Utf8Path::parent)
+        .unwrap_or(&path)
+        .to_owned();
+    Ok(Source::Settings {
+        file: Some(path),
+        base,
+        settings,
+    })
+}
+
+fn parse(place: &str, text: &str) -> Result<Settings, BuildError> {
+    toml::from_str(text).map_err(|error| BuildError::CargoConfig {
+        place: place.to_owned(),
+        message: error.to_string().trim_end().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

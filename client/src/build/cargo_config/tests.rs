@@ -1,0 +1,94 @@
+use super::*;
+
+fn surroundings(directory: &Utf8Path, variables: &[(&str, &str)]) -> Surroundings {
+    Surroundings {
+        directory: directory.to_owned(),
+        variables: variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
+        cpus: 1,
+    }
+}
+
+/// Writes `nested/.cargo/config.toml` below `.cargo/config.toml` and returns the nested folder.
+fn folders(root: &Utf8Path, outer: &str, inner: &str) -> Utf8PathBuf {
+    let nested = root.join("nested");
+    for (folder, text) in [(root, outer), (&*nested, inner)] {
+        std::fs::create_dir_all(folder.join(".cargo")).unwrap();
+        std::fs::write(folder.join(".cargo/config.toml"), text).unwrap();
+    }
+    nested
+}
+
+#[test]
+fn nearer_variables_win_and_present_ones_stay_unless_forced() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::try_from(temp.path().canonicalize().unwrap()).unwrap();
+    let outer = "env = { A = 'outer', B = { value = 'outer', force = true }, C = 'c' }";
+    let inner = "env = { A = 'inner', B = 'inner', D = { value = 'd', relative = true }, E = 'e' }";
+    let nested = folders(&root, outer, inner);
+    let present = surroundings(
+        &nested,
+        &[("A", "present"), ("B", "present"), ("HOME", "/nowhere")],
+    );
+    let config = CargoConfig::discover(&["env.E='given'".to_owned()], &present).unwrap();
+    let variables: BTreeMap<_, _> = config.variables(&present).into_iter().collect();
+    let expected = [
+        ("A", "present"),
+        ("B", "inner"),
+        ("C", "c"),
+        ("D", nested.join("d").as_str()),
+        ("E", "given"),
+    ]
+    .map(|(name, value)| (name.to_owned(), OsString::from(value)));
+    assert_eq!(variables, BTreeMap::from(expected));
+}
+
+#[test]
+fn runners_come_from_config_then_environment_then_files() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::try_from(temp.path().canonicalize().unwrap()).unwrap();
+    let triple = "x86_64-unknown-linux-gnu";
+    let outer = format!("target.{triple}.runner = 'outer'");
+    let nested = folders(
+        &root,
+        &outer,
+        "[target.'cfg(unix)']\nrunner = ['bin/run', 'x y']\n",
+    );
+    let platform = Platform::new(triple, target_spec::TargetFeatures::Unknown).unwrap();
+    let plain = surroundings(&nested, &[("HOME", "/nowhere")]);
+    let found = |given: &[String], surroundings: &Surroundings| {
+        CargoConfig::discover(given, surroundings)
+            .unwrap()
+            .runner(&platform, surroundings)
+    };
+    let inner = nested.join("bin/run").into_string();
+    assert_eq!(found(&[], &plain).unwrap(), Some(vec![inner, "x y".to_owned()]));
+    let variable = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
+    let with_variable = surroundings(&nested, &[("HOME", "/nowhere"), (variable, "wine -q")]);
+    assert_eq!(
+        found(&[], &with_variable).unwrap(),
+        Some(vec!["wine".to_owned(), "-q".to_owned()])
+    );
+    let given = [format!("target.{triple}.runner='given'")];
+    assert_eq!(
+        found(&given, &with_variable).unwrap(),
+        Some(vec!["given".to_owned()])
+    );
+    assert!(found(&[format!("target.{triple}.runner=[]")], &plain).is_err());
+}
+
+#[test]
+fn the_target_is_found_and_several_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::try_from(temp.path().canonicalize().unwrap()).unwrap();
+    let nested = folders(&root, "build.target = ['a', 'b']", "");
+    let plain = surroundings(&nested, &[("HOME", "/nowhere")]);
+    let config = CargoConfig::discover(&[], &plain).unwrap();
+    assert_eq!(config.target(Some("t"), &plain).unwrap().unwrap().triple, "t");
+    let error = config.target(None, &plain).unwrap_err().to_string();
+    assert!(error.contains("more than one build.target"), "{error}");
+    let with_variable = surroundings(&nested, &[("HOME", "/nowhere"), ("CARGO_BUILD_TARGET", "e")]);
+    assert_eq!(config.target(None, &with_variable).unwrap().unwrap().triple, "e");
+}

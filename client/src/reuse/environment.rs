@@ -1,0 +1,105 @@
+//! The environment part of a key.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+use thresh_core::digest::Digest;
+use thresh_core::environment::EnvironmentPolicy;
+
+use super::record::Record;
+use crate::command::{SETUP_WORKER_VARIABLES, WORKER_VARIABLES};
+
+/// The variables of the client that a case gets: on the client's machine all, on a farm those that travel.
+pub(crate) fn inherited(
+    client: &BTreeMap<OsString, OsString>,
+    policy: &EnvironmentPolicy,
+    in_place: bool,
+) -> BTreeMap<OsString, OsString> {
+    let goes = |name: &OsStr| in_place || name.to_str().is_some_and(|name| policy.travels(name));
+    client
+        .iter()
+        .filter(|(name, _)| goes(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Records the environment of a command: what is inherited and, over it, what the command sets. Variables that
+/// name a run, an attempt or a slot ([`WORKER_VARIABLES`]) are left out: the worker sets them whatever the
+/// client has, they differ at every run, and a case whose outcome depends on them is not worth reusing.
+pub(super) fn environment_record(
+    inherited: &BTreeMap<OsString, OsString>,
+    command: &[(String, OsString)],
+    policy: &EnvironmentPolicy,
+) -> Record {
+    let mut record = Record::new("environment v1");
+    let own = command.iter().map(|(name, value)| (OsStr::new(name), value));
+    for (name, value) in inherited
+        .iter()
+        .map(|(name, value)| (name.as_os_str(), value))
+        .chain(own)
+    {
+        // A name that is not UTF-8 is in no list, so it counts.
+        let name = name.to_string_lossy();
+        if policy.is_in_key(&name) && !is_of_one_run(&name) {
+            record.add(name, Digest::of(value.as_encoded_bytes()).to_string());
+        }
+    }
+    record
+}
+
+fn is_of_one_run(name: &str) -> bool {
+    WORKER_VARIABLES.contains(&name) || SETUP_WORKER_VARIABLES.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(client: &[(&str, &str)], command: &[(&str, &str)]) -> Digest {
+        let client = client
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        let command: Vec<_> = command
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
+        environment_record(&client, &command, &EnvironmentPolicy::default()).digest()
+    }
+
+    #[test]
+    fn ordinary_variables_count_and_those_of_one_run_do_not() {
+        let base = digest(&[("A", "1")], &[("CARGO_PKG_NAME", "x")]);
+        assert_ne!(base, digest(&[("A", "2")], &[("CARGO_PKG_NAME", "x")]));
+        assert_ne!(base, digest(&[("A", "1")], &[("CARGO_PKG_NAME", "y")]));
+        for name in WORKER_VARIABLES
+            .into_iter()
+            .chain(["GITHUB_RUN_ID", "SHLVL", "NEXTEST_ENV"])
+        {
+            assert_eq!(
+                base,
+                digest(&[("A", "1"), (name, "7")], &[("CARGO_PKG_NAME", "x")]),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_command_wins_over_the_client() {
+        assert_eq!(
+            digest(&[("A", "1")], &[("A", "2")]),
+            digest(&[("A", "3")], &[("A", "2")])
+        );
+    }
+
+    #[test]
+    fn only_what_travels_reaches_a_farm() {
+        let client = [("LANG", "C"), ("HOME", "/home/u")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into();
+        let policy = EnvironmentPolicy::default();
+        assert_eq!(inherited(&client, &policy, true).len(), 2);
+        let names: Vec<_> = inherited(&client, &policy, false).into_keys().collect();
+        assert_eq!(names, ["LANG"]);
+    }
+}

@@ -1,0 +1,185 @@
+//! Why a case would be run or reused.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use thresh_cas::Manifest;
+use thresh_core::digest::Digest;
+use thresh_core::id::RunId;
+use thresh_core::reuse::{KeyPart, KeyParts, differing_parts};
+use thresh_core::time::Timestamp;
+
+use super::keys::CaseKeys;
+use super::record::{RecordFolder, changes};
+
+/// Names that are shown of what differs in one part.
+const SHOWN_MAX: usize = 20;
+
+/// The last stored pass of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastPass {
+    /// The run that passed.
+    pub run_id: RunId,
+    /// When.
+    pub at: Timestamp,
+    /// Under which key parts.
+    pub parts: KeyParts,
+}
+
+/// Why a case would be run or reused.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// nextest's binary id.
+    pub binary_id: String,
+    /// The case.
+    pub name: String,
+    /// Whether its last pass would stand for a new run.
+    pub reused: bool,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The run of the last pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_pass_run: Option<String>,
+    /// When it was, in seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_pass_at: Option<f64>,
+    /// The parts of the key that differ from it.
+    pub changes: Vec<PartChange>,
+}
+
+/// A part of the key that is not what it was at the last pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartChange {
+    /// The part's word.
+    pub part: &'static str,
+    /// What differs in it, at most 20 names; empty when that is no longer known.
+    pub what: Vec<String>,
+    /// How many more differ.
+    pub more: usize,
+}
+
+/// Explains the case at `position` of the suite whose `keys` these are. `sources` is the manifest behind the
+/// part `files`.
+pub fn explain(
+    (binary_id, name): (&str, &str),
+    position: usize,
+    keys: &CaseKeys,
+    sources: &Manifest,
+    last: Option<&PastPass>,
+    records: &RecordFolder,
+) -> Explanation {
+    let mut explanation = Explanation {
+        binary_id: binary_id.to_owned(),
+        name: name.to_owned(),
+        reused: false,
+        reason: String::new(),
+        last_pass_run: last.map(|pass| pass.run_id.to_string()),
+        last_pass_at: last.map(|pass| pass.at.as_micros() as f64 / 1e6),
+        changes: Vec::new(),
+    };
+    let now = keys
+        .of_case
+        .get(position)
+        .copied()
+        .flatten()
+        .map(|at| &keys.parts[at]);
+    match (now, last) {
+        (None, _) => {
+            explanation.reason = "its setup scripts may do anything, so it always runs".to_owned();
+        }
+        (Some(_), None) => explanation.reason = "no clean pass of it is stored".to_owned(),
+        (Some(now), Some(last)) => {
+            let different = differing_parts(&last.parts, now);
+            explanation.reused = different.is_empty();
+            explanation.reason = if different.is_empty() {
+                "nothing that its key holds has changed since its last pass".to_owned()
+            } else {
+                let words: Vec<&str> = different
+                    .iter()
+                    .map(|difference| difference.part.word())
+                    .collect();
+                format!("changed since its last pass: {}", words.join(", "))
+            };
+            explanation.changes = different
+                .iter()
+                .map(|difference| {
+                    let mut what = match difference.part {
+                        KeyPart::Files => changed_files(difference.then, sources, records),
+                        _ => changed_values(difference.then, difference.now, keys, records),
+                    };
+                    let more = what.len().saturating_sub(SHOWN_MAX);
+                    what.truncate(SHOWN_MAX);
+                    PartChange {
+                        part: difference.part.word(),
+                        what,
+                        more,
+                    }
+                })
+                .collect();
+        }
+    }
+    explanation
+}
+
+fn changed_values(then: Digest, now: Digest, keys: &CaseKeys, records: &RecordFolder) -> Vec<String> {
+    match (records.values(then), keys.records.get(&now)) {
+        (Some(then), Some(now)) => changes(&then, now),
+        _ => Vec::new(),
+    }
+}
+
+fn changed_files(then: Digest, now: &Manifest, records: &RecordFolder) -> Vec<String> {
+    let Some(then) = records.bytes(then).and_then(|bytes| Manifest::parse(&bytes).ok()) else {
+        return Vec::new();
+    };
+    let diff = Manifest::diff(&then, now);
+    let mut names: Vec<String> = diff
+        .changed
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    names.extend(diff.added.iter().map(|path| format!("{} (new)", path.display())));
+    names.extend(
+        diff.removed
+            .iter()
+            .map(|path| format!("{} (gone)", path.display())),
+    );
+    names
+}
+
+/// Writes an explanation for people.
+///
+/// # Errors
+/// `sink` cannot be written to.
+pub fn write_explanation(sink: &mut impl Write, explanation: &Explanation) -> io::Result<()> {
+    write!(sink, "{explanation}")
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.reused { "is reused" } else { "runs" };
+        writeln!(f, "{} {} {verb}: {}", self.binary_id, self.name, self.reason)?;
+        if let Some(run) = &self.last_pass_run {
+            writeln!(f, "  last pass: run {run}")?;
+        }
+        for change in &self.changes {
+            if change.what.is_empty() {
+                writeln!(
+                    f,
+                    "  {}: differs (what it was is no longer known here)",
+                    change.part
+                )?;
+                continue;
+            }
+            writeln!(f, "  {}:", change.part)?;
+            for name in &change.what {
+                writeln!(f, "    {}", name.escape_debug())?;
+            }
+            if change.more > 0 {
+                writeln!(f, "    and {} more", change.more)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,280 @@
+//! From a suite and its files to the key parts of every case.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use camino::Utf8Path;
+use rayon::prelude::*;
+use thresh_cas::{DigestError, DigestMemo, Digested, ListError, digest_many, folder_files};
+use thresh_core::digest::Digest;
+use thresh_core::environment::EnvironmentPolicy;
+use thresh_core::fault::Fault;
+use thresh_core::reuse::KeyParts;
+
+use super::environment::{environment_record, inherited};
+use super::libraries::{LibraryError, NeededLibraries};
+use super::platform::platform_record;
+use super::record::Record;
+use crate::suite::Suite;
+
+/// The keys could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file of the build could not be hashed.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// A build script's output folder could not be listed.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// A binary's headers could not be read.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+}
+
+impl KeyError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Digest(error) => error.fault(),
+            Self::List(error) => error.fault(),
+            Self::Library(error) => error.fault(),
+        }
+    }
+}
+
+/// The files of a build that cases use, with their digests.
+#[derive(Clone, Debug)]
+pub struct SuiteFiles {
+    digests: BTreeMap<PathBuf, Digested>,
+    /// The test binaries with a selected case, by position.
+    binaries: BTreeMap<usize, PathBuf>,
+    libraries: NeededLibraries,
+    /// Position of each binary of `binaries` in `libraries`.
+    library_positions: BTreeMap<usize, usize>,
+    /// Programs and outputs of build scripts.
+    programs: BTreeSet<PathBuf>,
+}
+
+impl SuiteFiles {
+    /// Hashes the test binaries that have a selected case, the libraries that they need, the programs of the
+    /// build and the outputs of build scripts.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn digest(suite: &Suite, memo: &mut DigestMemo) -> Result<Self, KeyError> {
+        let positions: BTreeSet<usize> = suite.cases.iter().map(|case| case.binary).collect();
+        let binaries: BTreeMap<usize, PathBuf> = positions
+            .iter()
+            .map(|at| (*at, suite.binaries[*at].path.clone().into_std_path_buf()))
+            .collect();
+        let paths: Vec<PathBuf> = binaries.values().cloned().collect();
+        let folders: Vec<PathBuf> = suite
+            .library_folders
+            .iter()
+            .map(|folder| folder.clone().into_std_path_buf())
+            .collect();
+        let libraries = NeededLibraries::find(&paths, &folders)?;
+        let programs = programs(suite)?;
+        let all: BTreeSet<&Path> = paths
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(libraries.all())
+            .chain(programs.iter().map(PathBuf::as_path))
+            .collect();
+        let all: Vec<PathBuf> = all.into_iter().map(Path::to_owned).collect();
+        let digests = digest_many(&all, memo)?
+            .into_iter()
+            .map(|digested| (digested.path.clone(), digested));
+        Ok(Self {
+            digests: digests.collect(),
+            library_positions: positions
+                .iter()
+                .enumerate()
+                .map(|(at, binary)| (*binary, at))
+                .collect(),
+            binaries,
+            libraries,
+            programs,
+        })
+    }
+
+    /// The digest of the test binary at `position`, if a case of it is selected.
+    pub fn binary(&self, position: usize) -> Option<Digest> {
+        Some(self.digest_of(self.binaries.get(&position)?))
+    }
+
+    /// The libraries that the test binary at `position` needs, sorted.
+    pub fn libraries(&self, position: usize) -> &[PathBuf] {
+        self.library_positions
+            .get(&position)
+            .map_or(&[], |at| self.libraries.of(*at))
+    }
+
+    /// Programs and outputs of build scripts, sorted.
+    pub fn programs(&self) -> impl Iterator<Item = &Path> {
+        self.programs.iter().map(PathBuf::as_path)
+    }
+
+    /// Every file that was hashed.
+    pub fn all(&self) -> impl Iterator<Item = &Digested> {
+        self.digests.values()
+    }
+
+    fn digest_of(&self, path: &Path) -> Digest {
+        self.digests
+            .get(path)
+            .expect("every file of the suite was hashed")
+            .digest
+    }
+}
+
+/// The programs of the build and everything that build scripts wrote. A file that is listed and then gone was
+/// never usable.
+fn programs(suite: &Suite) -> Result<BTreeSet<PathBuf>, KeyError> {
+    let mut programs: BTreeSet<PathBuf> = suite
+        .programs
+        .iter()
+        .map(|path| path.clone().into_std_path_buf())
+        .filter(|path| path.is_file())
+        .collect();
+    let outputs: Vec<Vec<PathBuf>> = out_dirs(suite)
+        .par_iter()
+        .map(|folder| files_below(folder))
+        .collect::<Result<_, _>>()?;
+    programs.extend(outputs.into_iter().flatten());
+    Ok(programs)
+}
+
+/// The output folders of all build scripts, absolute, those that are there.
+pub(crate) fn out_dirs(suite: &Suite) -> Vec<PathBuf> {
+    let meta = &suite.rust_build_meta;
+    let base: &Utf8Path = meta.build_directory.as_deref().unwrap_or(&suite.target_directory);
+    let folders = meta
+        .build_script_out_dirs
+        .values()
+        .map(|folder| base.join(folder).into_std_path_buf());
+    let folders: BTreeSet<PathBuf> = folders.filter(|folder| folder.is_dir()).collect();
+    folders.into_iter().collect()
+}
+
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>, ListError> {
+    let files = folder_files(folder)?.into_iter().map(|file| folder.join(file));
+    // Links to nowhere and empty folders hold no content.
+    Ok(files.filter(|path| path.is_file()).collect())
+}
+
+/// What keys are made from, besides the suite.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyInputs<'a> {
+    /// The suite.
+    pub suite: &'a Suite,
+    /// The files of its build.
+    pub files: &'a SuiteFiles,
+    /// The digest of the manifest of the workspace's files.
+    pub sources: Digest,
+    /// The client's environment.
+    pub variables: &'a BTreeMap<OsString, OsString>,
+    /// Which of it counts.
+    pub policy: &'a EnvironmentPolicy,
+    /// The cases run on the client's machine.
+    pub in_place: bool,
+}
+
+/// The distinct key parts of a suite and the records behind them.
+#[derive(Clone, Debug, Default)]
+pub struct CaseKeys {
+    /// Distinct key parts.
+    pub parts: Vec<KeyParts>,
+    /// For each case of the suite the position of its key parts; none for one that is never reused, because
+    /// nothing is known of what its setup scripts do.
+    pub of_case: Vec<Option<usize>>,
+    /// The records of all parts but `files`, whose record is the manifest.
+    pub records: BTreeMap<Digest, Record>,
+}
+
+/// Makes the key parts of every case.
+pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
+    let suite = inputs.suite;
+    let platform = platform_record(&suite.platform, &suite.rustc_version);
+    let programs = programs_record(inputs.files);
+    let inherited = inherited(inputs.variables, inputs.policy, inputs.in_place);
+    let of_command: Vec<(Record, Record)> = suite
+        .commands
+        .par_iter()
+        .map(|command| {
+            let mut arguments = Record::new("arguments v1");
+            arguments.add("before the name", shell_words::join(&command.before));
+            arguments.add("after the name", shell_words::join(&command.after));
+            arguments.add("working directory", command.cwd.as_str());
+            (
+                arguments,
+                environment_record(&inherited, &command.env, inputs.policy),
+            )
+        })
+        .collect();
+    let mut keys = CaseKeys::default();
+    let (platform, programs) = (keys.keep(platform), keys.keep(programs));
+    let of_command: Vec<(Digest, Digest)> = of_command
+        .into_iter()
+        .map(|(arguments, environment)| (keys.keep(arguments), keys.keep(environment)))
+        .collect();
+    let mut known: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for case in &suite.cases {
+        if !suite.commands[case.command].setup_scripts.is_empty() {
+            keys.of_case.push(None);
+            continue;
+        }
+        let position = known
+            .get(&(case.binary, case.command))
+            .copied()
+            .unwrap_or_else(|| {
+                let (arguments, environment) = of_command[case.command];
+                let code = keys.keep(code_record(inputs.files, case.binary));
+                keys.parts.push(KeyParts {
+                    code,
+                    arguments,
+                    environment,
+                    platform,
+                    files: inputs.sources,
+                    programs,
+                });
+                keys.parts.len() - 1
+            });
+        known.insert((case.binary, case.command), position);
+        keys.of_case.push(Some(position));
+    }
+    keys
+}
+
+impl CaseKeys {
+    fn keep(&mut self, record: Record) -> Digest {
+        let digest = record.digest();
+        self.records.entry(digest).or_insert(record);
+        digest
+    }
+}
+
+fn code_record(files: &SuiteFiles, binary: usize) -> Record {
+    let mut record = Record::new("code v1");
+    if let Some(digest) = files.binary(binary) {
+        record.add("test binary", digest.to_string());
+    }
+    for library in files.libraries(binary) {
+        // By name, not by path: which folder a library comes from shows in the environment.
+        let name = library.file_name().unwrap_or_default().to_string_lossy();
+        record.add(name, files.digest_of(library).to_string());
+    }
+    record
+}
+
+fn programs_record(files: &SuiteFiles) -> Record {
+    let mut record = Record::new("programs v1");
+    for path in files.programs() {
+        record.add(path.to_string_lossy(), files.digest_of(path).to_string());
+    }
+    record
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! The reuse key of each case, and why it is what it is.
+//!
+//! A key has six parts (see [`thresh_core::reuse`]). Each is the digest of a [`Record`]: a list of named values,
+//! kept in the state folder so that [`explain`] can say not only which part differs from the last pass, but
+//! what in it.
+
+mod environment;
+mod explain;
+mod keys;
+mod libraries;
+mod platform;
+mod record;
+mod watch;
+
+pub use explain::{Explanation, PartChange, PastPass, explain, write_explanation};
+pub use keys::{CaseKeys, KeyError, KeyInputs, SuiteFiles, case_keys};
+pub use libraries::{LibraryError, NeededLibraries};
+pub use record::{Record, RecordFolder};
+pub use watch::InputWatch;
+
+pub(crate) use environment::inherited;
+pub(crate) use keys::out_dirs;

@@ -1,0 +1,114 @@
+//! `thresh list` and `thresh explain`: runs that go no further than their keys.
+
+use thresh_core::id::RunId;
+use thresh_proto::v1;
+use tokio::runtime::Handle;
+use tonic::transport::Channel;
+
+use super::error::RunError;
+use super::prepare::{BuildSource, Prepared};
+use super::session::Session;
+use super::work::{Ready, blocking};
+use crate::reuse::{Explanation, explain};
+use crate::suite::Suite;
+
+impl Prepared {
+    /// Builds and lists. With a `channel`, lists that are kept there are not asked for again.
+    ///
+    /// # Errors
+    /// The suite cannot be made.
+    pub async fn list(self, channel: Option<Channel>) -> Result<Suite, RunError> {
+        let mut session = match channel {
+            Some(channel) => Some(Session::hello(channel).await?),
+            None => None,
+        };
+        let handle = Handle::current();
+        blocking(move || {
+            let mut prepared = self;
+            let loaded = prepared.load(
+                session.as_mut(),
+                RunId::from_u128(uuid::Uuid::now_v7().as_u128()),
+                &handle,
+            )?;
+            Ok(loaded.suite)
+        })
+        .await
+    }
+
+    /// Explains why the cases that `pattern` names would be run or reused: all whose `binary-id name` is the
+    /// pattern, else whose name is, else whose name contains it.
+    ///
+    /// # Errors
+    /// The suite cannot be made, no case matches, or the coordinator refuses.
+    pub async fn explain(self, channel: Channel, pattern: &str) -> Result<Vec<Explanation>, RunError> {
+        let mut session = Session::hello(channel).await?;
+        let (prepared, ready) = self.ready(&mut session).await?;
+        let suite = &ready.loaded.suite;
+        let positions = matching(suite, pattern)?;
+        let names: Vec<v1::CaseName> = positions
+            .iter()
+            .map(|at| {
+                let case = &suite.cases[*at];
+                v1::CaseName {
+                    binary_id: suite.binaries[case.binary].id.clone(),
+                    name: case.name.clone(),
+                }
+            })
+            .collect();
+        let passes = session.last_passes(&ready.project, names.clone()).await?;
+        let Ready { loaded, keys, .. } = &ready;
+        let keys = keys.clone().unwrap_or_default();
+        let records = prepared.records();
+        let told = positions
+            .iter()
+            .zip(&names)
+            .zip(&passes)
+            .map(|((at, name), last)| {
+                let names = (name.binary_id.as_str(), name.name.as_str());
+                explain(
+                    names,
+                    *at,
+                    &keys,
+                    loaded.snapshot.manifest(),
+                    last.as_ref(),
+                    &records,
+                )
+            });
+        Ok(told.collect())
+    }
+
+    pub(super) fn finish_build(&mut self) -> Result<(), RunError> {
+        if let BuildSource::Cargo(building) = std::mem::replace(&mut self.source, BuildSource::Taken) {
+            building.finish(&self.workspace)?;
+        }
+        Ok(())
+    }
+}
+
+fn matching(suite: &Suite, pattern: &str) -> Result<Vec<usize>, RunError> {
+    let full = |at: &usize| {
+        let case = &suite.cases[*at];
+        format!("{} {}", suite.binaries[case.binary].id, case.name)
+    };
+    let all = 0..suite.cases.len();
+    let by =
+        |accepts: &dyn Fn(&usize) -> bool| -> Vec<usize> { all.clone().filter(|at| accepts(at)).collect() };
+    let found = [
+        by(&|at| full(at) == pattern),
+        by(&|at| suite.cases[*at].name == pattern),
+        by(&|at| suite.cases[*at].name.contains(pattern)),
+    ];
+    found
+        .into_iter()
+        .find(|found| !found.is_empty())
+        .ok_or_else(|| RunError::NoSuchCase {
+            pattern: pattern.to_owned(),
+            nearest: suite
+                .cases
+                .iter()
+                .map(|case| (strsim::damerau_levenshtein(pattern, &case.name), &case.name))
+                .min()
+                .filter(|(distance, name)| *distance <= name.len() / 3)
+                .map(|(_, name)| name.clone()),
+        })
+}

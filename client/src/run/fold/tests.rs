@@ -1,0 +1,239 @@
+use std::collections::BTreeMap;
+
+use thresh_core::outcome::FailureCause;
+use thresh_proto::convert::{duration_to_wire, outcome_to_wire, stop_reason_to_wire};
+
+use super::*;
+use crate::nextest::{FlakyFailStatus, OutputDisplay, ReportSettings, ReportSkipped};
+use crate::report::CaseLabel;
+
+const SETTINGS: ReportSettings = ReportSettings {
+    success_output: OutputDisplay::Never,
+    failure_output: OutputDisplay::Immediate,
+    junit_store_success_output: false,
+    junit_store_failure_output: true,
+    junit_report_skipped: ReportSkipped::None,
+    junit_flaky_fail_status: FlakyFailStatus::Failure,
+};
+
+fn fold(cases: usize) -> Fold {
+    let label = |name: usize| CaseLabel {
+        binary_id: "b".into(),
+        package: "p".into(),
+        name: name.to_string(),
+        report: SETTINGS,
+    };
+    let roster = Roster {
+        cases: (0..cases).map(label).collect(),
+    };
+    let settings = vec![
+        FoldCase {
+            flaky_passes: true,
+            weight: 1
+        };
+        cases
+    ];
+    Fold::new(RunId::from_u128(1), Arc::new(roster), settings, 0, None)
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed {
+        cause: FailureCause::ExitCode(101),
+        leaked: false,
+    }
+}
+
+fn attempt(case: u32, number: u32, outcome: &Outcome, last: bool) -> Event {
+    Event::Attempt(v1::AttemptEnded {
+        case,
+        attempt: number,
+        attempts_max: 3,
+        outcome: Some(outcome_to_wire(outcome)),
+        took: Some(duration_to_wire(Duration::from_secs(2))),
+        last,
+        ..v1::AttemptEnded::default()
+    })
+}
+
+fn ended(reason: StopReason) -> Event {
+    Event::Ended(v1::RunEnded {
+        reason: stop_reason_to_wire(reason).into(),
+        took: Some(duration_to_wire(Duration::from_secs(4))),
+        slots: 2,
+        ..v1::RunEnded::default()
+    })
+}
+
+/// Plays numbered events; returns the summary and how often each case ended.
+fn play_numbered(cases: usize, events: Vec<(u64, Event)>) -> (RunSummary, BTreeMap<u32, u32>) {
+    let mut fold = fold(cases);
+    let mut ends = BTreeMap::new();
+    let mut report = |_: Timestamp, event: &ReportEvent<'_>| {
+        if let ReportEvent::CaseEnded { case, .. } = event {
+            *ends.entry(case.0).or_insert(0) += 1;
+        }
+    };
+    for (number, event) in events {
+        fold.apply(
+            v1::RunEvent {
+                number,
+                at_micros: 1,
+                event: Some(event),
+            },
+            &mut report,
+        )
+        .unwrap();
+    }
+    (fold.summary().expect("the run has ended").clone(), ends)
+}
+
+fn play(cases: usize, events: Vec<Event>) -> RunSummary {
+    let (summary, ends) = play_numbered(cases, (1..).zip(events).collect());
+    assert!(
+        (0..cases as u32).all(|case| ends.get(&case) == Some(&1)),
+        "{ends:?}"
+    );
+    summary
+}
+
+fn statuses(summary: &RunSummary) -> Vec<CaseStatus> {
+    summary.cases.iter().map(|record| record.status.clone()).collect()
+}
+
+#[test]
+fn every_case_gets_its_status() {
+    let leaked = Outcome::Leaked { passes: true };
+    let summary = play(
+        5,
+        vec![
+            Event::Reused(v1::CaseReused { cases: vec![4] }),
+            attempt(0, 1, &Outcome::Passed, true),
+            attempt(1, 1, &failed(), false),
+            attempt(1, 2, &Outcome::Passed, true),
+            attempt(2, 1, &Outcome::Lost, false),
+            attempt(2, 2, &Outcome::Passed, true),
+            attempt(3, 1, &leaked, true),
+            ended(StopReason::Complete),
+        ],
+    );
+    assert_eq!(
+        statuses(&summary),
+        [
+            CaseStatus::Passed,
+            CaseStatus::Flaky { passes: true },
+            CaseStatus::Passed,
+            CaseStatus::Ended(leaked),
+            CaseStatus::Reused
+        ]
+    );
+    assert_eq!((summary.verdict, summary.exit_code()), (Verdict::Flaky, 0));
+    // Six attempts of 2 s, one of them lost, on 2 slots.
+    assert_eq!(summary.floor.time, Duration::from_secs(6));
+    assert_eq!(summary.cases[1].attempts.len(), 2);
+}
+
+#[test]
+fn a_missing_word_is_incomplete_even_if_the_end_says_complete() {
+    let summary = play(
+        2,
+        vec![attempt(0, 1, &Outcome::Passed, true), ended(StopReason::Complete)],
+    );
+    assert_eq!((summary.verdict, summary.exit_code()), (Verdict::Incomplete, 106));
+    assert_eq!(summary.tally.not_run, 1);
+}
+
+#[test]
+fn a_case_between_two_attempts_was_not_run_to_its_end() {
+    let summary = play(
+        1,
+        vec![attempt(0, 1, &failed(), false), ended(StopReason::Cancelled)],
+    );
+    assert_eq!(statuses(&summary), [CaseStatus::NotRun]);
+    assert_eq!(summary.cases[0].attempts.len(), 1);
+}
+
+#[test]
+fn events_that_were_seen_count_once() {
+    let pass = |case| attempt(case, 1, &Outcome::Passed, true);
+    let events = vec![
+        (1, pass(0)),
+        (1, pass(0)),
+        (2, pass(1)),
+        (1, pass(0)),
+        (3, ended(StopReason::Complete)),
+        (4, pass(0)),
+    ];
+    let (summary, ends) = play_numbered(2, events);
+    assert_eq!(summary.verdict, Verdict::Pass);
+    assert_eq!(ends.into_values().collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn contradictions_are_never_green() {
+    let pass = |case| attempt(case, 1, &Outcome::Passed, true);
+    let complete = || ended(StopReason::Complete);
+    for events in [
+        vec![(1, pass(0)), (2, attempt(0, 1, &failed(), true)), (3, complete())],
+        vec![(1, pass(0)), (2, pass(7)), (3, complete())],
+        vec![(1, pass(0)), (3, complete())],
+        vec![
+            (1, pass(0)),
+            (2, Event::Reused(v1::CaseReused { cases: vec![0] })),
+            (3, complete()),
+        ],
+    ] {
+        let (summary, ends) = play_numbered(1, events);
+        assert_eq!(summary.verdict, Verdict::Incomplete);
+        assert!(summary.message.contains("contradict"), "{}", summary.message);
+        assert_eq!(ends.into_values().collect::<Vec<_>>(), [1]);
+    }
+}
+
+#[test]
+fn failures_and_setup_scripts_have_their_exit_codes() {
+    let summary = play(
+        1,
+        vec![attempt(0, 1, &failed(), true), ended(StopReason::MaxFail)],
+    );
+    assert_eq!(summary.exit_code(), 100);
+    let summary = play(1, vec![ended(StopReason::SetupScriptFailed)]);
+    assert_eq!(summary.exit_code(), 105);
+    let summary = play(
+        1,
+        vec![
+            attempt(0, 1, &Outcome::Cancelled, true),
+            ended(StopReason::Cancelled),
+        ],
+    );
+    assert_eq!((summary.exit_code(), summary.tally.not_run), (106, 1));
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused() {
+    let mut fold = fold(1);
+    let event = v1::RunEvent {
+        number: 1,
+        event: Some(Event::Attempt(v1::AttemptEnded::default())),
+        ..v1::RunEvent::default()
+    };
+    assert!(fold.apply(event, &mut |_, _| {}).is_err());
+}
+
+#[test]
+fn an_abandoned_run_still_has_a_word_on_every_case() {
+    let mut fold = fold(2);
+    let mut ends = 0;
+    fold.abandon(
+        Timestamp::default(),
+        StopReason::Cancelled,
+        "why".into(),
+        &mut |_, event| {
+            ends += u32::from(matches!(event, ReportEvent::CaseEnded { .. }));
+        },
+    );
+    assert_eq!(ends, 2);
+    assert_eq!(
+        fold.summary().map(|summary| summary.verdict),
+        Some(Verdict::Incomplete)
+    );
+}

@@ -1,0 +1,81 @@
+//! What a run is asked to do.
+
+use thresh_core::case::{MaxFail, ThreadsRequired};
+
+use crate::build::{ArchiveOptions, BuildOptions};
+use crate::list::SelectionOptions;
+use crate::nextest::{ConfigSources, OutputDisplay};
+use crate::project::StateFolder;
+use crate::suite::ForcedSettings;
+use crate::surroundings::Surroundings;
+
+/// What a run is asked to do. Where a field is an `Option`, `None` leaves it to `thresh.toml`, then to nextest's
+/// configuration.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Working directory, environment, cores.
+    pub surroundings: Surroundings,
+    /// Where Thresh remembers things on this machine.
+    pub state: StateFolder,
+    /// How to build.
+    pub build: BuildOptions,
+    /// A cargo-nextest archive instead of a build.
+    pub archive: Option<ArchiveOptions>,
+    /// Which cases.
+    pub selection: SelectionOptions,
+    /// nextest's profile; without it `default`, or `default-miri` under Miri.
+    pub profile: Option<String>,
+    /// nextest's configuration files.
+    pub nextest: ConfigSources,
+    /// Settings for all cases.
+    pub forced: ForcedSettings,
+    /// When the output of passing cases is shown.
+    pub success_output: Option<OutputDisplay>,
+    /// When the output of failing cases is shown.
+    pub failure_output: Option<OutputDisplay>,
+    /// After how many failures to stop.
+    pub max_fail: Option<MaxFail>,
+    /// Slots of an embedded worker.
+    pub test_threads: Option<ThreadsRequired>,
+    /// Cases write to the terminal themselves, one at a time.
+    pub no_capture: bool,
+    /// Only build.
+    pub no_run: bool,
+    /// `false` neither looks up nor stores passes.
+    pub reuse: bool,
+    /// The coordinator's address.
+    pub farm: Option<String>,
+    /// Whose history it is.
+    pub project: Option<String>,
+    /// What the user asked for, for display.
+    pub title: String,
+}
+
+impl RunOptions {
+    /// Everything in the workspace that `surroundings` are in, with the defaults.
+    pub fn new(surroundings: Surroundings, state: StateFolder) -> Self {
+        Self {
+            nextest: ConfigSources {
+                cpus: surroundings.cpus,
+                ..ConfigSources::default()
+            },
+            surroundings,
+            state,
+            build: BuildOptions::default(),
+            archive: None,
+            selection: SelectionOptions::default(),
+            profile: None,
+            forced: ForcedSettings::default(),
+            success_output: None,
+            failure_output: None,
+            max_fail: None,
+            test_threads: None,
+            no_capture: false,
+            no_run: false,
+            reuse: true,
+            farm: None,
+            project: None,
+            title: String::new(),
+        }
+    }
+}

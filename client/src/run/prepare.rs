@@ -1,0 +1,237 @@
+//! What is known of a run before it is connected, while cargo builds.
+
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use camino::Utf8Path;
+use thresh_cas::{DigestMemo, Snapshot};
+use thresh_core::case::ThreadsRequired;
+
+use super::error::RunError;
+use super::options::RunOptions;
+use crate::build::{self, Build, Building, Workspace, open_archive};
+use crate::list::Selection;
+use crate::nextest::{NextestConfig, Profile};
+use crate::project::{ProjectConfig, WorkspaceState, project_name};
+
+/// A run that can be connected: its workspace and configuration are read and its cargo is building.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) options: RunOptions,
+    pub(super) workspace: Workspace,
+    pub(super) source: BuildSource,
+    pub(super) config: NextestConfig,
+    pub(super) profile: Profile,
+    pub(super) selection: Selection,
+    pub(super) project: ProjectConfig,
+    pub(super) state: WorkspaceState,
+    name: JoinHandle<String>,
+    /// Hashes the workspace's files while cargo builds, and so teaches the memo.
+    pub(super) memo: JoinHandle<DigestMemo>,
+}
+
+/// Where test binaries come from.
+#[derive(Debug)]
+pub(super) enum BuildSource {
+    Cargo(Building),
+    Archive(Box<Build>),
+    /// The run has it.
+    Taken,
+}
+
+impl Prepared {
+    /// Starts the build and reads the configuration meanwhile. Blocks for as long as `cargo metadata` takes.
+    ///
+    /// # Errors
+    /// There is no workspace, or a configuration or the selection cannot be used.
+    pub fn new(options: RunOptions) -> Result<Self, RunError> {
+        let surroundings = &options.surroundings;
+        let (workspace, source) = match &options.archive {
+            None => {
+                let (workspace, building) = build::start(&options.build, surroundings)?;
+                (workspace, BuildSource::Cargo(building))
+            }
+            Some(archive) => {
+                let (workspace, build) = open_archive(archive, surroundings)?;
+                (workspace, BuildSource::Archive(Box::new(build)))
+            }
+        };
+        let root = workspace.root.as_std_path();
+        let project = ProjectConfig::load(root)?;
+        let state = options.state.workspace(root)?;
+        let explicit = options.project.clone().or_else(|| project.project.clone());
+        let root = root.to_owned();
+        let name = std::thread::spawn({
+            let root = root.clone();
+            move || project_name(explicit.as_deref(), &root)
+        });
+        let memo = std::thread::spawn({
+            let (excluded, memo) = (excluded(&options, &workspace), state.digest_memo());
+            move || {
+                let mut memo = DigestMemo::load(&memo);
+                // What cannot be read now is told when the snapshot that counts is taken, after the build.
+                let _ = Snapshot::of_workspace(&root, &excluded, &mut memo);
+                memo
+            }
+        });
+        let config = NextestConfig::load(&workspace.root, &workspace.graph, &options.nextest)?;
+        let miri = surroundings.variable("MIRI_SYSROOT").is_some();
+        let profile = options
+            .profile
+            .as_deref()
+            .unwrap_or(if miri { "default-miri" } else { "default" });
+        let profile = config.profile(profile, &workspace.platforms)?;
+        let selection = Selection::new(&options.selection, &profile, &workspace.graph)?;
+        let prepared = Self {
+            options,
+            workspace,
+            source,
+            config,
+            profile,
+            selection,
+            project,
+            state,
+            name,
+            memo,
+        };
+        prepared.check_farm()?;
+        Ok(prepared)
+    }
+
+    fn check_farm(&self) -> Result<(), RunError> {
+        match self.farm() {
+            Some(_) if self.no_capture() => Err(RunError::NotOnAFarm {
+                flag: "--no-capture",
+                why: "its workers write to no terminal; leave the flag or the farm out",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The coordinator's address, if the cases are to run on a farm.
+    pub fn farm(&self) -> Option<&str> {
+        self.options
+            .farm
+            .as_deref()
+            .or(self.project.farm.url.as_deref())
+            .filter(|url| !url.is_empty())
+    }
+
+    /// How many slots an embedded worker is to have.
+    pub fn slots(&self) -> u32 {
+        if self.no_capture() {
+            return 1;
+        }
+        let cpus = self.options.surroundings.cpus.max(1);
+        let of_project = self
+            .project
+            .run
+            .slots
+            .map(|slots| ThreadsRequired::Count(slots.get()));
+        match self
+            .options
+            .test_threads
+            .or(of_project)
+            .unwrap_or(self.profile.test_threads())
+        {
+            ThreadsRequired::Count(count) => count.max(1),
+            ThreadsRequired::NumCpus | ThreadsRequired::NumTestThreads => cpus,
+        }
+    }
+
+    /// The platform that an embedded worker is to offer.
+    pub fn platform(&self) -> &str {
+        self.workspace.platforms.target().triple_str()
+    }
+
+    /// Whether cases write to the terminal themselves.
+    pub fn no_capture(&self) -> bool {
+        self.options.no_capture || self.selection.no_capture
+    }
+
+    /// nextest's profile.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// What is worth saying about nextest's configuration.
+    pub fn warnings(&self) -> &[String] {
+        self.config.warnings()
+    }
+
+    /// What `thresh.toml` says.
+    pub fn project(&self) -> &ProjectConfig {
+        &self.project
+    }
+
+    /// The workspace's root.
+    pub fn workspace_root(&self) -> &Utf8Path {
+        &self.workspace.root
+    }
+
+    /// The cargo flags that a rerun of a case needs to find the same build, without those that select packages.
+    pub fn rerun_flags(&self) -> Vec<String> {
+        rerun_flags(&self.options, self.profile.name())
+    }
+
+    pub(super) fn take_name(&mut self) -> String {
+        let name = std::mem::replace(&mut self.name, std::thread::spawn(String::new));
+        name.join().expect("making the project's name does not panic")
+    }
+
+    pub(super) fn excluded(&self) -> Vec<PathBuf> {
+        excluded(&self.options, &self.workspace)
+    }
+}
+
+/// Folders that are no input, wherever they are: cargo's output, and Thresh's own state.
+fn excluded(options: &RunOptions, workspace: &Workspace) -> Vec<PathBuf> {
+    let graph = workspace.graph.workspace();
+    let mut excluded = vec![graph.target_directory().as_std_path().to_owned()];
+    excluded.extend(
+        graph
+            .build_directory()
+            .map(|folder| folder.as_std_path().to_owned()),
+    );
+    excluded.push(options.state.root().to_owned());
+    excluded
+}
+
+fn rerun_flags(options: &RunOptions, profile: &str) -> Vec<String> {
+    let build = &options.build;
+    let mut flags = Vec::new();
+    let mut option = |name: &str, value: Option<&str>| {
+        flags.extend(
+            value
+                .into_iter()
+                .flat_map(|value| [name.to_owned(), value.to_owned()]),
+        );
+    };
+    option(
+        "--manifest-path",
+        build.manifest_path.as_deref().map(Utf8Path::as_str),
+    );
+    option("--cargo-profile", build.cargo_profile.as_deref());
+    option("--target", build.target.as_deref());
+    option("--target-dir", build.target_dir.as_deref().map(Utf8Path::as_str));
+    build
+        .features
+        .iter()
+        .for_each(|feature| option("--features", Some(feature)));
+    option(
+        "--archive-file",
+        options.archive.as_ref().map(|archive| archive.file.as_str()),
+    );
+    option("--profile", (profile != "default").then_some(profile));
+    option("--farm", options.farm.as_deref());
+    for (name, on) in [
+        ("--release", build.release),
+        ("--all-features", build.all_features),
+        ("--no-default-features", build.no_default_features),
+    ] {
+        if on {
+            flags.push(name.to_owned());
+        }
+    }
+    flags
+}

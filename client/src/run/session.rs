@@ -1,0 +1,202 @@
+//! The calls of one client to one coordinator.
+
+use std::collections::BTreeMap;
+
+use thresh_core::digest::Digest;
+use thresh_core::id::RunId;
+use thresh_core::time::Timestamp;
+use thresh_proto::convert::{digest_to_wire, key_parts_from_wire, run_id_from_wire, run_id_to_wire};
+use thresh_proto::v1::runs_client::RunsClient;
+use thresh_proto::{MESSAGE_BYTES_MAX, PROTOCOL, v1};
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::error::RunError;
+use crate::reuse::PastPass;
+
+/// Bytes of lists in one message.
+const LIST_BYTES_MAX: usize = 4 << 20;
+
+/// A coordinator that speaks our protocol.
+#[derive(Clone, Debug)]
+pub struct Session {
+    runs: RunsClient<Channel>,
+    channel: Channel,
+    /// Slots that the coordinator has now.
+    pub slots: u32,
+    /// Workers that it has now.
+    pub workers: u32,
+}
+
+impl Session {
+    /// Says hello over `channel`.
+    ///
+    /// # Errors
+    /// The coordinator cannot be reached, or speaks another version of the protocol.
+    pub async fn hello(channel: Channel) -> Result<Self, RunError> {
+        let mut runs = RunsClient::new(channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let own = env!("CARGO_PKG_VERSION");
+        let request = v1::HelloRequest {
+            protocol: PROTOCOL,
+            version: own.to_owned(),
+        };
+        let reply = match runs.hello(request).await {
+            Ok(reply) => reply.into_inner(),
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                return Err(RunError::Version(status.message().to_owned()));
+            }
+            Err(status) => return Err(RunError::refused("greet the coordinator", status)),
+        };
+        if reply.protocol != PROTOCOL {
+            let upgrade = if reply.protocol > PROTOCOL {
+                "client"
+            } else {
+                "coordinator"
+            };
+            return Err(RunError::Version(format!(
+                "version mismatch: this client is thresh {own} (protocol {PROTOCOL}), the coordinator is thresh {} \
+                 (protocol {}); upgrade the {upgrade}",
+                reply.version, reply.protocol
+            )));
+        }
+        Ok(Self {
+            runs,
+            channel,
+            slots: reply.slots,
+            workers: reply.workers,
+        })
+    }
+
+    /// The connection, for blobs.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(super) async fn submit(&mut self, messages: Vec<v1::SubmitRequest>) -> Result<(), RunError> {
+        let reply = self.runs.submit(tokio_stream::iter(messages)).await;
+        reply
+            .map(|_| ())
+            .map_err(|status| RunError::refused("submit the run", status))
+    }
+
+    pub(super) async fn plan(&mut self, messages: Vec<v1::SubmitRequest>) -> Result<v1::PlanReply, RunError> {
+        let reply = self.runs.plan(tokio_stream::iter(messages)).await;
+        Ok(reply
+            .map_err(|status| RunError::refused("plan the run", status))?
+            .into_inner())
+    }
+
+    pub(super) async fn watch(&mut self, run: RunId, after: u64) -> Result<Streaming<v1::RunEvent>, Status> {
+        let request = v1::WatchRequest {
+            run_id: run_id_to_wire(run),
+            after,
+        };
+        Ok(self.runs.watch(request).await?.into_inner())
+    }
+
+    pub(super) async fn cancel(&mut self, run: RunId) -> Result<(), Status> {
+        self.runs
+            .cancel(v1::CancelRequest {
+                run_id: run_id_to_wire(run),
+            })
+            .await
+            .map(|_| ())
+    }
+
+    /// Says that the inputs of an in-place run did not change; returns how many passes were stored for it.
+    pub(super) async fn confirm_inputs(&mut self, run: RunId) -> Result<u32, RunError> {
+        let request = v1::ConfirmInputsRequest {
+            run_id: run_id_to_wire(run),
+        };
+        let reply = self.runs.confirm_inputs(request).await;
+        let reply = reply.map_err(|status| RunError::refused("store the run's passes", status))?;
+        Ok(reply.into_inner().stored)
+    }
+
+    /// Returns the kept test lists among `keys`.
+    pub(super) async fn get_lists(&mut self, keys: &[Digest]) -> Result<BTreeMap<Digest, Vec<u8>>, RunError> {
+        if keys.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let request = v1::GetListsRequest {
+            keys: keys.iter().map(|key| digest_to_wire(*key)).collect(),
+        };
+        let reply = self.runs.get_lists(request).await;
+        let lists = reply
+            .map_err(|status| RunError::refused("look up test lists", status))?
+            .into_inner()
+            .lists;
+        let found = keys.iter().zip(lists).filter(|(_, list)| !list.is_empty());
+        Ok(found.map(|(key, list)| (*key, list.into())).collect())
+    }
+
+    /// Keeps test lists.
+    pub(super) async fn put_lists(&mut self, lists: Vec<(Digest, Vec<u8>)>) -> Result<(), RunError> {
+        let mut batch = v1::PutListsRequest::default();
+        let mut bytes = 0;
+        for (key, list) in lists {
+            bytes += list.len();
+            batch.entries.push(v1::ListEntry {
+                key: digest_to_wire(key),
+                list: list.into(),
+            });
+            if bytes > LIST_BYTES_MAX {
+                bytes = 0;
+                self.put_batch(std::mem::take(&mut batch)).await?;
+            }
+        }
+        if batch.entries.is_empty() {
+            Ok(())
+        } else {
+            self.put_batch(batch).await
+        }
+    }
+
+    async fn put_batch(&mut self, batch: v1::PutListsRequest) -> Result<(), RunError> {
+        let reply = self.runs.put_lists(batch).await;
+        reply
+            .map(|_| ())
+            .map_err(|status| RunError::refused("keep test lists", status))
+    }
+
+    /// Returns the last stored pass of each case, in the order asked.
+    pub(super) async fn last_passes(
+        &mut self,
+        project: &str,
+        cases: Vec<v1::CaseName>,
+    ) -> Result<Vec<Option<PastPass>>, RunError> {
+        let request = v1::LastPassRequest {
+            project: project.to_owned(),
+            cases,
+        };
+        let reply = self.runs.last_pass(request).await;
+        let passes = reply
+            .map_err(|status| RunError::refused("look up past passes", status))?
+            .into_inner()
+            .passes;
+        passes.into_iter().map(past_pass).collect()
+    }
+
+    pub(super) async fn history(
+        &mut self,
+        request: v1::HistoryRequest,
+    ) -> Result<v1::HistoryReply, RunError> {
+        let reply = self.runs.history(request).await;
+        Ok(reply
+            .map_err(|status| RunError::refused("look up history", status))?
+            .into_inner())
+    }
+}
+
+fn past_pass(pass: v1::LastPass) -> Result<Option<PastPass>, RunError> {
+    if !pass.found {
+        return Ok(None);
+    }
+    Ok(Some(PastPass {
+        run_id: run_id_from_wire(&pass.run_id)?,
+        at: Timestamp::from_micros(pass.at_micros),
+        parts: key_parts_from_wire(&pass.parts.unwrap_or_default())?,
+    }))
+}

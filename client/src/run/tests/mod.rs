@@ -1,0 +1,3 @@
+mod following;
+mod shipping;
+mod workspace;

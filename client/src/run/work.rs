@@ -1,0 +1,301 @@
+//! The run itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thresh_core::id::RunId;
+use tokio::runtime::Handle;
+use tonic::transport::Channel;
+
+use super::Cancel;
+use super::error::RunError;
+use super::fold::Fold;
+use super::follow::{Follower, RECONNECT, now};
+use super::loading::{Loaded, timed};
+use super::prepare::Prepared;
+use super::session::Session;
+use super::submission::{Submission, fold_cases};
+use crate::report::{ReportEvent, Reporters, RunStart, RunSummary};
+use crate::reuse::{CaseKeys, InputWatch, KeyInputs, RecordFolder, case_keys};
+use crate::ship::{Shipment, UploadProgress, upload};
+
+/// Paths that a note on changed files names.
+const PATHS_SHOWN_MAX: usize = 5;
+
+/// What came of a run.
+#[derive(Debug)]
+pub enum Finished {
+    /// Its cases were judged.
+    Judged(Box<RunSummary>),
+    /// It was only asked to build.
+    OnlyBuilt,
+    /// No case is selected.
+    NoCases {
+        /// Cases that the selection left out.
+        skipped: usize,
+    },
+}
+
+/// A suite ready to be submitted.
+pub(super) struct Ready {
+    pub(super) run: RunId,
+    pub(super) project: String,
+    pub(super) loaded: Loaded,
+    /// None where passes are neither looked up nor stored.
+    pub(super) keys: Option<CaseKeys>,
+    /// None in place.
+    pub(super) shipment: Option<Shipment>,
+}
+
+impl Prepared {
+    /// Waits for the build, ending there.
+    ///
+    /// # Errors
+    /// The build fails.
+    pub async fn only_build(self) -> Result<Finished, RunError> {
+        blocking(move || {
+            let mut prepared = self;
+            prepared.finish_build().map(|()| Finished::OnlyBuilt)
+        })
+        .await
+    }
+
+    /// Brings the run to its end: lists, submits, follows, and tells `reporters` all along. Whether they could
+    /// write everything is theirs to say ([`Reporters::finish`]), and never changes the verdict.
+    ///
+    /// # Errors
+    /// The run could not be brought to its verdict; the error has an exit code.
+    pub async fn run(
+        self,
+        channel: Channel,
+        reporters: &mut Reporters,
+        cancel: Cancel,
+    ) -> Result<Finished, RunError> {
+        if self.options.no_run {
+            return self.only_build().await;
+        }
+        let mut session = Session::hello(channel).await?;
+        let mut ready_cancel = cancel.clone();
+        let preparing = self.ready(&mut session);
+        let (prepared, ready) = tokio::select! {
+            ready = preparing => ready?,
+            // Nothing has been submitted: there is nothing to cancel and nothing to report.
+            _ = ready_cancel.wait_for(|count| *count > 0) => {
+                return Err(RunError::InterruptedEarly);
+            }
+        };
+        let suite = &ready.loaded.suite;
+        if suite.cases.is_empty() {
+            return Ok(Finished::NoCases {
+                skipped: suite.skipped.len(),
+            });
+        }
+        prepared.keep_records(&ready);
+        prepared.upload(&session, &ready, reporters).await?;
+        let submission = prepared.submission(&ready).messages();
+        session.submit(submission).await?;
+
+        let roster = Arc::new(prepared.roster(suite));
+        let start = RunStart {
+            run_id: ready.run,
+            project: ready.project.clone(),
+            profile: suite.profile.clone(),
+            roster: Arc::clone(&roster),
+            skipped: suite.skipped.len(),
+        };
+        reporters.event(now(), &ReportEvent::RunStarted(&start));
+        let watch = InputWatch::new(ready.loaded.snapshot.clone(), &ready.loaded.files);
+        let slots_of_one = if prepared.farm().is_some() {
+            session.slots / session.workers.max(1)
+        } else {
+            prepared.slots()
+        };
+        let mut fold = Fold::new(
+            ready.run,
+            roster,
+            fold_cases(suite, slots_of_one.max(1)),
+            suite.skipped.len(),
+            Some(session.workers).filter(|workers| *workers > 0),
+        );
+        let follower = Follower {
+            session: session.clone(),
+            run: ready.run,
+            fold: &mut fold,
+            reporters,
+            cancel,
+            // Within the process a connection that broke cannot be made again.
+            patience: prepared.farm().map_or(Duration::ZERO, |_| RECONNECT),
+        };
+        follower.follow().await?;
+        if ready.keys.is_some() && ready.shipment.is_none() {
+            confirm(&mut session, ready.run, watch, reporters).await;
+        }
+        let summary = fold
+            .summary()
+            .expect("a run that was followed to its end has ended")
+            .clone();
+        Ok(Finished::Judged(Box::new(summary)))
+    }
+
+    /// Makes the suite and everything that a submission needs of it.
+    pub(super) async fn ready(self, session: &mut Session) -> Result<(Self, Ready), RunError> {
+        let mut session = session.clone();
+        let handle = Handle::current();
+        blocking(move || {
+            let mut prepared = self;
+            let run = RunId::from_u128(uuid::Uuid::now_v7().as_u128());
+            let mut loaded = prepared.load(Some(&mut session), run, &handle)?;
+            let project = prepared.take_name();
+            let in_place = prepared.farm().is_none();
+            let keys = timed("make keys", || prepared.keys(&loaded, in_place));
+            let shipment = if in_place {
+                None
+            } else {
+                Some(prepared.pack(&mut loaded)?)
+            };
+            Ok((
+                prepared,
+                Ready {
+                    run,
+                    project,
+                    loaded,
+                    keys,
+                    shipment,
+                },
+            ))
+        })
+        .await
+    }
+
+    fn keys(&self, loaded: &Loaded, in_place: bool) -> Option<CaseKeys> {
+        let inputs = KeyInputs {
+            suite: &loaded.suite,
+            files: &loaded.files,
+            sources: loaded.snapshot.manifest().digest(),
+            variables: &self.options.surroundings.variables,
+            policy: &self.project.environment_policy(),
+            in_place,
+        };
+        let wanted = self.options.reuse && self.project.reuse.enabled && !self.no_capture();
+        wanted.then(|| case_keys(&inputs))
+    }
+
+    fn pack(&self, loaded: &mut Loaded) -> Result<Shipment, RunError> {
+        let Loaded {
+            suite,
+            files,
+            snapshot,
+            memo,
+            ..
+        } = loaded;
+        Ok(timed("pack the inputs", || {
+            Shipment::new(suite, files, snapshot, memo)
+        })?)
+    }
+
+    pub(super) fn submission<'a>(&'a self, ready: &'a Ready) -> Submission<'a> {
+        Submission {
+            prepared: self,
+            suite: &ready.loaded.suite,
+            files: &ready.loaded.files,
+            keys: ready.keys.as_ref(),
+            shipment: ready.shipment.as_ref(),
+            run: ready.run,
+            project: &ready.project,
+        }
+    }
+
+    pub(super) fn records(&self) -> RecordFolder {
+        RecordFolder::new(self.state.records())
+    }
+
+    /// Keeps what is behind the keys, for later explanations, without holding up the run.
+    fn keep_records(&self, ready: &Ready) {
+        let Some(keys) = ready.keys.clone() else { return };
+        let (folder, manifest) = (self.records(), ready.loaded.snapshot.manifest().clone());
+        tokio::task::spawn_blocking(move || {
+            let kept = keys.records.values().try_for_each(|record| folder.keep(record));
+            let encoded = manifest.encode();
+            let digest = thresh_core::digest::Digest::of(&encoded);
+            let kept = kept
+                .and_then(|()| folder.keep_bytes(digest, || encoded))
+                .and_then(|()| folder.trim());
+            if let Err(error) = kept {
+                tracing::warn!("later explanations will be shorter: failed to keep records: {error}");
+            }
+        });
+    }
+
+    async fn upload(
+        &self,
+        session: &Session,
+        ready: &Ready,
+        reporters: &mut Reporters,
+    ) -> Result<(), RunError> {
+        let Some(shipment) = &ready.shipment else {
+            return Ok(());
+        };
+        let mut announced = false;
+        let progress = |progress: UploadProgress| {
+            if !announced && progress.blobs > 0 {
+                announced = true;
+                let note = format!(
+                    "shipping {} files, {:.1} MiB",
+                    progress.blobs,
+                    mebibytes(progress.bytes)
+                );
+                reporters.event(now(), &ReportEvent::Note(&note));
+            }
+            reporters.tick(now());
+        };
+        upload(session.channel(), shipment, progress).await?;
+        Ok(())
+    }
+}
+
+/// Stores the passes of an in-place run, if nothing that they are keyed by has changed meanwhile. A failure to
+/// store costs reuse, not the verdict.
+async fn confirm(session: &mut Session, run: RunId, watch: InputWatch, reporters: &mut Reporters) {
+    let mut note = |text: String| reporters.event(now(), &ReportEvent::Note(&text));
+    match tokio::task::spawn_blocking(move || timed("look for changes", || watch.changes())).await {
+        Ok(Ok(changed)) if changed.is_empty() => {
+            if let Err(error) = session.confirm_inputs(run).await {
+                note(format!("passes not stored: failed to {error}"));
+            }
+        }
+        Ok(Ok(changed)) => {
+            let paths: Vec<String> = changed
+                .iter()
+                .take(PATHS_SHOWN_MAX)
+                .map(|path| path.display().to_string())
+                .collect();
+            let more = changed.len().saturating_sub(PATHS_SHOWN_MAX);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            let files = if changed.len() == 1 { "file" } else { "files" };
+            let count = changed.len();
+            note(format!(
+                "{count} {files} changed during the run, passes not stored: {}{more}",
+                paths.join(", ")
+            ));
+        }
+        Ok(Err(error)) => note(format!("passes not stored: failed to {error}")),
+        Err(error) => note(format!("passes not stored: {error}")),
+    }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Runs what blocks on a thread that may.
+pub(super) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(act)
+        .await
+        .map_err(|error| RunError::Thread(error.to_string()))?
+}

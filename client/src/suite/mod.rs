@@ -1,0 +1,16 @@
+//! A suite: all test cases found in one build, each with its settings and its command.
+//!
+//! ```text
+//! build::start ──► NextestConfig::load ──► profile ──► Selection::new        (while cargo builds)
+//!      └─► Building::finish ──► TestBinary::all, CommandContext::new
+//!              └─► Listing::all ──► known lists by Listing::key ──► list_missing ──► Suite::assemble
+//! ```
+
+mod assemble;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use assemble::{ForcedSettings, SuiteParts};
+pub use types::{SetupScript, SkippedCase, Suite, SuiteBinary, SuiteCase};
