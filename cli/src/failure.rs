@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use thresh_client::report::ReportError;
 use thresh_client::run::RunError;
 use thresh_core::fault::Fault;
 
@@ -46,6 +47,12 @@ impl Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
+        Self { message: error.to_string(), code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL) }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
         Self { message: error.to_string(), code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL) }
     }
 }

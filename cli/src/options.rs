@@ -84,6 +84,7 @@ pub(crate) fn run_options(args: &RunArgs, color: Option<&str>) -> Result<RunOpti
         no_capture: args.no_capture,
         no_run: args.no_run,
         reuse: !args.no_reuse,
+        outputs: args.report.junit.clone().into_iter().collect(),
         title: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         ..options
     })

@@ -51,10 +51,19 @@ async fn judge(args: &RunArgs, prepared: Prepared, connection: &Connection, canc
         return written.map(|()| NextestExitCode::OK).or_else(closed_pipe);
     }
     let mut reporters: Reporters = reporters(&args.report, &prepared)?;
-    match prepared.run(channel, &mut reporters, cancel).await? {
-        Finished::Judged(summary) => Ok(summary.exit_code()),
-        Finished::OnlyBuilt => Ok(NextestExitCode::OK),
-        Finished::NoCases { skipped } => Ok(no_cases(args.no_tests, skipped)),
+    let code = match prepared.run(channel, &mut reporters, cancel).await? {
+        Finished::Judged(summary) => summary.exit_code(),
+        Finished::OnlyBuilt => NextestExitCode::OK,
+        Finished::NoCases { skipped } => no_cases(args.no_tests, skipped),
+    };
+    match reporters.finish() {
+        // A failed suite is worse news than a report that could not be written.
+        Err(error) if code == NextestExitCode::OK => Err(Failure::from(error)),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: failed to {error}");
+            Ok(code)
+        }
+        Ok(()) => Ok(code),
     }
 }
 

@@ -16,6 +16,24 @@ use crate::nextest::ReportSettings;
 pub struct Roster {
     /// In the order in which they were submitted.
     pub cases: Vec<CaseLabel>,
+    /// Cases that the selection left out and that a JUnit report is to name (nextest `report-skipped`), each
+    /// with the reason.
+    pub skipped: Vec<(CaseLabel, String)>,
+    /// The run's setup scripts.
+    pub scripts: Vec<ScriptLabel>,
+}
+
+/// A setup script, for a JUnit report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptLabel {
+    /// Its name in the configuration.
+    pub id: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Whether the report holds its output when it passed.
+    pub store_success_output: bool,
+    /// Whether the report holds its output when it failed.
+    pub store_failure_output: bool,
 }
 
 impl Roster {

@@ -11,7 +11,7 @@ use thresh_core::outcome::{FailureCause, Outcome};
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::CaseStatus;
 
-use super::event::{AttemptRecord, CaseLabel, CaseRecord, ReportEvent, ScriptRecord};
+use super::event::{AttemptRecord, CaseLabel, CaseRecord, ReportEvent, ScriptLabel, ScriptRecord};
 use super::failure::{describe, failure_kind};
 use super::reporter::Reporter;
 use super::summary::RunSummary;
@@ -63,27 +63,49 @@ fn report(summary: &RunSummary, name: &str, started: Timestamp, elapsed: Duratio
         .set_timestamp(date_time(started))
         .set_time(elapsed);
     for script in &summary.scripts {
-        report.add_test_suite(script_suite(script));
+        report.add_test_suite(script_suite(script, &summary.roster.scripts));
     }
-    // Binaries appear in the order of their first case, as cases are listed.
-    let mut suites: Vec<(&str, TestSuite)> = Vec::new();
+    let mut suites = Suites::default();
     for (index, record) in summary.indexed() {
         let label = summary.roster.label(index);
-        let id: &str = &label.binary_id;
-        let at = match suites.last() {
-            Some((last, _)) if *last == id => suites.len() - 1,
-            _ => suites
-                .iter()
-                .position(|(known, _)| *known == id)
-                .unwrap_or_else(|| {
-                    suites.push((id, TestSuite::new(id)));
-                    suites.len() - 1
-                }),
-        };
-        suites[at].1.add_test_case(test_case(label, record));
+        suites
+            .of(&label.binary_id)
+            .add_test_case(test_case(label, record));
     }
-    report.add_test_suites(suites.into_iter().map(|(_, suite)| suite));
+    for (label, reason) in &summary.roster.skipped {
+        suites
+            .of(&label.binary_id)
+            .add_test_case(skipped_case(label, reason));
+    }
+    report.add_test_suites(suites.0.into_iter().map(|(_, suite)| suite));
     report
+}
+
+/// The test suites by binary id, in the order of their first case.
+#[derive(Default)]
+struct Suites<'a>(Vec<(&'a str, TestSuite)>);
+
+impl<'a> Suites<'a> {
+    fn of(&mut self, id: &'a str) -> &mut TestSuite {
+        // Cases of one binary mostly follow one another.
+        let at = self
+            .0
+            .iter()
+            .rposition(|(known, _)| *known == id)
+            .unwrap_or_else(|| {
+                self.0.push((id, TestSuite::new(id)));
+                self.0.len() - 1
+            });
+        &mut self.0[at].1
+    }
+}
+
+fn skipped_case(label: &CaseLabel, reason: &str) -> TestCase {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(format!("Skipped: test {reason}"));
+    let mut case = TestCase::new(label.name.as_str(), status);
+    case.set_classname(&*label.binary_id).set_time(Duration::ZERO);
+    case
 }
 
 fn test_case(label: &CaseLabel, record: &CaseRecord) -> TestCase {
@@ -219,7 +241,8 @@ fn output(attempt: &AttemptRecord) -> (XmlString, XmlString) {
     (attempt.stdout.text().into(), attempt.stderr.text().into())
 }
 
-fn script_suite(script: &ScriptRecord) -> TestSuite {
+fn script_suite(script: &ScriptRecord, labels: &[ScriptLabel]) -> TestSuite {
+    let label = labels.iter().find(|label| label.id == script.id);
     let name = format!("@setup-script:{}", script.id);
     let passes = script.outcome.passes();
     let status = if passes {
@@ -229,12 +252,23 @@ fn script_suite(script: &ScriptRecord) -> TestSuite {
     };
     let mut case = TestCase::new(script.id.as_str(), status);
     case.set_classname(name.as_str()).set_time(script.took);
-    if !passes {
+    let stores = |label: &ScriptLabel| {
+        if passes {
+            label.store_success_output
+        } else {
+            label.store_failure_output
+        }
+    };
+    if label.map_or(!passes, stores) {
         case.set_system_out(script.stdout.text())
             .set_system_err(script.stderr.text());
     }
     let mut suite = TestSuite::new(name);
     suite.add_test_case(case);
+    if let Some((program, arguments)) = label.and_then(|label| label.argv.split_first()) {
+        suite.add_property(("command", program.as_str()));
+        suite.add_property(("args".to_owned(), shell_words::join(arguments)));
+    }
     suite
 }
 
@@ -302,6 +336,14 @@ mod tests {
         let others = &report.test_suites[2].test_cases;
         assert_eq!(others[0].properties.len(), 1);
         assert!(matches!(others[1].status, TestCaseStatus::Skipped { .. }));
+        assert!(matches!(others[2].status, TestCaseStatus::Skipped { .. }));
+        assert_eq!(others[2].name.as_str(), "ignored");
+        let script = &report.test_suites[0];
+        assert_eq!(
+            script.test_cases[0].system_err.as_ref().map(|text| text.as_str()),
+            Some("ready")
+        );
+        assert_eq!(script.properties[1].value.as_str(), "'--port 1'");
     }
 
     #[test]

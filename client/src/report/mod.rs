@@ -19,8 +19,8 @@ mod text;
 mod sample;
 
 pub use event::{
-    AttemptRecord, Captured, CaseLabel, CaseRecord, PlanNews, ReportEvent, Roster, RunStart, ScriptRecord,
-    WorkerChange, WorkerChangeKind,
+    AttemptRecord, Captured, CaseLabel, CaseRecord, PlanNews, ReportEvent, Roster, RunStart, ScriptLabel,
+    ScriptRecord, WorkerChange, WorkerChangeKind,
 };
 pub use github::{GithubOptions, GithubReporter};
 pub use human::{HumanOptions, HumanReporter};

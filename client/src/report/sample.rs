@@ -67,7 +67,18 @@ fn roster_with(report: ReportSettings) -> Arc<Roster> {
         report,
         ..label(binary_id, name)
     };
+    let script = ScriptLabel {
+        id: "db".into(),
+        argv: vec!["start-db".into(), "--port 1".into()],
+        store_success_output: true,
+        store_failure_output: true,
+    };
     Arc::new(Roster {
+        skipped: vec![(
+            label("alpha::it", "ignored"),
+            "does not match the run-ignored option".into(),
+        )],
+        scripts: vec![script],
         cases: vec![
             label("alpha", "tests::passes"),
             label("alpha", "tests::flaky"),

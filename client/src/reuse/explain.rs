@@ -60,13 +60,14 @@ pub struct PartChange {
 }
 
 /// Explains the case at `position` of the suite whose `keys` these are. `sources` is the manifest behind the
-/// part `files`.
+/// part `files`. `last` is the case's latest stored pass, and `reusable` says whether a pass, perhaps an earlier
+/// one, is stored under its present key.
 pub fn explain(
     (binary_id, name): (&str, &str),
     position: usize,
     keys: &CaseKeys,
     sources: &Manifest,
-    last: Option<&PastPass>,
+    (last, reusable): (Option<&PastPass>, bool),
     records: &RecordFolder,
 ) -> Explanation {
     let mut explanation = Explanation {
@@ -88,12 +89,15 @@ pub fn explain(
         (None, _) => {
             explanation.reason = "its setup scripts may do anything, so it always runs".to_owned();
         }
+        (Some(_), _) if reusable => {
+            explanation.reused = true;
+            explanation.reason = "a clean pass with the same key is stored".to_owned();
+        }
         (Some(_), None) => explanation.reason = "no clean pass of it is stored".to_owned(),
         (Some(now), Some(last)) => {
             let different = differing_parts(&last.parts, now);
-            explanation.reused = different.is_empty();
             explanation.reason = if different.is_empty() {
-                "nothing that its key holds has changed since its last pass".to_owned()
+                "its last pass has the same key, but is no longer stored".to_owned()
             } else {
                 let words: Vec<&str> = different
                     .iter()

@@ -55,6 +55,9 @@ pub enum RunError {
         pattern: String,
         nearest: Option<String>,
     },
+    /// There are no keys to explain.
+    #[error("explain: reuse is switched off, so every case runs; set `reuse.enabled` in thresh.toml")]
+    ReuseOff,
     /// The coordinator speaks another version of the protocol.
     #[error("talk to the coordinator: {0}")]
     Version(String),
@@ -122,7 +125,7 @@ impl RunError {
             Self::Keys(error) => error.fault(),
             Self::Ship(error) => error.fault(),
             Self::Upload(error) => error.fault(),
-            Self::NotOnAFarm { .. } | Self::NoSuchCase { .. } => Fault::Input,
+            Self::NotOnAFarm { .. } | Self::NoSuchCase { .. } | Self::ReuseOff => Fault::Input,
             Self::Refused { status, .. } => match status.code() {
                 Code::Internal | Code::InvalidArgument | Code::Unknown => Fault::Internal,
                 _ => Fault::Environment,

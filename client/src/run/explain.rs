@@ -1,5 +1,7 @@
 //! `thresh list` and `thresh explain`: runs that go no further than their keys.
 
+use std::collections::BTreeSet;
+
 use thresh_core::id::RunId;
 use thresh_proto::v1;
 use tokio::runtime::Handle;
@@ -56,21 +58,31 @@ impl Prepared {
             })
             .collect();
         let passes = session.last_passes(&ready.project, names.clone()).await?;
+        // The latest pass is not the only one: after a change is undone, an earlier one counts again.
+        let planned = session.plan(prepared.submission(&ready).messages()).await?.cases;
+        let reusable: BTreeSet<u32> = planned
+            .iter()
+            .filter(|case| case.reused)
+            .map(|case| case.case)
+            .collect();
         let Ready { loaded, keys, .. } = &ready;
-        let keys = keys.clone().unwrap_or_default();
+        let Some(keys) = keys else {
+            return Err(RunError::ReuseOff);
+        };
         let records = prepared.records();
         let told = positions
             .iter()
             .zip(&names)
             .zip(&passes)
             .map(|((at, name), last)| {
+                let is_reusable = u32::try_from(*at).is_ok_and(|at| reusable.contains(&at));
                 let names = (name.binary_id.as_str(), name.name.as_str());
                 explain(
                     names,
                     *at,
-                    &keys,
+                    keys,
                     loaded.snapshot.manifest(),
-                    last.as_ref(),
+                    (last.as_ref(), is_reusable),
                     &records,
                 )
             });

@@ -34,6 +34,7 @@ pub(super) struct State {
     pub(super) confirms: u32,
     pub(super) lists: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) lists_put: usize,
+    pub(super) nothing_reusable: bool,
     pub(super) last_pass: Option<v1::KeyParts>,
     pub(super) blobs: BTreeMap<Digest, Vec<u8>>,
     pub(super) puts: u32,
@@ -136,9 +137,10 @@ impl Runs for Fake {
     ) -> Result<Response<v1::PlanReply>, Status> {
         let messages = collect(request.into_inner()).await?;
         let cases = messages.iter().map(|message| message.cases.len() as u32).sum();
+        let nothing_reusable = self.state().nothing_reusable;
         let case = |case| v1::PlannedCase {
             case,
-            reused: case == 0,
+            reused: case == 0 && !nothing_reusable,
             estimate: Some(v1::Duration {
                 micros: 1_000_000 * u64::from(case),
             }),

@@ -1,5 +1,7 @@
 //! What a run is asked to do.
 
+use std::path::PathBuf;
+
 use thresh_core::case::{MaxFail, ThreadsRequired};
 
 use crate::build::{ArchiveOptions, BuildOptions};
@@ -47,6 +49,9 @@ pub struct RunOptions {
     pub farm: Option<String>,
     /// Whose history it is.
     pub project: Option<String>,
+    /// Files that the program writes itself during the run (reports), absolute or relative to the working
+    /// directory: they are no inputs of the cases.
+    pub outputs: Vec<PathBuf>,
     /// What the user asked for, for display.
     pub title: String,
 }
@@ -75,6 +80,7 @@ impl RunOptions {
             reuse: true,
             farm: None,
             project: None,
+            outputs: Vec::new(),
             title: String::new(),
         }
     }

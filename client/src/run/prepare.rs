@@ -180,11 +180,17 @@ impl Prepared {
     }
 
     pub(super) fn excluded(&self) -> Vec<PathBuf> {
-        excluded(&self.options, &self.workspace)
+        let mut excluded = excluded(&self.options, &self.workspace);
+        excluded.extend(
+            self.profile
+                .junit()
+                .map(|junit| junit.path.as_std_path().to_owned()),
+        );
+        excluded
     }
 }
 
-/// Folders that are no input, wherever they are: cargo's output, and Thresh's own state.
+/// What is no input, wherever it is: cargo's output, Thresh's own state, reports.
 fn excluded(options: &RunOptions, workspace: &Workspace) -> Vec<PathBuf> {
     let graph = workspace.graph.workspace();
     let mut excluded = vec![graph.target_directory().as_std_path().to_owned()];
@@ -194,6 +200,8 @@ fn excluded(options: &RunOptions, workspace: &Workspace) -> Vec<PathBuf> {
             .map(|folder| folder.as_std_path().to_owned()),
     );
     excluded.push(options.state.root().to_owned());
+    let directory = options.surroundings.directory.as_std_path();
+    excluded.extend(options.outputs.iter().map(|path| directory.join(path)));
     excluded
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
+use nextest_metadata::MismatchReason;
 use thresh_core::case::{FlakyResult, ThreadsRequired};
 use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
@@ -15,11 +16,11 @@ use thresh_proto::v1;
 
 use super::fold::FoldCase;
 use super::prepare::Prepared;
-use crate::nextest::{OutputDisplay, ReportSettings};
-use crate::report::{CaseLabel, Roster};
+use crate::nextest::{OutputDisplay, ReportSettings, ReportSkipped};
+use crate::report::{CaseLabel, Roster, ScriptLabel};
 use crate::reuse::{CaseKeys, SuiteFiles, inherited};
 use crate::ship::Shipment;
-use crate::suite::Suite;
+use crate::suite::{SetupScript, SkippedCase, Suite, SuiteCase};
 
 /// Bytes of cases in one message, about.
 const CASE_BYTES_MAX: usize = 2 << 20;
@@ -154,7 +155,7 @@ impl Submission<'_> {
 
     fn setup_scripts(&self) -> Vec<v1::SetupScript> {
         let inherited = self.inherited();
-        let script = |script: &crate::suite::SetupScript| v1::SetupScript {
+        let script = |script: &SetupScript| v1::SetupScript {
             id: script.id.clone(),
             argv: script.command.argv.clone(),
             cwd: script.command.cwd.to_string(),
@@ -207,24 +208,50 @@ impl Prepared {
             .iter()
             .map(|binary| (binary.id.as_str().into(), binary.package.as_str().into()))
             .collect();
-        let label = |case: &crate::suite::SuiteCase| {
-            let (binary_id, package) = names[case.binary].clone();
+        let label = |binary: usize, name: &str, report: usize| {
+            let (binary_id, package) = names[binary].clone();
+            let report = self.report_of(suite, report);
             CaseLabel {
                 binary_id,
                 package,
-                name: case.name.clone(),
-                report: self.report_of(suite, case.report),
+                name: name.to_owned(),
+                report,
             }
         };
+        let is_reported = |case: &&SkippedCase| match suite.reports[case.report].junit_report_skipped {
+            ReportSkipped::None => false,
+            ReportSkipped::Ignored => case.reason == MismatchReason::Ignored,
+            ReportSkipped::All => true,
+        };
+        let skipped = suite.skipped.iter().filter(is_reported);
+        let script = |script: &SetupScript| ScriptLabel {
+            id: script.id.clone(),
+            argv: script.command.argv.clone(),
+            store_success_output: script.junit_store_success_output,
+            store_failure_output: script.junit_store_failure_output,
+        };
         Roster {
-            cases: suite.cases.iter().map(label).collect(),
+            cases: suite
+                .cases
+                .iter()
+                .map(|case| label(case.binary, &case.name, case.report))
+                .collect(),
+            skipped: skipped
+                .map(|case| {
+                    (
+                        label(case.binary, &case.name, case.report),
+                        case.reason.to_string(),
+                    )
+                })
+                .collect(),
+            scripts: suite.setup_scripts.iter().map(script).collect(),
         }
     }
 }
 
 /// What the fold must know of the cases; `slots` are those of one worker.
 pub(super) fn fold_cases(suite: &Suite, slots: u32) -> Vec<FoldCase> {
-    let of = |case: &crate::suite::SuiteCase| {
+    let of = |case: &SuiteCase| {
         let settings = &suite.settings[case.settings];
         FoldCase {
             flaky_passes: settings.flaky_result == FlakyResult::Pass,

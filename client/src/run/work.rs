@@ -93,6 +93,7 @@ impl Prepared {
         prepared.keep_records(&ready);
         prepared.upload(&session, &ready, reporters).await?;
         let submission = prepared.submission(&ready).messages();
+        let started = now();
         session.submit(submission).await?;
 
         let roster = Arc::new(prepared.roster(suite));
@@ -103,7 +104,7 @@ impl Prepared {
             roster: Arc::clone(&roster),
             skipped: suite.skipped.len(),
         };
-        reporters.event(now(), &ReportEvent::RunStarted(&start));
+        reporters.event(started, &ReportEvent::RunStarted(&start));
         let watch = InputWatch::new(ready.loaded.snapshot.clone(), &ready.loaded.files);
         let slots_of_one = if prepared.farm().is_some() {
             session.slots / session.workers.max(1)

@@ -217,7 +217,7 @@ fn cases_with_setup_scripts_have_no_key() {
         0,
         &fixture.keys(),
         &Manifest::default(),
-        None,
+        (None, false),
         &records,
     );
     assert!(!told.reused && told.reason.contains("setup scripts"), "{told}");
@@ -246,9 +246,19 @@ fn explanations_name_what_differs_in_each_part() {
         at: Timestamp::from_micros(5),
         parts: fixture.parts(),
     };
-    let same = explain(("it", "a"), 0, &keys, then.manifest(), Some(&last), &records);
+    let same = explain(
+        ("it", "a"),
+        0,
+        &keys,
+        then.manifest(),
+        (Some(&last), true),
+        &records,
+    );
     assert!(same.reused, "{same}");
-    assert!(same.to_string().starts_with("it a is reused: nothing"), "{same}");
+    assert!(
+        same.to_string().starts_with("it a is reused: a clean pass"),
+        "{same}"
+    );
 
     write(&sources.join("lib.rs"), "22");
     write(&sources.join("new.rs"), "1");
@@ -263,7 +273,7 @@ fn explanations_name_what_differs_in_each_part() {
         0,
         &fixture.keys(),
         now.manifest(),
-        Some(&last),
+        (Some(&last), false),
         &records,
     );
     let what: Vec<(&str, String)> = told

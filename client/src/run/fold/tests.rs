@@ -25,6 +25,7 @@ fn fold(cases: usize) -> Fold {
     };
     let roster = Roster {
         cases: (0..cases).map(label).collect(),
+        ..Roster::default()
     };
     let settings = vec![
         FoldCase {

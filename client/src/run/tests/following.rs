@@ -62,6 +62,7 @@ fn two_cases() -> Fold {
     };
     let roster = Roster {
         cases: vec![label("one"), label("two")],
+        ..Roster::default()
     };
     let settings = vec![
         FoldCase {

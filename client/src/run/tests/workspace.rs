@@ -146,6 +146,7 @@ async fn a_workspace_is_built_listed_keyed_submitted_and_confirmed() {
         .await
         .unwrap();
     assert!(told[0].reused, "{}", told[0]);
+    fake.state().nothing_reusable = true;
     fs::write(workspace.root().join("data.txt"), "x").unwrap();
     let told = workspace
         .prepared(|_| {})
@@ -164,6 +165,7 @@ async fn a_workspace_is_built_listed_keyed_submitted_and_confirmed() {
         told[0]
     );
 
+    fake.state().nothing_reusable = false;
     let plan = workspace.prepared(|_| {}).plan(channel.clone()).await.unwrap();
     assert_eq!(
         (
