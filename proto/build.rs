@@ -1,7 +1,11 @@
 //! Generates the wire types. protox parses the .proto files in Rust, so no protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["thresh/v1/blobs.proto", "thresh/v1/runs.proto", "thresh/v1/work.proto"];
+    let files = [
+        "thresh/v1/blobs.proto",
+        "thresh/v1/runs.proto",
+        "thresh/v1/work.proto",
+    ];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

@@ -39,7 +39,11 @@ impl Connection {
         worker: Option<LocalWorker<'_>>,
     ) -> Result<Self, Failure> {
         match farm {
-            Some(url) => Ok(Self { channel: connect(url).await?, embedded: None, worker: None }),
+            Some(url) => Ok(Self {
+                channel: connect(url).await?,
+                embedded: None,
+                worker: None,
+            }),
             None => Self::embed(state, worker).await,
         }
     }
@@ -48,9 +52,14 @@ impl Connection {
         let embedded = Embedded::start(&state.coordinator()).await;
         let embedded = embedded.map_err(|error| Failure::of(error.fault(), &error))?;
         let channel = embedded.connect().await;
-        let channel = channel.map_err(|cause| Failure::internal(format!("reach the embedded coordinator: {cause}")))?;
+        let channel =
+            channel.map_err(|cause| Failure::internal(format!("reach the embedded coordinator: {cause}")))?;
         let worker = worker.map(|LocalWorker { slots, platform }| embedded.start_worker(slots, platform));
-        Ok(Self { channel, embedded: Some(embedded), worker })
+        Ok(Self {
+            channel,
+            embedded: Some(embedded),
+            worker,
+        })
     }
 
     /// Ends what stands behind the connection; every process of a case is dead afterwards.
@@ -69,7 +78,11 @@ impl Connection {
 
 async fn connect(url: &str) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|cause| Failure::input(format!("use farm address `{url}`: {cause}; give one like http://farm:8980")))?
+        .map_err(|cause| {
+            Failure::input(format!(
+                "use farm address `{url}`: {cause}; give one like http://farm:8980"
+            ))
+        })?
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(10))

@@ -41,7 +41,10 @@ impl Embedded {
         // Unbounded: one connection for the client and one for each session of the worker.
         let (sender, connections) = mpsc::unbounded_channel();
         tokio::spawn(coordinator.serve_connections(UnboundedReceiverStream::new(connections)));
-        Ok(Self { coordinator, dialer: Dialer(sender) })
+        Ok(Self {
+            coordinator,
+            dialer: Dialer(sender),
+        })
     }
 
     /// Connects a client.
@@ -74,8 +77,13 @@ impl Dialer {
         let connector = tower::service_fn(move |_: Uri| {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
             let sent = connections.send(Ok(theirs));
-            async move { sent.map(|()| TokioIo::new(ours)).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused)) }
+            async move {
+                sent.map(|()| TokioIo::new(ours))
+                    .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))
+            }
         });
-        Endpoint::from_static("http://embedded").connect_with_connector(connector).await
+        Endpoint::from_static("http://embedded")
+            .connect_with_connector(connector)
+            .await
     }
 }

@@ -26,33 +26,51 @@ impl Failure {
             Fault::Input | Fault::Environment => SETUP,
             Fault::Internal => INTERNAL,
         };
-        Self { message: error.to_string(), code }
+        Self {
+            message: error.to_string(),
+            code,
+        }
     }
 
     /// The user's input is wrong.
     pub(crate) fn input(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: SETUP }
+        Self {
+            message: message.into(),
+            code: SETUP,
+        }
     }
 
     /// The surroundings do not let it be done.
     pub(crate) fn environment(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: SETUP }
+        Self {
+            message: message.into(),
+            code: SETUP,
+        }
     }
 
     /// A bug.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: INTERNAL }
+        Self {
+            message: message.into(),
+            code: INTERNAL,
+        }
     }
 }
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
-        Self { message: error.to_string(), code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL) }
+        Self {
+            message: error.to_string(),
+            code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL),
+        }
     }
 }
 
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {
-        Self { message: error.to_string(), code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL) }
+        Self {
+            message: error.to_string(),
+            code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL),
+        }
     }
 }

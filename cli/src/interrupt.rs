@@ -10,9 +10,16 @@ use tokio::sync::watch;
 /// # Errors
 /// The signals cannot be caught.
 pub(crate) fn interrupts() -> std::io::Result<watch::Receiver<u32>> {
-    let kinds =
-        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-    let signals = kinds.into_iter().map(signal).collect::<std::io::Result<Vec<Signal>>>()?;
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
+    let signals = kinds
+        .into_iter()
+        .map(signal)
+        .collect::<std::io::Result<Vec<Signal>>>()?;
     let (sender, receiver) = watch::channel(0);
     for mut signal in signals {
         let sender = sender.clone();

@@ -36,13 +36,20 @@ fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> ! {
     // There is nowhere left to say that standard error is closed.
     let _ = error.print();
-    std::process::exit(if error.use_stderr() { i32::from(failure::SETUP) } else { 0 })
+    std::process::exit(if error.use_stderr() {
+        i32::from(failure::SETUP)
+    } else {
+        0
+    })
 }
 
 /// `THRESH_LOG` takes tracing's filter directives; without it only warnings are shown.
 fn log() {
     let filter = EnvFilter::try_from_env("THRESH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn execute(command: Command) -> Result<i32, Failure> {

@@ -76,7 +76,10 @@ pub(crate) fn run_options(args: &RunArgs, color: Option<&str>) -> Result<RunOpti
     });
     let cpus = options.surroundings.cpus;
     Ok(RunOptions {
-        forced: ForcedSettings { retries, flaky_result: args.flaky_result.map(Into::into) },
+        forced: ForcedSettings {
+            retries,
+            flaky_result: args.flaky_result.map(Into::into),
+        },
         success_output: args.report.success_output,
         failure_output: args.report.failure_output,
         max_fail: args.stop_after(),

@@ -25,5 +25,8 @@ pub(crate) fn closed_pipe(cause: io::Error) -> Result<i32, Failure> {
         return Ok(NextestExitCode::OK);
     }
     let code = u8::try_from(NextestExitCode::WRITE_OUTPUT_ERROR).unwrap_or(u8::MAX);
-    Err(Failure { message: format!("write to standard output: {cause}"), code })
+    Err(Failure {
+        message: format!("write to standard output: {cause}"),
+        code,
+    })
 }

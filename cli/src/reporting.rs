@@ -20,7 +20,9 @@ pub(crate) fn colours(color: Color) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        Color::Auto => {
+            io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
     }
 }
 
@@ -30,7 +32,9 @@ pub(crate) fn colours(color: Color) -> bool {
 /// A report's file cannot be made.
 pub(crate) fn reporters(args: &ReportArgs, prepared: &Prepared) -> Result<Reporters, Failure> {
     let profile = prepared.profile();
-    let rerun = RerunCommand { flags: prepared.rerun_flags() };
+    let rerun = RerunCommand {
+        flags: prepared.rerun_flags(),
+    };
     let human = HumanOptions {
         status_level: args.status_level.unwrap_or(profile.status_level()),
         final_status_level: args.final_status_level.unwrap_or(profile.final_status_level()),
@@ -49,10 +53,17 @@ pub(crate) fn reporters(args: &ReportArgs, prepared: &Prepared) -> Result<Report
         reporters = reporters.with(JunitReporter::new(create(path)?, name.to_owned()));
     }
     if let Some(junit) = profile.junit() {
-        reporters = reporters.with(JunitReporter::new(create(junit.path.as_std_path())?, junit.report_name.clone()));
+        reporters = reporters.with(JunitReporter::new(
+            create(junit.path.as_std_path())?,
+            junit.report_name.clone(),
+        ));
     }
     if args.ci && std::env::var_os("GITHUB_ACTIONS").is_some() {
-        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(Into::into);
+        let path = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(Into::into)
+        };
         let options = GithubOptions {
             summary_file: path("GITHUB_STEP_SUMMARY"),
             repository_root: path("GITHUB_WORKSPACE"),
@@ -75,10 +86,12 @@ fn columns() -> u16 {
 
 fn create(path: &std::path::Path) -> Result<io::BufWriter<File>, Failure> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|cause| Failure::environment(format!("make the folder {}: {cause}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(|cause| {
+            Failure::environment(format!("make the folder {}: {cause}", folder.display()))
+        })?;
     }
-    let file = File::create(path)
-        .map_err(|cause| Failure::environment(format!("write the JUnit report {}: {cause}", path.display())))?;
+    let file = File::create(path).map_err(|cause| {
+        Failure::environment(format!("write the JUnit report {}: {cause}", path.display()))
+    })?;
     Ok(io::BufWriter::new(file))
 }

@@ -55,7 +55,6 @@ pub const TRAVELS: &[&str] = &[
     "INSTA_*",
     "LANG",
     "LC_*",
-    "NEXTEST_*",
     "PROPTEST_*",
     "QUICKCHECK_*",
     "RUST_BACKTRACE",

@@ -13,7 +13,12 @@ pub(crate) struct BuildArgs {
     pub(crate) directory: Option<Utf8PathBuf>,
 
     /// Package to test
-    #[arg(short, long = "package", value_name = "SPEC", help_heading = "Package selection")]
+    #[arg(
+        short,
+        long = "package",
+        value_name = "SPEC",
+        help_heading = "Package selection"
+    )]
     pub(crate) packages: Vec<String>,
     /// Test all packages of the workspace
     #[arg(long, alias = "all", help_heading = "Package selection")]
@@ -54,7 +59,12 @@ pub(crate) struct BuildArgs {
     pub(crate) all_targets: bool,
 
     /// Features to activate, separated by spaces or commas
-    #[arg(short = 'F', long, value_name = "FEATURES", help_heading = "Feature selection")]
+    #[arg(
+        short = 'F',
+        long,
+        value_name = "FEATURES",
+        help_heading = "Feature selection"
+    )]
     pub(crate) features: Vec<String>,
     /// Activate all features
     #[arg(long, help_heading = "Feature selection")]
@@ -70,7 +80,12 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "NAME", help_heading = "Compilation")]
     pub(crate) cargo_profile: Option<String>,
     /// Build for this target triple
-    #[arg(long, value_name = "TRIPLE", help_heading = "Compilation", env = "CARGO_BUILD_TARGET")]
+    #[arg(
+        long,
+        value_name = "TRIPLE",
+        help_heading = "Compilation",
+        env = "CARGO_BUILD_TARGET"
+    )]
     pub(crate) target: Option<String>,
     /// Folder for what cargo makes
     #[arg(long, value_name = "DIR", help_heading = "Compilation", value_hint = ValueHint::DirPath)]

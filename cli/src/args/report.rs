@@ -22,7 +22,13 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_parser = output_display(), value_name = "WHEN", env = "NEXTEST_FAILURE_OUTPUT", help_heading = "Report")]
     pub(crate) failure_output: Option<OutputDisplay>,
     /// For people, or one JSON event per line on standard output
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human", help_heading = "Report")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "human",
+        help_heading = "Report"
+    )]
     pub(crate) message_format: MessageFormat,
     /// Write a JUnit report
     #[arg(long, value_name = "FILE", help_heading = "Report", value_hint = ValueHint::FilePath)]
@@ -31,7 +37,14 @@ pub(crate) struct ReportArgs {
     #[arg(long, help_heading = "Report")]
     pub(crate) ci: bool,
     /// When to colour
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", env = "CARGO_TERM_COLOR", help_heading = "Report")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "CARGO_TERM_COLOR",
+        help_heading = "Report"
+    )]
     pub(crate) color: Color,
     /// No progress bar even on a terminal
     #[arg(long, env = "NEXTEST_HIDE_PROGRESS_BAR", value_parser = clap::builder::FalseyValueParser::new(), help_heading = "Report")]

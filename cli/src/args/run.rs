@@ -20,13 +20,27 @@ pub(crate) struct RunArgs {
     pub(crate) report: ReportArgs,
 
     /// Run as many cases at once: a number, or num-cpus
-    #[arg(short = 'j', long = "test-threads", visible_alias = "jobs", value_name = "N", env = "NEXTEST_TEST_THREADS", allow_negative_numbers = true, help_heading = "Running")]
+    #[arg(
+        short = 'j',
+        long = "test-threads",
+        visible_alias = "jobs",
+        value_name = "N",
+        env = "NEXTEST_TEST_THREADS",
+        allow_negative_numbers = true,
+        help_heading = "Running"
+    )]
     pub(crate) test_threads: Option<TestThreads>,
     /// Attempts after the first for failing cases
     #[arg(long, value_name = "N", env = "NEXTEST_RETRIES", help_heading = "Running")]
     pub(crate) retries: Option<u32>,
     /// What a case is worth that passes only on a later attempt
-    #[arg(long, value_enum, value_name = "WHAT", env = "NEXTEST_FLAKY_RESULT", help_heading = "Running")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        env = "NEXTEST_FLAKY_RESULT",
+        help_heading = "Running"
+    )]
     pub(crate) flaky_result: Option<FlakyResult>,
     /// Stop starting cases after the first failure
     #[arg(long, overrides_with = "no_fail_fast", help_heading = "Running")]
@@ -44,7 +58,13 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Running")]
     pub(crate) no_run: bool,
     /// What to do when no case is selected
-    #[arg(long, value_enum, value_name = "WHAT", env = "NEXTEST_NO_TESTS", help_heading = "Running")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        env = "NEXTEST_NO_TESTS",
+        help_heading = "Running"
+    )]
     pub(crate) no_tests: Option<NoTests>,
     /// Run every case, and store no pass
     #[arg(long, help_heading = "Running")]
@@ -145,7 +165,11 @@ impl TestThreads {
         match self {
             Self::NumCpus => ThreadsRequired::NumCpus,
             Self::Count(count) => {
-                let slots = if count < 0 { i64::from(cpus).saturating_add(count) } else { count };
+                let slots = if count < 0 {
+                    i64::from(cpus).saturating_add(count)
+                } else {
+                    count
+                };
                 ThreadsRequired::Count(u32::try_from(slots.max(1)).unwrap_or(u32::MAX))
             }
         }
@@ -183,8 +207,13 @@ impl FromStr for MaxFailFlag {
             return Ok(Self(MaxFail::NEVER));
         }
         match count.parse() {
-            Ok(count) if count > 0 => Ok(Self(MaxFail { count: Some(count), kill_running })),
-            _ => Err(format!("`{count}` is no number of failures: expected one from 1, or all")),
+            Ok(count) if count > 0 => Ok(Self(MaxFail {
+                count: Some(count),
+                kill_running,
+            })),
+            _ => Err(format!(
+                "`{count}` is no number of failures: expected one from 1, or all"
+            )),
         }
     }
 }
@@ -192,7 +221,10 @@ impl FromStr for MaxFailFlag {
 impl RunArgs {
     /// When to stop after failures, if a flag says so.
     pub(crate) fn stop_after(&self) -> Option<MaxFail> {
-        let one = MaxFail { count: Some(1), kill_running: false };
+        let one = MaxFail {
+            count: Some(1),
+            kill_running: false,
+        };
         match self.max_fail {
             Some(MaxFailFlag(max_fail)) => Some(max_fail),
             None if self.no_fail_fast => Some(MaxFail::NEVER),
@@ -219,8 +251,20 @@ mod tests {
     #[test]
     fn max_fail_takes_a_number_and_a_mode() {
         let parse = |text: &str| text.parse().map(|MaxFailFlag(max_fail)| max_fail);
-        assert_eq!(parse("3"), Ok(MaxFail { count: Some(3), kill_running: false }));
-        assert_eq!(parse("1:immediate"), Ok(MaxFail { count: Some(1), kill_running: true }));
+        assert_eq!(
+            parse("3"),
+            Ok(MaxFail {
+                count: Some(3),
+                kill_running: false
+            })
+        );
+        assert_eq!(
+            parse("1:immediate"),
+            Ok(MaxFail {
+                count: Some(1),
+                kill_running: true
+            })
+        );
         assert_eq!(parse("all"), Ok(MaxFail::NEVER));
         assert!(parse("0").is_err());
         assert!(parse("1:soon").is_err());

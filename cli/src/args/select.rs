@@ -15,7 +15,13 @@ pub(crate) struct SelectArgs {
     #[arg(last = true, value_name = "FILTERS_AND_ARGS")]
     pub(crate) binary_args: Vec<String>,
     /// Only cases that this nextest filterset matches
-    #[arg(short = 'E', long, alias = "filter-expr", value_name = "EXPR", help_heading = "Filters")]
+    #[arg(
+        short = 'E',
+        long,
+        alias = "filter-expr",
+        value_name = "EXPR",
+        help_heading = "Filters"
+    )]
     pub(crate) filterset: Vec<String>,
     /// Which of the ignored cases to run
     #[arg(long, value_enum, value_name = "WHICH", help_heading = "Filters")]
@@ -27,7 +33,13 @@ pub(crate) struct SelectArgs {
     #[arg(long, help_heading = "Filters")]
     pub(crate) ignore_default_filter: bool,
     /// The nextest profile
-    #[arg(short = 'P', long, value_name = "NAME", env = "NEXTEST_PROFILE", help_heading = "Configuration")]
+    #[arg(
+        short = 'P',
+        long,
+        value_name = "NAME",
+        env = "NEXTEST_PROFILE",
+        help_heading = "Configuration"
+    )]
     pub(crate) profile: Option<String>,
     /// The nextest configuration instead of .config/nextest.toml
     #[arg(long, value_name = "FILE", help_heading = "Configuration", value_hint = ValueHint::FilePath)]

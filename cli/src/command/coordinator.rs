@@ -21,18 +21,28 @@ pub(crate) async fn serve(args: CoordinatorArgs) -> Result<(), Failure> {
             args.listen
         ))
     })?;
-    let address = listener.local_addr().map_err(|cause| Failure::environment(format!("listen: {cause}")))?;
+    let address = listener
+        .local_addr()
+        .map_err(|cause| Failure::environment(format!("listen: {cause}")))?;
     let config = CoordinatorConfig {
         data_dir: args.data.clone(),
         policy: Policy::default(),
         in_place_only: false,
         version: crate::version::LONG.to_owned(),
     };
-    let coordinator = Coordinator::start(config).await.map_err(|error| Failure::of(error.fault(), &error))?;
-    let mut interrupts = interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
+    let coordinator = Coordinator::start(config)
+        .await
+        .map_err(|error| Failure::of(error.fault(), &error))?;
+    let mut interrupts =
+        interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
     let mut serving = tokio::spawn(coordinator.serve(listener));
     // Whoever started the program may wait for this line to learn the port.
-    let _ = writeln!(std::io::stderr(), "thresh coordinator {} listens on http://{address}, data in {}", crate::version::LONG, args.data.display());
+    let _ = writeln!(
+        std::io::stderr(),
+        "thresh coordinator {} listens on http://{address}, data in {}",
+        crate::version::LONG,
+        args.data.display()
+    );
     tokio::select! {
         served = &mut serving => {
             let error = match served {

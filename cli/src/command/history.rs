@@ -45,7 +45,10 @@ pub(crate) async fn show(args: HistoryArgs) -> Result<i32, Failure> {
 /// # Errors
 /// The suite cannot be made, or no case matches.
 pub(crate) async fn explain(args: ExplainArgs) -> Result<i32, Failure> {
-    let select = SelectArgs { profile: args.profile.clone(), ..SelectArgs::default() };
+    let select = SelectArgs {
+        profile: args.profile.clone(),
+        ..SelectArgs::default()
+    };
     let options = suite_options(&args.build, &select, &args.farm, None)?;
     let state = options.state.clone();
     let prepared = blocking(move || Prepared::new(options)).await?;
@@ -55,9 +58,9 @@ pub(crate) async fn explain(args: ExplainArgs) -> Result<i32, Failure> {
     connection.close().await;
     let told = told?;
     let written = match args.message_format {
-        MessageFormat::Human => {
-            told.iter().try_for_each(|explanation| write_explanation(&mut io::stdout().lock(), explanation))
-        }
+        MessageFormat::Human => told
+            .iter()
+            .try_for_each(|explanation| write_explanation(&mut io::stdout().lock(), explanation)),
         MessageFormat::Json => told.iter().try_for_each(json_line),
     };
     written.map(|()| NextestExitCode::OK).or_else(closed_pipe)
@@ -65,5 +68,8 @@ pub(crate) async fn explain(args: ExplainArgs) -> Result<i32, Failure> {
 
 /// The nearest folder above that holds a Cargo.lock, which only a workspace's root does; else the folder itself.
 fn workspace_root(from: &std::path::Path) -> std::path::PathBuf {
-    from.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(from).to_owned()
+    from.ancestors()
+        .find(|folder| folder.join("Cargo.lock").is_file())
+        .unwrap_or(from)
+        .to_owned()
 }

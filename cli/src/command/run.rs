@@ -33,14 +33,22 @@ pub(crate) async fn run(args: RunArgs) -> Result<i32, Failure> {
     }
     let farm = prepared.farm().map(str::to_owned);
     let platform = prepared.platform().to_owned();
-    let worker = LocalWorker { slots: prepared.slots(), platform: &platform };
+    let worker = LocalWorker {
+        slots: prepared.slots(),
+        platform: &platform,
+    };
     let connection = Connection::open(farm.as_deref(), &state, Some(worker)).await?;
     let judged = judge(&args, prepared, &connection, cancel).await;
     connection.close().await;
     judged
 }
 
-async fn judge(args: &RunArgs, prepared: Prepared, connection: &Connection, cancel: Cancel) -> Result<i32, Failure> {
+async fn judge(
+    args: &RunArgs,
+    prepared: Prepared,
+    connection: &Connection,
+    cancel: Cancel,
+) -> Result<i32, Failure> {
     let channel = connection.channel.clone();
     if args.plan {
         let plan = prepared.plan(channel).await?;

@@ -8,17 +8,22 @@ use tonic::transport::Endpoint;
 
 use crate::args::WorkerArgs;
 use crate::failure::Failure;
-use crate::options::state;
 use crate::interrupt::interrupts;
+use crate::options::state;
 
 /// Works for a farm until the program is asked to end: once lets what runs finish, twice ends it.
 ///
 /// # Errors
 /// The farm refuses the worker or cannot be reached, or its folder cannot be used.
 pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
-    let endpoint = Endpoint::from_shared(args.farm.clone())
-        .map_err(|cause| Failure::input(format!("use --farm {}: {cause}; give an address like http://farm:8980", args.farm)))?;
-    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    let endpoint = Endpoint::from_shared(args.farm.clone()).map_err(|cause| {
+        Failure::input(format!(
+            "use --farm {}: {cause}; give an address like http://farm:8980",
+            args.farm
+        ))
+    })?;
+    let cores = std::thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let slots = args.slots.unwrap_or(cores);
     let name = args.name.unwrap_or_else(host_name);
     let data = match args.data {
@@ -27,7 +32,8 @@ pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
     };
     let shipped = Shipped::in_folder(data.clone());
     let config = WorkerConfig::on_a_farm(name.clone(), slots, WorkerConfig::native_platform(), shipped);
-    let mut interrupts = interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
+    let mut interrupts =
+        interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
     let mut worker = Worker::start(Coordinator::at(endpoint), config);
     let _ = writeln!(
         std::io::stderr(),
@@ -47,8 +53,16 @@ pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
 }
 
 fn default_data(name: &str) -> Result<PathBuf, Failure> {
-    let plain: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     Ok(state()?.root().join("worker").join(plain))
 }
 

@@ -15,9 +15,9 @@ use super::fold::Fold;
 use super::session::Session;
 use crate::report::{ReportEvent, Reporters};
 
-/// How long a connection that broke is tried again. It is within the time after which a coordinator cancels a
+/// How long a connection that broke is tried again. It is the time after which a coordinator cancels a
 /// run that nobody follows.
-pub(super) const RECONNECT: Duration = Duration::from_secs(20);
+pub(super) const RECONNECT: Duration = Duration::from_secs(10);
 /// Between two attempts.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// How often reporters hear that time passes.

@@ -133,6 +133,11 @@ impl Shipment {
 /// Programs and all that build scripts left, links and empty folders included.
 fn common_files(suite: &Suite, files: &SuiteFiles) -> Result<BTreeSet<PathBuf>, ListError> {
     let mut common: BTreeSet<PathBuf> = files.programs().map(Path::to_owned).collect();
+    // Cargo makes this folder and tells integration tests of it at compile time (CARGO_TARGET_TMPDIR).
+    let scratch = suite.target_directory.join("tmp").into_std_path_buf();
+    if scratch.is_dir() {
+        common.insert(scratch);
+    }
     for folder in out_dirs(suite) {
         common.extend(folder_files(&folder)?.into_iter().map(|file| folder.join(file)));
     }

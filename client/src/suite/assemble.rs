@@ -6,7 +6,7 @@ use nextest_filtering::TestQuery;
 use nextest_metadata::{MismatchReason, RustTestSuiteStatusSummary, TestCaseName};
 use thresh_core::case::{CaseSettings, FlakyResult, RetryPolicy};
 
-use super::types::{SetupScript, SkippedCase, Suite, SuiteBinary, SuiteCase};
+use super::model::{SetupScript, SkippedCase, Suite, SuiteBinary, SuiteCase};
 use crate::command::{CommandContext, CommandTemplate, library_folders};
 use crate::list::{CaseList, Dealer, ListedCase, Selection, TestBinary};
 use crate::nextest::{Overrides, Profile, ReportSettings};

@@ -7,10 +7,10 @@
 //! ```
 
 mod assemble;
+mod model;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod types;
 
 pub use assemble::{ForcedSettings, SuiteParts};
-pub use types::{SetupScript, SkippedCase, Suite, SuiteBinary, SuiteCase};
+pub use model::{SetupScript, SkippedCase, Suite, SuiteBinary, SuiteCase};

@@ -4,7 +4,7 @@ use nextest_metadata::{
     FilterMatch, RustTestCaseSummary, RustTestKind, RustTestSuiteSummary, TestCaseName, TestListSummary,
 };
 
-use super::types::{Suite, SuiteBinary};
+use super::model::{Suite, SuiteBinary};
 
 impl Suite {
     /// Returns the suite in nextest's form.

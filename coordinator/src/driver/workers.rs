@@ -100,11 +100,13 @@ impl Driver {
         let Some(link) = self.links.remove(&worker) else {
             return;
         };
-        let is_lost = self.leaving != Some(worker);
-        let (kind, message) = if is_lost {
+        let is_silent = self.leaving != Some(worker);
+        let (kind, message) = if is_silent {
             (Kind::Lost, format!("not heard for {:?}", self.policy.lease_ttl))
-        } else {
+        } else if link.cordoned {
             (Kind::Left, String::new())
+        } else {
+            (Kind::Lost, "its connection ended without a good-bye".to_owned())
         };
         let name = link.name();
         tracing::info!(
@@ -112,7 +114,7 @@ impl Driver {
             kind.as_str_name().to_lowercase()
         );
         self.worker_news(now, &link, kind, message.clone(), requeued);
-        if is_lost {
+        if is_silent {
             link.close(Status::aborted(format!(
                 "worker {worker} has lost its leases: {message}"
             )));

@@ -48,7 +48,7 @@ async fn an_outcome_under_another_generation_is_refused() {
 }
 
 #[tokio::test]
-async fn cases_of_a_worker_that_leaves_go_to_another() {
+async fn cases_of_a_worker_that_vanishes_go_to_another() {
     let farm = Farm::start(Policy::default()).await;
     let mut first = farm.worker("first").await;
     let mut client = farm.client().await;
@@ -98,7 +98,7 @@ async fn cases_of_a_worker_that_leaves_go_to_another() {
             _ => None,
         })
         .collect();
-    assert_eq!(news, [("first", Kind::Left, 1), ("second", Kind::Joined, 0)]);
+    assert_eq!(news, [("first", Kind::Lost, 1), ("second", Kind::Joined, 0)]);
     assert_eq!(end(&events).reason(), Reason::Complete);
 }
 

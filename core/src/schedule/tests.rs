@@ -171,6 +171,23 @@ fn short_cases_are_given_ahead_but_long_ones_are_not() {
 }
 
 #[test]
+fn nothing_is_given_ahead_of_a_case_of_higher_priority() {
+    let mut farm = Farm::with_workers(&[1]);
+    let unknown = PlannedCase {
+        estimate: None,
+        priority: 1,
+        ..case(0)
+    };
+    let quick = PlannedCase {
+        binary: BinaryIndex(1),
+        ..case(1)
+    };
+    let out = farm.submit(request(vec![unknown.clone(), unknown, quick]));
+    assert_eq!(granted(&out), [(1, 0)]);
+    assert_eq!(granted(&farm.end(1, 0, 1, Outcome::Passed)), [(1, 1), (1, 2)]);
+}
+
+#[test]
 fn the_last_outcome_ends_the_run() {
     let mut farm = Farm::with_workers(&[2]);
     farm.submit(request(vec![

@@ -130,20 +130,3 @@ pub struct SetupScript {
     /// Whether a JUnit report holds its output when it failed.
     pub junit_store_failure_output: bool,
 }
-
-impl Suite {
-    /// The output folders of all build scripts of the workspace, absolute: a case may read any of them, since
-    /// a library that it links may have taken the path at compile time.
-    pub fn out_dirs(&self) -> Vec<Utf8PathBuf> {
-        let meta = &self.rust_build_meta;
-        let build_directory = meta.build_directory.as_ref().unwrap_or(&meta.target_directory);
-        let mut folders: Vec<Utf8PathBuf> = meta
-            .build_script_out_dirs
-            .values()
-            .map(|folder| build_directory.join(folder))
-            .collect();
-        folders.sort();
-        folders.dedup();
-        folders
-    }
-}

@@ -1,0 +1,66 @@
+//! Real suites: cold, and when nothing has changed.
+
+use crate::Options;
+use crate::figure::Figure;
+use crate::measure::{build, cost, freshness_check, medians, nextest, thresh};
+use std::path::{Path, PathBuf};
+use thresh_tests::packages;
+use thresh_tests::workspace::Workspace;
+
+/// The packages that are measured unless others are given.
+const DEFAULT: [&str; 2] = ["semver", "globset"];
+
+/// The most that a verdict may take beyond cargo's own check when nothing has changed, in seconds.
+const UNCHANGED: f64 = 0.3;
+
+pub(crate) fn measure(options: &Options) -> Vec<Figure> {
+    if !options.suites.is_empty() {
+        let name = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        let suites = options.suites.iter();
+        return suites
+            .flat_map(|folder| suite(&name(folder).unwrap_or_default(), folder, options.repeats))
+            .collect();
+    }
+    let suites = DEFAULT.iter().flat_map(|name| {
+        let (source, version) = packages::source(name);
+        let copy = Workspace::copy_of(&source);
+        suite(&format!("{name} {version}"), &copy.root(), options.repeats)
+    });
+    suites.collect()
+}
+
+fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
+    let home = tempfile::tempdir().expect("a temp folder can be made");
+    build(folder);
+    // Fills history, lists and stored passes.
+    cost(thresh(folder, home.path(), &[]));
+    let (mut check, mut double, mut single) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut cold, mut unchanged) = (Vec::new(), Vec::new());
+    for _ in 0..repeats {
+        check.push(cost(freshness_check(folder)));
+        double.push(cost(nextest(folder, true, &[])));
+        single.push(cost(nextest(folder, false, &[])));
+        cold.push(cost(thresh(folder, home.path(), &["--no-reuse"])));
+        unchanged.push(cost(thresh(folder, home.path(), &[])));
+    }
+    let [check, double, single, cold, unchanged] =
+        [check, double, single, cold, unchanged].map(|costs| medians(&costs).wall);
+    vec![
+        Figure::new(format!("suites: {name}, cargo's freshness check"), check, "s"),
+        Figure::new(format!("suites: {name}, nextest"), double, "s"),
+        Figure::new(
+            format!("suites: {name}, cold (peer: nextest without double spawn)"),
+            cold,
+            "s",
+        )
+        .at_most(single)
+        .beside(single),
+        Figure::new(
+            format!("suites: {name}, unchanged, beyond cargo's check (peer: nextest)"),
+            unchanged - check,
+            "s",
+        )
+        .at_most(UNCHANGED)
+        .beside(double - check),
+    ]
+}

@@ -1,0 +1,305 @@
+//! A farm of processes on this machine: a coordinator and workers.
+
+use crate::namespace::{self, Mount};
+use crate::running::signal_process;
+use crate::thresh::{binary, scrub};
+use crate::wait;
+use rustix::process::Signal;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use thresh_proto::v1::runs_client::RunsClient;
+use thresh_proto::v1::work_client::WorkClient;
+use thresh_proto::v1::{HelloReply, HelloRequest, WorkerHello, WorkerMessage, worker_message};
+use tonic::transport::{Channel, Endpoint};
+
+/// A coordinator, with the workers that were started. All of them are killed when this is dropped.
+#[derive(Debug)]
+pub struct Farm {
+    folder: PathBuf,
+    program: PathBuf,
+    address: SocketAddr,
+    coordinator: Child,
+    workers: Vec<WorkerProcess>,
+}
+
+/// A worker process. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct WorkerProcess {
+    name: String,
+    data: PathBuf,
+    child: Child,
+}
+
+/// What a new worker is like.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Its name.
+    pub name: String,
+    /// Its slots.
+    pub slots: u32,
+    /// What is done in a mount namespace of its own before it starts; empty: no namespace.
+    pub mounts: Vec<Mount>,
+    /// Where it connects to; `None` is straight to the coordinator.
+    pub url: Option<String>,
+    /// Where it keeps its files; `None` is a folder of its own, by its name.
+    pub data: Option<PathBuf>,
+}
+
+impl WorkerOptions {
+    /// Returns a plain worker.
+    pub fn new(name: &str, slots: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            slots,
+            mounts: Vec::new(),
+            url: None,
+            data: None,
+        }
+    }
+}
+
+impl Farm {
+    /// Starts a coordinator on a free loopback port, with its files and the workers' below `folder`, and waits
+    /// until it answers.
+    ///
+    /// # Panics
+    /// When it does not answer within 30 seconds.
+    pub fn start(folder: &Path) -> Self {
+        let folder = folder.join("farm");
+        fs::create_dir_all(&folder).expect("the folder can be written");
+        // Workers may be made unable to see the target folder that the binary was built in.
+        let program = folder.join("thresh");
+        fs::copy(binary(), &program).expect("the binary can be copied");
+        let address = free_address();
+        let mut command = Command::new(&program);
+        command
+            .args(["coordinator", "--listen", &address.to_string(), "--data"])
+            .arg(folder.join("coordinator"));
+        let coordinator = spawn(command, &folder, "coordinator");
+        let farm = Self {
+            folder,
+            program,
+            address,
+            coordinator,
+            workers: Vec::new(),
+        };
+        wait::until("the coordinator's answer", Duration::from_secs(30), || {
+            farm.hello()
+        });
+        farm
+    }
+
+    /// Starts a coordinator and `count` workers, `worker-1` and so on, with `slots` each, and waits for them.
+    ///
+    /// # Panics
+    /// When they do not join within 30 seconds.
+    pub fn with_workers(folder: &Path, count: u32, slots: u32) -> Self {
+        let mut farm = Self::start(folder);
+        for number in 1..=count {
+            farm.add(&WorkerOptions::new(&format!("worker-{number}"), slots));
+        }
+        farm
+    }
+
+    /// Returns the farm's URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the coordinator's address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the coordinator's process id.
+    pub fn coordinator_id(&self) -> u32 {
+        self.coordinator.id()
+    }
+
+    /// Starts a worker and waits until one more has joined.
+    ///
+    /// # Panics
+    /// When it does not join within 30 seconds.
+    pub fn add(&mut self, options: &WorkerOptions) {
+        let before = self.workers_joined();
+        self.launch(options);
+        wait::until("a new worker", Duration::from_secs(30), || {
+            (self.workers_joined() > before).then_some(())
+        });
+    }
+
+    /// Starts a worker.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch(&mut self, options: &WorkerOptions) {
+        let data = options
+            .data
+            .clone()
+            .unwrap_or_else(|| self.folder.join(&options.name));
+        fs::create_dir_all(&data).expect("the folder can be written");
+        let mut command = if options.mounts.is_empty() {
+            Command::new(&self.program)
+        } else {
+            namespace::command(&options.mounts, &self.program)
+        };
+        let url = options.url.clone().unwrap_or_else(|| self.url());
+        command.args(["worker", "--farm", &url, "--slots", &options.slots.to_string()]);
+        command.args(["--name", &options.name, "--data"]).arg(&data);
+        let child = spawn(command, &self.folder, &options.name);
+        self.workers.push(WorkerProcess {
+            name: options.name.clone(),
+            data,
+            child,
+        });
+    }
+
+    /// Returns a worker by its name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn worker(&mut self, name: &str) -> &mut WorkerProcess {
+        self.workers
+            .iter_mut()
+            .find(|worker| worker.name == name)
+            .expect("the worker was started")
+    }
+
+    /// Forgets a worker that has ended.
+    pub fn remove(&mut self, name: &str) {
+        self.workers.retain(|worker| worker.name != name);
+    }
+
+    /// Asks the coordinator for its greeting; `None` when it does not answer.
+    pub fn hello(&self) -> Option<HelloReply> {
+        hello(&self.url(), thresh_proto::PROTOCOL).ok()
+    }
+
+    /// Returns what a part of the farm wrote to its standard error.
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    fn workers_joined(&self) -> u32 {
+        self.hello().map_or(0, |reply| reply.workers)
+    }
+}
+
+impl WorkerProcess {
+    /// Returns the process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns the folder where it keeps its files.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        signal_process(self.id(), signal);
+    }
+
+    /// Asks it to leave and waits until it has.
+    ///
+    /// # Panics
+    /// When it is still there after 30 seconds.
+    pub fn leave(&mut self) {
+        self.signal(Signal::TERM);
+        wait::until("the worker's end", Duration::from_secs(30), || {
+            self.child.try_wait().ok().flatten()
+        });
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Farm {
+    fn drop(&mut self) {
+        self.workers.clear();
+        let _ = self.coordinator.kill();
+        let _ = self.coordinator.wait();
+    }
+}
+
+/// Greets a coordinator as a client with a protocol number does, and returns its answer.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub fn hello(url: &str, protocol: u32) -> Result<HelloReply, tonic::Status> {
+    block_on(async {
+        let mut client = RunsClient::new(connect(url).await?);
+        let request = HelloRequest {
+            protocol,
+            version: "0.0.0-test".into(),
+        };
+        Ok(client.hello(request).await?.into_inner())
+    })
+}
+
+/// Greets a coordinator as a worker with a protocol number does, and waits for its welcome.
+///
+/// # Errors
+/// When it cannot be reached, or refuses.
+pub fn join(url: &str, protocol: u32) -> Result<(), tonic::Status> {
+    block_on(async {
+        let mut client = WorkClient::new(connect(url).await?);
+        let hello = WorkerHello {
+            protocol,
+            version: "0.0.0-test".into(),
+            name: "of another version".into(),
+            slots: 1,
+            cpus: 1,
+            platform: "x86_64-unknown-linux-gnu".into(),
+            in_place: false,
+        };
+        let message = WorkerMessage {
+            message: Some(worker_message::Message::Hello(hello)),
+        };
+        let mut answers = client.session(tokio_stream::iter([message])).await?.into_inner();
+        answers.message().await.map(|_| ())
+    })
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be made").block_on(work)
+}
+
+async fn connect(url: &str) -> Result<Channel, tonic::Status> {
+    let endpoint = Endpoint::from_shared(url.to_owned());
+    let endpoint = endpoint.map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| tonic::Status::unavailable(error.to_string()))
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+fn spawn(mut command: Command, folder: &Path, name: &str) -> Child {
+    scrub(&mut command);
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join(format!("{name}.log")));
+    command
+        .env("THRESH_HOME", folder.join(format!("{name}.home")))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.expect("the folder can be written"));
+    command.spawn().expect("the binary is there")
+}

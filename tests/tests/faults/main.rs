@@ -1,0 +1,8 @@
+//! Faults and bad input, end to end: real processes, real signals.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod broken_parts;
+mod input;
+mod limits;
+mod workers;

@@ -1,0 +1,206 @@
+//! Reuse by content: what runs again, what does not, and what is never stored.
+
+use thresh_tests::farm::Farm;
+use thresh_tests::running::{Finished, Running};
+use thresh_tests::status::Word;
+use thresh_tests::workspace::Workspace;
+
+/// Cases of the fixture that run by default.
+const CASES: usize = 6;
+
+fn word(finished: &Finished, name: &str) -> Word {
+    let statuses = finished.statuses();
+    let found = statuses.iter().find(|((_, case), _)| case == name);
+    found
+        .unwrap_or_else(|| panic!("{name} is missing: {finished}"))
+        .1
+        .word
+}
+
+fn all_reused(finished: &Finished) {
+    let statuses = finished.statuses();
+    assert_eq!(statuses.len(), CASES, "{finished}");
+    assert!(
+        statuses.values().all(|status| status.word == Word::Reused),
+        "{finished}"
+    );
+    assert_eq!(finished.attempts(), 0, "{finished}");
+    assert_eq!(finished.ended().count("reused"), Some(CASES as u64));
+    assert_eq!(finished.ended().text("verdict"), "pass");
+}
+
+fn none_reused(finished: &Finished) {
+    assert!(
+        finished
+            .statuses()
+            .values()
+            .all(|status| status.word != Word::Reused),
+        "{finished}"
+    );
+    assert!(finished.attempts() >= CASES, "{finished}");
+}
+
+#[test]
+fn an_unchanged_tree_is_green_at_once_and_any_edit_runs_again() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
+
+    // A tracked file.
+    workspace.write("data/value.txt", "good \n");
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    // An untracked file.
+    workspace.write("data/new.txt", "new\n");
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    // A file that git ignores does not count.
+    workspace.write(".gitignore", "/target\nignored.txt\n");
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    workspace.write("ignored.txt", "whatever\n");
+    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    // Back to a tree that was tested, as after a revert or a merge.
+    workspace.remove("data/new.txt");
+    workspace.remove("ignored.txt");
+    workspace.git_do(&["checkout", "--quiet", "--", "."]);
+    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    // A bit that decides whether a file can be executed.
+    let file = workspace.root().join("data/value.txt");
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    // And whoever wants no reuse gets none.
+    none_reused(&thresh.run(&["--no-reuse"]).expect_code(0));
+}
+
+#[test]
+fn code_arguments_and_environment_are_part_of_the_key() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    none_reused(
+        &thresh
+            .clone()
+            .var("DATABASE_URL", "elsewhere")
+            .run::<&str>(&[])
+            .expect_code(0),
+    );
+    all_reused(
+        &thresh
+            .clone()
+            .var("GITHUB_RUN_ID", "12")
+            .run::<&str>(&[])
+            .expect_code(0),
+    );
+    none_reused(&thresh.run(&["--release"]).expect_code(0));
+    let source = std::fs::read_to_string(workspace.root().join("src/lib.rs")).unwrap();
+    workspace.write("src/lib.rs", &source.replace("    1\n", "    2\n"));
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+}
+
+#[test]
+fn only_clean_passes_are_stored() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    workspace.write("data/value.txt", "bad\n");
+    workspace.write("data/flaky", "");
+    workspace.write("data/leaky", "");
+    workspace.write("data/stuck", "");
+    let args = ["-P", "short", "--retries", "1"];
+    let first = thresh.run(&args).expect_code(100);
+    let again = thresh.run(&args).expect_code(100);
+    let expected = [
+        ("reads_a_file", Word::Failed),
+        ("flaky_on_request", Word::Flaky),
+        ("leaky_on_request", Word::Leaked),
+        ("stuck_on_request", Word::TimedOut),
+    ];
+    for (name, outcome) in expected {
+        assert_eq!(word(&first, name), outcome, "{name} at first: {first}");
+        assert_eq!(word(&again, name), outcome, "{name} the second time: {again}");
+    }
+    for name in ["always_passes", "tests::number_is_small"] {
+        assert_eq!(word(&again, name), Word::Reused, "{again}");
+    }
+}
+
+#[test]
+fn a_tree_that_changes_during_the_run_stores_nothing() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    workspace.write("data/leaky", "");
+    workspace.write("data/stuck", "");
+    let mut run = thresh.start(&["-P", "default"]);
+    run.event(std::time::Duration::from_secs(120), |event| {
+        event.is_about("case-started", "stuck_on_request")
+    });
+    // The case looks for this file every second.
+    workspace.remove("data/stuck");
+    run.finish().expect_code(0);
+    workspace.write("data/stuck", "");
+    let again = thresh.run(&["-P", "short"]).expect_code(100);
+    assert_eq!(word(&again, "stuck_on_request"), Word::TimedOut, "{again}");
+    assert_ne!(word(&again, "always_passes"), Word::Reused, "{again}");
+}
+
+#[test]
+fn two_runs_at_once_share_their_state() {
+    let first = Workspace::git("basic");
+    let second = Workspace::git("basic");
+    let home = first.temp().join("home");
+    let shared = |workspace: &Workspace| thresh_tests::thresh::Thresh::new(workspace.root(), &home);
+    let runs: Vec<Running> = [&first, &second, &first]
+        .iter()
+        .map(|workspace| shared(workspace).start::<&str>(&[]))
+        .collect();
+    for run in runs {
+        let finished = run.finish().expect_code(0);
+        assert_eq!(finished.statuses().len(), CASES);
+    }
+    all_reused(&shared(&second).run::<&str>(&[]).expect_code(0));
+}
+
+#[test]
+fn explain_names_the_part_that_differs() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    let explain = || {
+        thresh
+            .call(&["explain", "reads_a_file"])
+            .expect_code(0)
+            .stdout()
+            .to_lowercase()
+    };
+    let never = explain();
+    assert!(never.contains("no") || never.contains("never"), "{never}");
+    thresh.run::<&str>(&[]).expect_code(0);
+    let unchanged = explain();
+    assert!(unchanged.contains("reuse"), "{unchanged}");
+    workspace.write("data/value.txt", "good \n");
+    let edited = explain();
+    assert!(edited.contains("file"), "{edited}");
+    assert_ne!(edited, unchanged);
+}
+
+#[test]
+fn a_farm_reuses_what_anybody_passed() {
+    let workspace = Workspace::git("basic");
+    let farm = Farm::with_workers(&workspace.temp(), 1, 2);
+    let url = farm.url();
+    none_reused(&workspace.thresh().run(&["--farm", &url]).expect_code(0));
+    let other = workspace.thresh();
+    all_reused(&other.run(&["--farm", &url]).expect_code(0));
+}
+
+#[test]
+fn history_knows_what_ran() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    thresh.run::<&str>(&[]).expect_code(0);
+    let history = thresh.call(&["history", "always_passes"]).expect_code(0).stdout();
+    assert!(history.contains("always_passes"), "{history}");
+    assert!(!history.contains("reads_a_file"), "{history}");
+    let planned = thresh.run(&["--no-reuse"]).expect_code(0);
+    let events = planned.events();
+    let plan = events.iter().find(|event| event.kind() == "planned").unwrap();
+    assert_eq!(plan.count("known"), Some(CASES as u64), "{plan:?}");
+}
