@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use thresh_coordinator::{Coordinator, CoordinatorConfig, StartError};
@@ -14,6 +15,10 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 /// What one in-memory stream holds on its way, in bytes.
 const STREAM_BYTES: usize = 1 << 20;
+
+/// Client and worker live and die with the coordinator, so silence between them only means that the whole
+/// process stood still: it was stopped by Ctrl-Z, or the machine slept.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A coordinator that can be connected to within the process.
 pub(crate) struct Embedded {
@@ -33,7 +38,11 @@ impl Embedded {
     pub(crate) async fn start(home: &Path) -> Result<Self, StartError> {
         let config = CoordinatorConfig {
             data_dir: home.to_owned(),
-            policy: Policy::default(),
+            policy: Policy {
+                lease_ttl: NEVER,
+                client_grace: NEVER,
+                ..Policy::default()
+            },
             in_place_only: true,
             version: crate::version::LONG.to_owned(),
         };

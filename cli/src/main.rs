@@ -11,7 +11,7 @@ mod output;
 mod reporting;
 mod version;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -48,6 +48,7 @@ fn log() {
     let filter = EnvFilter::try_from_env("THRESH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 }
@@ -57,7 +58,7 @@ fn execute(command: Command) -> Result<i32, Failure> {
     match command {
         Command::Completions { shell } => written(command::document::completions(shell)),
         Command::Man { out } => written(command::document::man(out.as_deref())),
-        Command::Run(args) => wait(command::run::run(*args)),
+        Command::Run(args) => wait_on_one_thread(command::run::run(*args)),
         Command::List(args) => wait(command::list::list(*args)),
         Command::History(args) => wait(command::history::show(*args)),
         Command::Explain(args) => wait(command::history::explain(*args)),
@@ -66,8 +67,21 @@ fn execute(command: Command) -> Result<i32, Failure> {
     }
 }
 
+/// For commands that carry a farm within the process: its parts hand each other small messages all the time, and
+/// waking another thread for each would cost more than the work. Cases run on threads of their own.
+fn wait_on_one_thread<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    drive(tokio::runtime::Builder::new_current_thread(), work)
+}
+
 fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    drive(tokio::runtime::Builder::new_multi_thread(), work)
+}
+
+fn drive<T>(
+    mut threads: tokio::runtime::Builder,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let runtime = threads.enable_all().build();
     let runtime = runtime.map_err(|cause| Failure::environment(format!("start threads: {cause}")))?;
     let done = runtime.block_on(work);
     // Threads that still read or write for a run that is over must not hold up the end.

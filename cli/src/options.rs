@@ -47,7 +47,7 @@ pub(crate) fn suite_options(
     let archive = build.archive_file.clone().map(|file| ArchiveOptions {
         file,
         extract_to: build.extract_to.clone(),
-        extract_overwrite: false,
+        extract_overwrite: build.extract_overwrite,
         workspace_remap: build.workspace_remap.clone(),
         config: build.config.clone(),
     });

@@ -1,8 +1,10 @@
 //! Which reports a run writes, and where to.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Seek, Write};
+use std::path::Path;
 
+use camino::Utf8Path;
 use thresh_client::report::{
     GithubOptions, GithubReporter, HumanOptions, HumanReporter, JsonReporter, JunitReporter, Reporters,
     RerunCommand,
@@ -26,15 +28,21 @@ pub(crate) fn colours(color: Color) -> bool {
     }
 }
 
-/// Opens the reports that the arguments and the profile ask for.
+/// Opens the reports that the arguments and the profile ask for. `directory` is that of `-C`.
 ///
 /// # Errors
 /// A report's file cannot be made.
-pub(crate) fn reporters(args: &ReportArgs, prepared: &Prepared) -> Result<Reporters, Failure> {
+pub(crate) fn reporters(
+    args: &ReportArgs,
+    directory: Option<&Utf8Path>,
+    prepared: &Prepared,
+) -> Result<Reporters, Failure> {
     let profile = prepared.profile();
-    let rerun = RerunCommand {
-        flags: prepared.rerun_flags(),
-    };
+    let mut flags = prepared.rerun_flags();
+    if let Some(directory) = directory {
+        flags.splice(0..0, ["-C".to_owned(), directory.to_string()]);
+    }
+    let rerun = RerunCommand { flags };
     let human = HumanOptions {
         status_level: args.status_level.unwrap_or(profile.status_level()),
         final_status_level: args.final_status_level.unwrap_or(profile.final_status_level()),
@@ -50,11 +58,11 @@ pub(crate) fn reporters(args: &ReportArgs, prepared: &Prepared) -> Result<Report
     }
     if let Some(path) = &args.junit {
         let name = profile.junit().map_or("thresh-run", |junit| &junit.report_name);
-        reporters = reporters.with(JunitReporter::new(create(path)?, name.to_owned()));
+        reporters = reporters.with(JunitReporter::new(JunitFile::create(path)?, name.to_owned()));
     }
     if let Some(junit) = profile.junit() {
         reporters = reporters.with(JunitReporter::new(
-            create(junit.path.as_std_path())?,
+            JunitFile::create(junit.path.as_std_path())?,
             junit.report_name.clone(),
         ));
     }
@@ -84,14 +92,70 @@ fn columns() -> u16 {
     rustix::termios::tcgetwinsize(io::stderr()).map_or(COLUMNS_DEFAULT, |size| size.ws_col)
 }
 
-fn create(path: &std::path::Path) -> Result<io::BufWriter<File>, Failure> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|cause| {
-            Failure::environment(format!("make the folder {}: {cause}", folder.display()))
+/// What a JUnit report holds until the run has its verdict: no cases, but well-formed for whoever collects it.
+const NO_CASES: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+    <testsuites name=\"thresh-run\" tests=\"0\" failures=\"0\" errors=\"0\"/>\n";
+
+/// A JUnit report's file. What it holds goes when the report is written.
+struct JunitFile {
+    file: File,
+    is_placeholder: bool,
+}
+
+impl JunitFile {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|cause| {
+                Failure::environment(format!("make the folder {}: {cause}", folder.display()))
+            })?;
+        }
+        let create = || {
+            let mut file = File::create(path)?;
+            if file.metadata()?.is_file() {
+                file.write_all(NO_CASES)?;
+            }
+            Ok(file)
+        };
+        let file = create().map_err(|cause: io::Error| {
+            Failure::environment(format!("write the JUnit report {}: {cause}", path.display()))
         })?;
+        Ok(Self {
+            file,
+            is_placeholder: true,
+        })
     }
-    let file = File::create(path).map_err(|cause| {
-        Failure::environment(format!("write the JUnit report {}: {cause}", path.display()))
-    })?;
-    Ok(io::BufWriter::new(file))
+}
+
+impl Write for JunitFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_placeholder {
+            // A pipe or device got no placeholder.
+            if self.file.metadata()?.is_file() {
+                self.file.set_len(0)?;
+                self.file.rewind()?;
+            }
+            self.is_placeholder = false;
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_replaces_the_placeholder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/report.xml");
+        let mut file = JunitFile::create(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), NO_CASES);
+        file.write_all(b"<a/>").unwrap();
+        file.write_all(b"<b/>").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"<a/><b/>");
+    }
 }

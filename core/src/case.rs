@@ -70,7 +70,8 @@ impl RetryPolicy {
             }
         };
         if self.jitter {
-            delay.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
+            let part = 1.0 - random.clamp(0.0, 1.0) / 2.0;
+            Duration::try_from_secs_f64(delay.as_secs_f64() * part).unwrap_or(delay)
         } else {
             delay
         }
@@ -201,5 +202,10 @@ mod tests {
         };
         assert_eq!(policy.delay_before(2, 0.0), Duration::from_secs(2));
         assert_eq!(policy.delay_before(2, 1.0), Duration::from_secs(1));
+        let endless = RetryPolicy {
+            backoff: Backoff::Fixed(Duration::MAX),
+            ..policy
+        };
+        assert_eq!(endless.delay_before(2, 0.0), Duration::MAX);
     }
 }

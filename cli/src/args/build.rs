@@ -132,6 +132,9 @@ pub(crate) struct BuildArgs {
     /// Extract the archive here instead of into a temporary folder
     #[arg(long, value_name = "DIR", help_heading = "Archive", requires = "archive_file", value_hint = ValueHint::DirPath)]
     pub(crate) extract_to: Option<Utf8PathBuf>,
+    /// Extract although the folder holds a `target` already
+    #[arg(long, help_heading = "Archive", requires = "extract_to")]
+    pub(crate) extract_overwrite: bool,
     /// The workspace's folder here, where it differs from that of the machine that made the archive
     #[arg(long, value_name = "DIR", help_heading = "Archive", requires = "archive_file", value_hint = ValueHint::DirPath)]
     pub(crate) workspace_remap: Option<Utf8PathBuf>,

@@ -47,6 +47,9 @@ pub(crate) struct SelectArgs {
     /// Further nextest configuration of a tool, of lower rank
     #[arg(long, value_name = "TOOL:FILE", help_heading = "Configuration")]
     pub(crate) tool_config_file: Vec<ToolFile>,
+    /// Go on where the configuration requires a newer nextest
+    #[arg(long, help_heading = "Configuration")]
+    pub(crate) override_version_check: bool,
 }
 
 /// Which of the ignored cases to run.
@@ -79,7 +82,7 @@ impl SelectArgs {
         ConfigSources {
             config_file: self.config_file.clone(),
             tool_files: self.tool_config_file.clone(),
-            override_version_check: false,
+            override_version_check: self.override_version_check,
             cpus,
         }
     }

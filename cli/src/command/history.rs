@@ -28,7 +28,12 @@ pub(crate) async fn show(args: HistoryArgs) -> Result<i32, Failure> {
         patterns: args.patterns.clone(),
         outcomes_max: args.limit,
     };
-    let farm = args.farm.farm.as_deref().or(config.farm.url.as_deref());
+    let farm = args
+        .farm
+        .farm
+        .as_deref()
+        .or(config.farm.url.as_deref())
+        .filter(|url| !url.is_empty());
     let connection = Connection::open(farm, &state()?, None).await?;
     let cases = history(connection.channel.clone(), query).await;
     connection.close().await;

@@ -1,8 +1,9 @@
 //! `thresh list`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use nextest_metadata::NextestExitCode;
+use thresh_client::report::one_line;
 use thresh_client::run::Prepared;
 use thresh_client::suite::Suite;
 
@@ -26,13 +27,14 @@ pub(crate) async fn list(args: ListArgs) -> Result<i32, Failure> {
     connection.close().await;
     let suite = suite?;
     let written = match args.message_format {
-        MessageFormat::Human => write_suite(&mut io::stdout().lock(), &suite),
+        MessageFormat::Human if io::stdout().is_terminal() => write_suite(&mut io::stdout().lock(), &suite),
+        MessageFormat::Human => write_lines(&mut io::stdout().lock(), &suite),
         MessageFormat::Json => json_line(&suite.to_summary()),
     };
     written.map(|()| NextestExitCode::OK).or_else(closed_pipe)
 }
 
-/// As nextest does: each binary with its cases below it.
+/// As nextest does on a terminal: each binary with its cases below it.
 fn write_suite(sink: &mut impl Write, suite: &Suite) -> io::Result<()> {
     let mut last = None;
     for case in &suite.cases {
@@ -40,7 +42,20 @@ fn write_suite(sink: &mut impl Write, suite: &Suite) -> io::Result<()> {
             writeln!(sink, "{}:", suite.binaries[case.binary].id)?;
             last = Some(case.binary);
         }
-        writeln!(sink, "    {}", case.name.escape_debug())?;
+        writeln!(sink, "    {}", one_line(&case.name))?;
     }
     Ok(())
+}
+
+/// As nextest does for other programs: one case on each line, after its binary.
+fn write_lines(sink: &mut impl Write, suite: &Suite) -> io::Result<()> {
+    let mut cases = suite.cases.iter();
+    cases.try_for_each(|case| {
+        writeln!(
+            sink,
+            "{} {}",
+            suite.binaries[case.binary].id,
+            one_line(&case.name)
+        )
+    })
 }

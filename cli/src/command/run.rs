@@ -58,7 +58,7 @@ async fn judge(
         };
         return written.map(|()| NextestExitCode::OK).or_else(closed_pipe);
     }
-    let mut reporters: Reporters = reporters(&args.report, &prepared)?;
+    let mut reporters: Reporters = reporters(&args.report, args.build.directory.as_deref(), &prepared)?;
     let code = match prepared.run(channel, &mut reporters, cancel).await? {
         Finished::Judged(summary) => summary.exit_code(),
         Finished::OnlyBuilt => NextestExitCode::OK,

@@ -102,6 +102,11 @@ impl Patterns {
 }
 
 impl Selection {
+    /// Whether ignored cases are among those to be run.
+    pub fn runs_ignored(&self) -> bool {
+        self.run_ignored != RunIgnored::Default
+    }
+
     /// Reads what the user asked for.
     ///
     /// # Errors

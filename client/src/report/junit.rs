@@ -47,7 +47,8 @@ impl<W: Write + Send> Reporter for JunitReporter<W> {
             ReportEvent::RunEnded(summary) => {
                 let started = self.started.unwrap_or(at);
                 let report = report(summary, &self.report_name, started, at.since(started));
-                report.serialize(&mut self.sink).map_err(io::Error::other)?;
+                let text = report.to_string().map_err(io::Error::other)?;
+                self.sink.write_all(well_formed(&text).as_bytes())?;
                 self.sink.flush()?;
             }
             _ => {}
@@ -272,6 +273,11 @@ fn script_suite(script: &ScriptRecord, labels: &[ScriptLabel]) -> TestSuite {
     suite
 }
 
+/// Replaces the two characters that XML has no way to write, not even escaped, and that the library lets pass.
+fn well_formed(text: &str) -> String {
+    text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+}
+
 fn date_time(at: Timestamp) -> DateTime<FixedOffset> {
     let micros = i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
     let epoch = DateTime::<chrono::Utc>::from(UNIX_EPOCH);
@@ -359,5 +365,10 @@ mod tests {
         );
         assert!(text.contains("]]&gt;") && text.contains('\u{fffd}'));
         Report::deserialize_from_str(&text).unwrap();
+    }
+
+    #[test]
+    fn characters_that_are_not_xml_are_replaced() {
+        assert_eq!(well_formed("a\u{fffe}b\u{ffff}<"), "a\u{fffd}b\u{fffd}<");
     }
 }

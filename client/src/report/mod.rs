@@ -29,3 +29,4 @@ pub use junit::JunitReporter;
 pub use reporter::{ReportError, Reporter, Reporters};
 pub use rerun::RerunCommand;
 pub use summary::{Floor, RunSummary};
+pub use text::one_line;

@@ -45,7 +45,7 @@ pub(super) fn sanitise(text: &str, colours: Colours) -> Cow<'_, str> {
 }
 
 /// Returns `text` on one line: control characters are written as escapes.
-pub(super) fn one_line(text: &str) -> Cow<'_, str> {
+pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);
     }

@@ -1,5 +1,6 @@
 //! The environment part of a key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
@@ -38,8 +39,10 @@ pub(super) fn environment_record(
         .map(|(name, value)| (name.as_os_str(), value))
         .chain(own)
     {
-        // A name that is not UTF-8 is in no list, so it counts.
-        let name = name.to_string_lossy();
+        // A name that is not UTF-8 is in no list, so it counts; its escapes keep it apart from others.
+        let name = name
+            .to_str()
+            .map_or_else(|| format!("{name:?}").into(), Cow::Borrowed);
         if policy.is_in_key(&name) && !is_of_one_run(&name) {
             record.add(name, Digest::of(value.as_encoded_bytes()).to_string());
         }
@@ -82,6 +85,18 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_are_kept_apart() {
+        use std::os::unix::ffi::OsStringExt;
+        let digest = |first: &str| {
+            let client = [(b"A\xfe", first), (b"A\xff", "2")]
+                .map(|(name, value)| (OsString::from_vec(name.to_vec()), value.into()))
+                .into();
+            environment_record(&client, &[], &EnvironmentPolicy::default()).digest()
+        };
+        assert_ne!(digest("1"), digest("2"));
     }
 
     #[test]

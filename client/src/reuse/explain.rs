@@ -12,6 +12,7 @@ use thresh_core::time::Timestamp;
 
 use super::keys::CaseKeys;
 use super::record::{RecordFolder, changes};
+use crate::report::one_line;
 
 /// Names that are shown of what differs in one part.
 const SHOWN_MAX: usize = 20;
@@ -163,7 +164,13 @@ pub fn write_explanation(sink: &mut impl Write, explanation: &Explanation) -> io
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.reused { "is reused" } else { "runs" };
-        writeln!(f, "{} {} {verb}: {}", self.binary_id, self.name, self.reason)?;
+        writeln!(
+            f,
+            "{} {} {verb}: {}",
+            self.binary_id,
+            one_line(&self.name),
+            self.reason
+        )?;
         if let Some(run) = &self.last_pass_run {
             writeln!(f, "  last pass: run {run}")?;
         }
@@ -178,7 +185,7 @@ impl fmt::Display for Explanation {
             }
             writeln!(f, "  {}:", change.part)?;
             for name in &change.what {
-                writeln!(f, "    {}", name.escape_debug())?;
+                writeln!(f, "    {}", one_line(name))?;
             }
             if change.more > 0 {
                 writeln!(f, "    and {} more", change.more)?;

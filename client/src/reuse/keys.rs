@@ -14,6 +14,7 @@ use thresh_core::reuse::KeyParts;
 
 use super::environment::{environment_record, inherited};
 use super::libraries::{LibraryError, NeededLibraries};
+use super::outside::Outside;
 use super::platform::platform_record;
 use super::record::Record;
 use crate::suite::Suite;
@@ -173,6 +174,8 @@ pub struct KeyInputs<'a> {
     pub files: &'a SuiteFiles,
     /// The digest of the manifest of the workspace's files.
     pub sources: Digest,
+    /// Files that cases may use outside of it.
+    pub outside: &'a Outside,
     /// The client's environment.
     pub variables: &'a BTreeMap<OsString, OsString>,
     /// Which of it counts.
@@ -197,7 +200,7 @@ pub struct CaseKeys {
 pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
     let suite = inputs.suite;
     let platform = platform_record(&suite.platform, &suite.rustc_version);
-    let programs = programs_record(inputs.files);
+    let programs = programs_record(inputs.files, inputs.outside);
     let inherited = inherited(inputs.variables, inputs.policy, inputs.in_place);
     let of_command: Vec<(Record, Record)> = suite
         .commands
@@ -268,13 +271,16 @@ fn code_record(files: &SuiteFiles, binary: usize) -> Record {
     record
 }
 
-fn programs_record(files: &SuiteFiles) -> Record {
+fn programs_record(files: &SuiteFiles, outside: &Outside) -> Record {
     let mut record = Record::new("programs v1");
     for path in files.programs() {
         record.add(path.to_string_lossy(), files.digest_of(path).to_string());
+    }
+    for file in &outside.files {
+        record.add(file.path.to_string_lossy(), file.digest.to_string());
     }
     record
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,6 +8,7 @@ mod environment;
 mod explain;
 mod keys;
 mod libraries;
+mod outside;
 mod platform;
 mod record;
 mod watch;
@@ -15,6 +16,7 @@ mod watch;
 pub use explain::{Explanation, PartChange, PastPass, explain, write_explanation};
 pub use keys::{CaseKeys, KeyError, KeyInputs, SuiteFiles, case_keys};
 pub use libraries::{LibraryError, NeededLibraries};
+pub use outside::{Outside, OutsideError, OutsideInputs};
 pub use record::{Record, RecordFolder};
 pub use watch::InputWatch;
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use thresh_cas::{FileStamp, Snapshot, SnapshotError};
 
 use super::keys::SuiteFiles;
+use super::outside::Outside;
 
 /// The inputs of an in-place run as they were when their digests were taken.
 #[derive(Clone, Debug)]
@@ -15,16 +16,18 @@ pub struct InputWatch {
 }
 
 impl InputWatch {
-    /// Remembers the workspace and the files of the build.
-    pub fn new(snapshot: Snapshot, files: &SuiteFiles) -> Self {
+    /// Remembers the workspace, the files of the build and those outside.
+    pub fn new(snapshot: Snapshot, files: &SuiteFiles, outside: &Outside) -> Self {
         let files = files
             .all()
+            .chain(&outside.files)
             .map(|digested| (digested.path.clone(), digested.stamp))
             .collect();
         Self { snapshot, files }
     }
 
-    /// Returns what has changed since, absolute paths for files of the build, relative ones for those of the
+    /// Returns what has changed since, absolute paths for files of the build and
+    /// outside, relative ones for those of the
     /// workspace; empty when nothing has.
     ///
     /// # Errors

@@ -58,6 +58,11 @@ pub enum RunError {
     /// There are no keys to explain.
     #[error("explain: reuse is switched off, so every case runs; set `reuse.enabled` in thresh.toml")]
     ReuseOff,
+    /// There are no keys either, since it is not known what cases use.
+    #[error(
+        "explain: every case runs, since the files outside the workspace cannot all be hashed (see the warning above)"
+    )]
+    OutsideUnknown,
     /// The coordinator speaks another version of the protocol.
     #[error("talk to the coordinator: {0}")]
     Version(String),
@@ -126,6 +131,7 @@ impl RunError {
             Self::Ship(error) => error.fault(),
             Self::Upload(error) => error.fault(),
             Self::NotOnAFarm { .. } | Self::NoSuchCase { .. } | Self::ReuseOff => Fault::Input,
+            Self::OutsideUnknown => Fault::Environment,
             Self::Refused { status, .. } => match status.code() {
                 Code::Internal | Code::InvalidArgument | Code::Unknown => Fault::Internal,
                 _ => Fault::Environment,

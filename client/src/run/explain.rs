@@ -67,7 +67,10 @@ impl Prepared {
             .collect();
         let Ready { loaded, keys, .. } = &ready;
         let Some(keys) = keys else {
-            return Err(RunError::ReuseOff);
+            return Err(match &loaded.outside {
+                Some(_) => RunError::ReuseOff,
+                None => RunError::OutsideUnknown,
+            });
         };
         let records = prepared.records();
         let told = positions

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::error::RunError;
 use super::session::Session;
+use crate::report::one_line;
 
 /// Which past is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,7 +123,7 @@ pub fn write_history(sink: &mut impl Write, cases: &[CasePast]) -> io::Result<()
             estimate_seconds,
             outcomes,
         } = case;
-        let name = name.escape_debug();
+        let name = one_line(name);
         writeln!(
             sink,
             "[{estimate_seconds:>8.3}s] {binary_id} {name}: {runs} runs, {failures} failed"
@@ -134,7 +135,7 @@ pub fn write_history(sink: &mut impl Write, cases: &[CasePast]) -> io::Result<()
                 "    {} [{:>8.3}s] {} (attempt {}, {}, run {})",
                 when.format("%Y-%m-%d %H:%M:%S UTC"),
                 past.seconds,
-                past.outcome.escape_debug(),
+                one_line(&past.outcome),
                 past.attempt,
                 past.worker,
                 past.run_id

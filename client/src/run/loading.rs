@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::command::CommandContext;
 use crate::list::{CaseList, Listing, TestBinary, list_missing};
 use crate::project::WorkspaceState;
-use crate::reuse::SuiteFiles;
+use crate::reuse::{Outside, OutsideInputs, SuiteFiles};
 use crate::suite::{Suite, SuiteParts};
 
 /// A suite with the digests of all that its cases use.
@@ -22,6 +22,8 @@ pub(super) struct Loaded {
     pub(super) suite: Suite,
     pub(super) files: SuiteFiles,
     pub(super) snapshot: Snapshot,
+    /// None where it is not known what cases may use outside the workspace: then nothing is reused.
+    pub(super) outside: Option<Outside>,
     pub(super) memo: DigestMemo,
     #[expect(dead_code, reason = "an unpacked archive's files live as long as it does")]
     pub(super) build: crate::build::Build,
@@ -53,6 +55,20 @@ impl Prepared {
         );
         let (suite, snapshot) = (listed?, snapshot?);
         let files = timed("hash the build", || SuiteFiles::digest(&suite, &mut memo))?;
+        let outside = OutsideInputs {
+            root: &self.workspace.root,
+            manifest: snapshot.manifest(),
+            excluded: &excluded,
+            graph: &self.workspace.graph,
+            suite: &suite,
+            surroundings: &self.options.surroundings,
+        };
+        let outside = timed("hash what is outside", || {
+            Outside::digest(&outside, &mut source_memo)
+        });
+        let outside = outside
+            .inspect_err(|error| tracing::warn!("no case is reused: failed to {error}"))
+            .ok();
         for (memo, path) in [
             (&mut memo, &target_memo),
             (&mut source_memo, &self.state.digest_memo()),
@@ -63,6 +79,7 @@ impl Prepared {
             suite,
             files,
             snapshot,
+            outside,
             memo,
             build,
         })

@@ -10,7 +10,7 @@ use tonic::transport::Channel;
 use super::error::RunError;
 use super::prepare::Prepared;
 use super::session::Session;
-use crate::report::Floor;
+use crate::report::{Floor, one_line};
 
 /// What a run would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,10 +91,7 @@ impl RunPlan {
     /// `sink` cannot be written to.
     pub fn write(&self, sink: &mut impl Write) -> io::Result<()> {
         for case in &self.cases {
-            let (word, name) = (
-                if case.reused { "REUSE" } else { "RUN" },
-                case.name.escape_debug(),
-            );
+            let (word, name) = (if case.reused { "REUSE" } else { "RUN" }, one_line(&case.name));
             let estimate = match case.estimate_seconds {
                 _ if case.reused => " ".repeat(9),
                 Some(seconds) => format!("{seconds:>8.3}s"),

@@ -169,9 +169,13 @@ impl Prepared {
         &self.workspace.root
     }
 
-    /// The cargo flags that a rerun of a case needs to find the same build, without those that select packages.
+    /// The flags that a rerun of a case needs to find it in the same build, without those that select packages.
     pub fn rerun_flags(&self) -> Vec<String> {
-        rerun_flags(&self.options, self.profile.name())
+        let mut flags = rerun_flags(&self.options, self.profile.name());
+        if self.selection.runs_ignored() {
+            flags.extend(["--run-ignored", "all"].map(str::to_owned));
+        }
+        flags
     }
 
     pub(super) fn take_name(&mut self) -> String {
@@ -222,24 +226,77 @@ fn rerun_flags(options: &RunOptions, profile: &str) -> Vec<String> {
     option("--cargo-profile", build.cargo_profile.as_deref());
     option("--target", build.target.as_deref());
     option("--target-dir", build.target_dir.as_deref().map(Utf8Path::as_str));
-    build
-        .features
-        .iter()
-        .for_each(|feature| option("--features", Some(feature)));
+    for (name, values) in [
+        ("--bin", &build.bin),
+        ("--example", &build.example),
+        ("--test", &build.test),
+        ("--bench", &build.bench),
+        ("--features", &build.features),
+        ("--config", &build.config),
+        ("-Z", &build.unstable),
+    ] {
+        values.iter().for_each(|value| option(name, Some(value)));
+    }
     option(
         "--archive-file",
         options.archive.as_ref().map(|archive| archive.file.as_str()),
     );
+    let remap = options
+        .archive
+        .as_ref()
+        .and_then(|archive| archive.workspace_remap.as_deref());
+    option("--workspace-remap", remap.map(Utf8Path::as_str));
+    option(
+        "--config-file",
+        options.nextest.config_file.as_deref().map(Utf8Path::as_str),
+    );
+    for file in &options.nextest.tool_files {
+        option(
+            "--tool-config-file",
+            Some(&format!("{}:{}", file.tool, file.path)),
+        );
+    }
     option("--profile", (profile != "default").then_some(profile));
     option("--farm", options.farm.as_deref());
     for (name, on) in [
+        ("--lib", build.lib),
+        ("--bins", build.bins),
+        ("--examples", build.examples),
+        ("--tests", build.tests),
+        ("--benches", build.benches),
+        ("--all-targets", build.all_targets),
         ("--release", build.release),
         ("--all-features", build.all_features),
         ("--no-default-features", build.no_default_features),
+        ("--ignore-default-filter", options.selection.ignore_default_filter),
     ] {
         if on {
             flags.push(name.to_owned());
         }
     }
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::StateFolder;
+    use crate::surroundings::Surroundings;
+
+    #[test]
+    fn a_rerun_has_all_flags_that_made_the_case_exist() {
+        let state = StateFolder::at("/state".into());
+        let mut options = RunOptions::new(Surroundings::default(), state);
+        assert!(rerun_flags(&options, "default").is_empty());
+        options.build.all_targets = true;
+        options.build.config = vec!["env.A='1'".into()];
+        options.build.bench = vec!["fast".into()];
+        options.selection.ignore_default_filter = true;
+        options.nextest.config_file = Some("other.toml".into());
+        assert_eq!(
+            rerun_flags(&options, "ci").join(" "),
+            "--bench fast --config env.A='1' --config-file other.toml --profile ci --all-targets \
+             --ignore-default-filter"
+        );
+    }
 }

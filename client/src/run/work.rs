@@ -105,7 +105,11 @@ impl Prepared {
             skipped: suite.skipped.len(),
         };
         reporters.event(started, &ReportEvent::RunStarted(&start));
-        let watch = InputWatch::new(ready.loaded.snapshot.clone(), &ready.loaded.files);
+        let watch = InputWatch::new(
+            ready.loaded.snapshot.clone(),
+            &ready.loaded.files,
+            &ready.loaded.outside.clone().unwrap_or_default(),
+        );
         let slots_of_one = if prepared.farm().is_some() {
             session.slots / session.workers.max(1)
         } else {
@@ -169,10 +173,12 @@ impl Prepared {
     }
 
     fn keys(&self, loaded: &Loaded, in_place: bool) -> Option<CaseKeys> {
+        let outside = loaded.outside.as_ref()?;
         let inputs = KeyInputs {
             suite: &loaded.suite,
             files: &loaded.files,
             sources: loaded.snapshot.manifest().digest(),
+            outside,
             variables: &self.options.surroundings.variables,
             policy: &self.project.environment_policy(),
             in_place,

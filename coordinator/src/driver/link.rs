@@ -58,7 +58,7 @@ impl Link {
 
     /// Whether it is of the right kind for a run.
     pub(super) fn suits(&self, platform: &str, in_place: bool) -> bool {
-        self.profile.platform == platform && self.profile.in_place == in_place
+        self.profile.in_place == in_place && (in_place || self.profile.platform == platform)
     }
 
     pub(super) fn suits_run(&self, submission: &Submission) -> bool {

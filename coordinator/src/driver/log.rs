@@ -1,11 +1,16 @@
 //! What happened in a run, for those who follow it.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thresh_core::time::Timestamp;
 use thresh_proto::v1;
 use thresh_proto::v1::run_event::Event;
 use tokio::sync::watch;
+
+/// The most output that one run's log keeps, in bytes. Beyond it the oldest is left out, which followers have
+/// long had, unless they are very slow; the events themselves all stay.
+const OUTPUT_BYTES_MAX: usize = 256 << 20;
 
 /// The events of a run, numbered from 1 without gaps. After the end nothing is added.
 #[derive(Debug)]
@@ -17,6 +22,9 @@ pub(crate) struct RunLog {
 #[derive(Debug, Default)]
 struct Entries {
     events: Vec<v1::RunEvent>,
+    /// The positions of the events whose output is kept, oldest first, each with its bytes.
+    with_output: VecDeque<(usize, usize)>,
+    output_bytes: usize,
     phase: Phase,
 }
 
@@ -101,12 +109,36 @@ impl RunLog {
 impl Entries {
     fn append(&mut self, at: Timestamp, event: Event) {
         if self.phase == Phase::Open {
-            let number = self.events.len() as u64 + 1;
+            let position = self.events.len();
             self.events.push(v1::RunEvent {
-                number,
+                number: position as u64 + 1,
                 at_micros: at.as_micros(),
                 event: Some(event),
             });
+            self.bound_output(position, OUTPUT_BYTES_MAX);
+        }
+    }
+
+    /// Counts the output of the newest event, and leaves out the oldest while there is more than `bytes_max`.
+    fn bound_output(&mut self, newest: usize, bytes_max: usize) {
+        let bytes = streams(&mut self.events[newest])
+            .map(|stream| stream.head.len() + stream.tail.len())
+            .sum();
+        if bytes == 0 {
+            return;
+        }
+        self.with_output.push_back((newest, bytes));
+        self.output_bytes += bytes;
+        while self.output_bytes > bytes_max
+            && let Some((oldest, bytes)) = self.with_output.pop_front()
+        {
+            self.output_bytes -= bytes;
+            for stream in streams(&mut self.events[oldest]) {
+                stream.omitted_bytes += (stream.head.len() + stream.tail.len()) as u64;
+                // Not cleared, which would keep the memory behind them.
+                stream.head = Default::default();
+                stream.tail = Default::default();
+            }
         }
     }
 
@@ -122,6 +154,19 @@ impl Entries {
             Phase::Abandoned => Some(Chunk::Abandoned),
         }
     }
+}
+
+/// The output that an event brings.
+fn streams(event: &mut v1::RunEvent) -> impl Iterator<Item = &mut v1::Stream> {
+    let output = match &mut event.event {
+        Some(Event::Attempt(attempt)) => attempt.output.as_mut(),
+        Some(Event::SetupScript(script)) => script.output.as_mut(),
+        _ => None,
+    };
+    output
+        .into_iter()
+        .flat_map(|output| [&mut output.stdout, &mut output.stderr])
+        .flatten()
 }
 
 #[cfg(test)]
@@ -150,6 +195,40 @@ mod tests {
         assert_eq!(numbers(log.read(3, 9).await), [4], "nothing follows the end");
         assert_eq!(log.read(4, 9).await, Chunk::Ended);
         assert_eq!(log.read(u64::MAX, 9).await, Chunk::Ended);
+    }
+
+    #[test]
+    fn the_oldest_output_is_left_out_beyond_the_limit() {
+        let mut entries = Entries::default();
+        for _ in 0..3 {
+            let stdout = v1::Stream {
+                head: vec![b'h'; 60].into(),
+                tail: vec![b't'; 20].into(),
+                omitted_bytes: 1,
+            };
+            let output = v1::Output {
+                stdout: Some(stdout),
+                stderr: None,
+            };
+            let event = v1::RunEvent {
+                event: Some(Event::Attempt(v1::AttemptEnded {
+                    output: Some(output),
+                    ..Default::default()
+                })),
+                ..Default::default()
+            };
+            entries.events.push(event);
+            entries.bound_output(entries.events.len() - 1, 200);
+        }
+        let mut kept = |at: usize| {
+            let stream = streams(&mut entries.events[at]).next().unwrap();
+            (stream.head.len(), stream.tail.len(), stream.omitted_bytes)
+        };
+        assert_eq!(
+            [kept(0), kept(1), kept(2)],
+            [(0, 0, 81), (60, 20, 1), (60, 20, 1)]
+        );
+        assert_eq!(entries.output_bytes, 160);
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! Reading and validating a submitted run. What passes here has no position that points nowhere.
 
+use std::collections::BTreeSet;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use thresh_core::case::{FlakyResult, RetryPolicy, ThreadsRequired};
@@ -29,6 +31,9 @@ const NAMES_BYTES_MAX: usize = 1 << 30;
 
 /// The longest project name, in bytes.
 const PROJECT_BYTES_MAX: usize = 1_024;
+
+/// Folders of a worker's machine that no run can present its own files at.
+const RESERVED: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// The settings that the scheduler needs of a case, read once for all cases that share them.
 struct Settings {
@@ -161,7 +166,37 @@ fn check_inputs(header: &v1::RunHeader) -> Result<bool, InvalidMessage> {
     for (_, manifest) in manifests(header) {
         digest_from_wire("manifest", manifest)?;
     }
+    check_folders(inputs)?;
     Ok(false)
+}
+
+/// Checks that workers can present the folders of a shipped run at their paths: what none of them can do is
+/// refused here, before it keeps every one of them busy.
+fn check_folders(inputs: &v1::Inputs) -> Result<(), InvalidMessage> {
+    let own = [
+        ("inputs.source_root", &inputs.source_root),
+        ("inputs.target_root", &inputs.target_root),
+    ];
+    let others = (inputs.folders.iter()).map(|folder| ("inputs.folders.path", &folder.path));
+    let mut paths = BTreeSet::new();
+    for (field, text) in own.into_iter().chain(others) {
+        let path = Path::new(text);
+        let is_normal = (path.components().skip(1)).all(|part| matches!(part, Component::Normal(_)));
+        let refuse = |why| Err(InvalidMessage::new(field, format!("is {text:?}: {why}")));
+        if !path.is_absolute() || !is_normal || text.contains('\0') {
+            return refuse("not an absolute path without `..`");
+        }
+        if path == Path::new("/")
+            || path == Path::new("/tmp")
+            || RESERVED.iter().any(|own| path.starts_with(own))
+        {
+            return refuse("the folders /, /tmp, /proc, /sys and /dev are the worker's own; move the files");
+        }
+        if !paths.insert(path) {
+            return refuse("another folder of the run has the same path");
+        }
+    }
+    Ok(())
 }
 
 /// The manifests of a shipped run, each with what it holds.

@@ -325,6 +325,8 @@ pub(crate) fn shipped_run(id: u128, cases: u32) -> (v1::SubmitRequest, Vec<Vec<u
     let header = request.header.as_mut().unwrap();
     header.inputs = Some(v1::Inputs {
         in_place: false,
+        source_root: "/source".into(),
+        target_root: "/target".into(),
         source_manifest: digests[0].clone(),
         target_manifest: digests[1].clone(),
         ..Default::default()

@@ -325,10 +325,15 @@ impl Scheduler {
             run.enqueue(case);
             return;
         }
-        // A worker that cannot start a case now would return it again at once.
-        let due = self.now.after(self.policy.return_delay);
         let state = &mut run.cases[case.at()];
         state.avoid = Some(worker);
+        state.returns += 1;
+        if state.returns >= self.policy.returns_max {
+            run.enqueue(case);
+            return self.stop(id, StopReason::Stranded, false, out);
+        }
+        // A worker that cannot start a case now would return it again at once.
+        let due = self.now.after(self.policy.return_delay);
         state.phase = Phase::Delayed(due);
         run.delayed.insert((due, case));
     }

@@ -103,6 +103,6 @@ pub enum StopReason {
     GlobalTimeout,
     /// A setup script failed.
     SetupScriptFailed,
-    /// No connected worker could take what was left.
+    /// No connected worker could take what was left, or start it.
     Stranded,
 }

@@ -87,10 +87,10 @@ impl Scheduler {
             if run.stopping.is_some() || !worker.can_take(&run.request) {
                 return None;
             }
-            let others = || {
+            let others = |suits: fn(&Worker) -> bool| {
                 self.workers
                     .iter()
-                    .any(|(&other, w)| other != id && w.can_take(&run.request))
+                    .any(|(&other, w)| other != id && w.can_take(&run.request) && suits(w))
             };
             pick(run, id, worker, ahead, others).map(|case| (*run_id, case))
         });
@@ -145,38 +145,44 @@ impl Scheduler {
     }
 }
 
-/// The best pending case of a run for a worker: the first in order over all queues whose group has room. A case
-/// that failed here goes elsewhere if there are `others`.
+/// The best pending case of a run for a worker. A case that failed here goes elsewhere if there are `others`,
+/// but no slot idles for that: while none of them has room either, it is tried here again. One that was given
+/// back is not.
 fn pick(
     run: &Run,
     id: WorkerId,
     worker: &Worker,
     ahead: Option<u64>,
-    others: impl Fn() -> bool,
+    others: impl Fn(fn(&Worker) -> bool) -> bool,
 ) -> Option<CaseIndex> {
-    // What is given ahead waits at its worker: it must not get there before a case of higher priority.
-    let top_priority = run
-        .queues
-        .iter()
-        .filter_map(|queue| queue.first())
-        .map(|key| key.0)
-        .min();
+    let avoids = |case: CaseIndex| run.cases[case.at()].avoid == Some(id);
+    let elsewhere = |case: CaseIndex| avoids(case) && others(|_| true);
+    let found = best(run, worker, ahead, elsewhere);
+    if found.is_some() || ahead.is_some() || others(|other| other.free() > 0) {
+        return found;
+    }
+    best(run, worker, ahead, |case| {
+        run.cases[case.at()].returns > 0 && elsewhere(case)
+    })
+}
+
+/// The first case in order over all queues whose group has room, without those that `skip` names.
+fn best(
+    run: &Run,
+    worker: &Worker,
+    ahead: Option<u64>,
+    skip: impl Fn(CaseIndex) -> bool,
+) -> Option<CaseIndex> {
     let suits = |key: &&QueueKey| {
         let case = key.2;
         let planned = run.planned(case);
-        let avoided = run.cases[case.at()].avoid == Some(id) && others();
         let weight = worker.weight(planned.threads_required);
-        !avoided
+        !skip(case)
             && match ahead {
                 None => planned
                     .group
                     .is_none_or(|group| run.group_has_room(group, weight)),
-                Some(most) => {
-                    planned.group.is_none()
-                        && weight == 1
-                        && Some(key.0) == top_priority
-                        && run.present_micros(case) <= most
-                }
+                Some(most) => planned.group.is_none() && weight == 1 && run.present_micros(case) <= most,
             }
     };
     let heads = run

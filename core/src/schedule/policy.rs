@@ -15,6 +15,9 @@ pub struct Policy {
     pub stranded_grace: Duration,
     /// A case that a worker gave back unstarted is granted again after this. Default: 500 ms.
     pub return_delay: Duration,
+    /// A run of which one case came back unstarted this often is stopped: no worker can start it. What workers
+    /// that are leaving give back does not count. Default: 10.
+    pub returns_max: u32,
     /// A worker gets short cases ahead, up to this much estimated time a slot. Default: 40 ms.
     pub lookahead: Duration,
     /// The most unfinished cases that one worker holds. Default: 512.
@@ -35,6 +38,7 @@ impl Default for Policy {
             client_grace: Duration::from_secs(10),
             stranded_grace: Duration::from_secs(300),
             return_delay: Duration::from_millis(500),
+            returns_max: 10,
             lookahead: Duration::from_millis(40),
             held_cases_max: 512,
             losses_max: 3,

@@ -55,7 +55,9 @@ pub(super) struct CaseState {
     pub(super) attempt: u32,
     /// How often it ran on a worker that went.
     pub(super) losses: u32,
-    /// The worker where its last attempt failed: another is preferred.
+    /// How often a worker that is not leaving gave it back unstarted.
+    pub(super) returns: u32,
+    /// The worker where its last attempt failed, or that gave it back: another is preferred.
     pub(super) avoid: Option<WorkerId>,
 }
 
@@ -99,6 +101,7 @@ impl Run {
             generation: Generation::default(),
             attempt: 1,
             losses: 0,
+            returns: 0,
             avoid: None,
         };
         let groups = request.groups.iter().map(|group| GroupUse {

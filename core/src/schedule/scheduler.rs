@@ -142,7 +142,9 @@ impl Scheduler {
             (client_gone, Some(StopReason::Cancelled)),
             (stranded, Some(StopReason::Stranded)),
         ];
-        let stops = stops.into_iter().filter(|_| run.stopping.is_none());
+        // A run that stops by itself may still wait for a case that hangs: that wait has an end, too.
+        let may_stop = run.stopping.is_none_or(|stopping| !stopping.kill_running);
+        let stops = stops.into_iter().filter(|_| may_stop);
         let delayed = (run.delayed.first().map(|(at, _)| *at), None);
         stops
             .chain([delayed])

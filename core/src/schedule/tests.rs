@@ -251,6 +251,25 @@ fn a_lone_worker_gets_the_case_back() {
 }
 
 #[test]
+fn no_slot_idles_so_that_failed_cases_go_elsewhere() {
+    let mut farm = Farm::with_workers(&[1, 1]);
+    let failing = || PlannedCase {
+        retries: retries(1, 3_000),
+        ..case(500)
+    };
+    let mut cases = vec![case(60_000)];
+    cases.extend((0..12).map(|_| failing()));
+    cases.push(case(400));
+    farm.submit(request(cases));
+    // The long case keeps the first worker busy; all others fail on the second.
+    for failing in 1..=12 {
+        farm.end(2, failing, 1, failed());
+    }
+    assert_eq!(granted(&farm.wait_ms(3_000)), []);
+    assert_eq!(granted(&farm.end(2, 13, 1, Outcome::Passed)), [(2, 1)]);
+}
+
+#[test]
 fn exhausted_retries_settle_with_the_last_outcome() {
     let mut farm = Farm::with_workers(&[1]);
     farm.submit(request(vec![PlannedCase {
@@ -401,6 +420,35 @@ fn max_fail_lets_running_cases_end_and_drops_the_rest() {
 }
 
 #[test]
+fn a_run_that_stops_for_failures_is_still_bound_by_its_client_and_its_timeout() {
+    for (timeout, followed) in [(Some(Duration::from_secs(10)), true), (None, false)] {
+        let mut farm = Farm::with_workers(&[2]);
+        let mut request = request(vec![case(300), case(200)]);
+        request.global_timeout = timeout;
+        request.max_fail = MaxFail {
+            count: Some(1),
+            kill_running: false,
+        };
+        farm.submit(request);
+        if !followed {
+            farm.tell(Event::ClientDetached(RUN));
+        }
+        farm.end(1, 0, 1, failed());
+        farm.wait_ms(5_000);
+        farm.tell(Event::WorkerHeartbeat(WorkerId(1)));
+        assert!(farm.wait_ms(5_000).contains(&Effect::Revoke {
+            worker: WorkerId(1),
+            run: RUN,
+            kill_running: true
+        }));
+        assert_eq!(
+            ended(&farm.end(1, 1, 1, Outcome::Cancelled)),
+            Some(StopReason::MaxFail)
+        );
+    }
+}
+
+#[test]
 fn cancelling_waits_for_a_word_on_every_leased_case() {
     let mut farm = Farm::with_workers(&[1]);
     farm.submit(request(vec![case(300), case(200)]));
@@ -464,6 +512,27 @@ fn a_returned_case_waits_before_it_is_granted_again_unless_its_worker_is_leaving
         in_place: false,
     };
     assert_eq!(granted(&farm.tell(other)), [(2, 0)]);
+}
+
+#[test]
+fn a_case_that_no_worker_can_start_ends_the_run() {
+    let mut farm = Farm::with_workers(&[1]);
+    farm.submit(request(vec![case(300), case(200)]));
+    farm.end(1, 0, 1, Outcome::Passed);
+    let back = |generation| Event::CaseReturned {
+        worker: WorkerId(1),
+        run: RUN,
+        case: CaseIndex(1),
+        generation: Generation(generation),
+    };
+    let returns_max = Policy::default().returns_max;
+    for generation in 1..returns_max {
+        assert_eq!(ended(&farm.tell(back(generation))), None);
+        assert_eq!(granted(&farm.wait_ms(500)), [(1, 1)]);
+    }
+    let out = farm.tell(back(returns_max));
+    assert_eq!(settled(&out), [(1, CaseStatus::NotRun)]);
+    assert_eq!(ended(&out), Some(StopReason::Stranded));
 }
 
 #[test]

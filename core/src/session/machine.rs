@@ -152,13 +152,13 @@ impl Session {
         let dropped = self.drop_waiting(|of, _| of == run);
         give_back(run, dropped, out);
         if kill_running {
-            self.kill(|of| of == run, out);
+            self.kill(|of, killed| of == run && !killed, out);
         }
     }
 
     fn forgotten(&mut self, run: RunId, out: &mut Vec<Effect>) {
         self.drop_waiting(|of, _| of == run);
-        self.kill(|of| of == run, out);
+        self.kill(|of, _| of == run, out);
         let before = self.prepared.len();
         self.prepared.retain(|(of, _), _| *of != run);
         if self.prepared.len() != before {
@@ -169,16 +169,18 @@ impl Session {
     fn end(&mut self, out: &mut Vec<Effect>) {
         self.over = true;
         self.waiting.clear();
-        self.kill(|_| true, out);
+        // Also those that were revoked: the shell may still be giving them time to end.
+        self.kill(|_, _| true, out);
         let mut runs: Vec<RunId> = self.prepared.keys().map(|(run, _)| *run).collect();
         runs.dedup();
         out.extend(runs.into_iter().map(Effect::Release));
         out.push(Effect::Over);
     }
 
-    fn kill(&mut self, which: impl Fn(RunId) -> bool, out: &mut Vec<Effect>) {
+    /// Kills what `which` chooses by its run and by whether it was killed before.
+    fn kill(&mut self, which: impl Fn(RunId, bool) -> bool, out: &mut Vec<Effect>) {
         for ((run, case), running) in &mut self.running {
-            if which(*run) && !running.killed {
+            if which(*run, running.killed) {
                 running.killed = true;
                 out.push(Effect::Kill {
                     run: *run,

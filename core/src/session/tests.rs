@@ -169,6 +169,27 @@ fn revocation_returns_what_waits_and_kills_only_if_asked() {
 }
 
 #[test]
+fn what_was_told_to_end_is_killed_when_the_session_or_the_run_is_over() {
+    for last in [Event::Disconnected, Event::Forgotten(RUN)] {
+        let (mut session, _) = leased(1, vec![case(0, 1)]);
+        let mut out = Vec::new();
+        let revoked = Event::Revoked {
+            run: RUN,
+            kill_running: true,
+        };
+        session.apply(at(1), revoked, &mut out);
+        out.clear();
+        session.apply(at(1), last, &mut out);
+        let kill = Effect::Kill {
+            run: RUN,
+            case: CaseIndex(0),
+            generation: Generation(1),
+        };
+        assert_eq!(out[0], kill);
+    }
+}
+
+#[test]
 fn silence_beyond_the_lease_ends_the_session_and_every_process() {
     let (mut session, _) = leased(1, vec![case(0, 1), case(1, 1)]);
     let mut out = Vec::new();

@@ -52,7 +52,8 @@ fn copy_entry(entry: &Entry, store: &BlobStore, folder: &Path) -> Result<(), Cop
         return Ok(());
     }
     let parent = path.parent().expect("an entry lies in the folder");
-    DirBuilder::new().recursive(true).create(parent)?;
+    DirBuilder::new().recursive(true).create(folder)?;
+    make_folders(folder, parent)?;
     match &entry.kind {
         EntryKind::EmptyDir => fs::create_dir(&path)?,
         EntryKind::Symlink { target } => symlink(target, &path)?,
@@ -76,6 +77,27 @@ fn copy_entry(entry: &Entry, store: &BlobStore, folder: &Path) -> Result<(), Cop
     Ok(())
 }
 
+/// Makes the folders below `base` down to `folder`. A symbolic link among them, which another manifest or a case
+/// may have left there, is refused: it could lead anywhere.
+pub(super) fn make_folders(base: &Path, folder: &Path) -> io::Result<()> {
+    let below = folder.strip_prefix(base).map_err(io::Error::other)?;
+    let mut at = base.to_owned();
+    for name in below {
+        at.push(name);
+        match fs::create_dir(&at) {
+            Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => return Err(cause),
+            _ => {}
+        }
+        if !fs::symlink_metadata(&at)?.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("{} is no folder", at.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +114,27 @@ mod tests {
             path: PathBuf::from(path),
             kind,
         }
+    }
+
+    #[test]
+    fn links_do_not_lead_copies_out_of_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(&dir.path().join("blobs")).unwrap();
+        store.put_bytes(b"content").unwrap();
+        let (folder, outside) = (dir.path().join("target"), dir.path().join("outside"));
+        fs::create_dir(&outside).unwrap();
+        let link = Entry {
+            path: "debug".into(),
+            kind: EntryKind::Symlink {
+                target: outside.clone(),
+            },
+        };
+        let link = Manifest::new(vec![link]).unwrap();
+        let below = Manifest::new(vec![file("debug/deps/file", b"content", false)]).unwrap();
+        assert_eq!(copy_files(&link, &store, &folder).unwrap(), []);
+        let error = copy_files(&below, &store, &folder).unwrap_err();
+        assert!(error.to_string().contains("debug is no folder"), "{error}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
 
     #[test]

@@ -66,7 +66,14 @@ impl FetchError {
     fn about(self, digest: &Digest) -> PrepareError {
         match self {
             Self::Store(StoreError::DiskFull { path }) => StoreError::DiskFull { path }.into(),
-            error => PrepareError::other(Fault::Environment, format!("fetch blob {digest}: {error}")),
+            error => {
+                // What the coordinator does not have is missing for every worker.
+                let fault = match &error {
+                    Self::Status(status) if status.code() == Code::NotFound => Fault::Input,
+                    _ => Fault::Environment,
+                };
+                PrepareError::other(fault, format!("fetch blob {digest}: {error}"))
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 
 use super::brief::{self, Brief};
-use super::copy::copy_files;
+use super::copy::{copy_files, make_folders};
 use super::data_dir::DataDir;
 use super::error::{DataDirError, PrepareError};
 use super::fetch::{Fetcher, blocking};
@@ -259,9 +259,11 @@ impl ShippedInputs {
         to: PathBuf,
         folder: &Arc<RunFolder>,
     ) -> Result<(), PrepareError> {
-        let path = to.clone();
+        let (path, base) = (to.clone(), folder.path().to_owned());
         self.built(manifest, &path, folder, move |manifest, store| {
-            std::fs::create_dir_all(&to).map_err(|cause| PrepareError::io("create", &to, &cause))?;
+            std::fs::create_dir_all(&base)
+                .and_then(|()| make_folders(&base, &to))
+                .map_err(|cause| PrepareError::io("create", &to, &cause))?;
             copy_files(manifest, store, &to)
         })
         .await

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use thresh_core::fault::Fault;
 use thresh_core::id::{CaseIndex, Generation, RunId};
 use thresh_core::session::{Effect, Event, Session, Terms};
 use thresh_core::time::Timestamp;
@@ -228,10 +229,17 @@ impl Live {
     }
 
     /// Cases come back because of `error`: after several such failures, or at once where the next would fail in
-    /// the same way, the worker takes no more.
+    /// the same way, the worker takes no more. A run that no worker can prepare must not cost the farm its
+    /// workers.
     pub(super) fn failed(&mut self, error: &PrepareError) {
         match error {
             PrepareError::DiskFull(_) => self.cordon(cordon::Reason::DiskFull, error.to_string()),
+            // About the run, not about the worker.
+            PrepareError::SetupScript(_)
+            | PrepareError::Cancelled
+            | PrepareError::Other {
+                fault: Fault::Input, ..
+            } => {}
             PrepareError::Other { .. } => {
                 self.failures += 1;
                 if self.failures >= FAILURES_MAX {
@@ -241,8 +249,6 @@ impl Live {
                     );
                 }
             }
-            // About the run, not about the worker.
-            PrepareError::SetupScript(_) | PrepareError::Cancelled => {}
         }
     }
 

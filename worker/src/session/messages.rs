@@ -77,8 +77,9 @@ impl Live {
             }
         }
         if let Some(problem) = problem {
+            // The words are the client's, passed on.
             let error = crate::inputs::PrepareError::other(
-                thresh_core::fault::Fault::Internal,
+                thresh_core::fault::Fault::Input,
                 format!("the coordinator's words: {problem}"),
             );
             self.failed(&error);

@@ -58,6 +58,7 @@ impl Fixture {
             suite: &self.suite,
             files: &self.files(),
             sources: self.sources,
+            outside: &Outside::default(),
             variables: &self.variables,
             policy: &EnvironmentPolicy::default(),
             in_place: true,
@@ -75,7 +76,7 @@ fn write(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
 }
 
-fn suite(target: &Utf8PathBuf) -> Suite {
+pub(in crate::reuse) fn suite(target: &Utf8PathBuf) -> Suite {
     let path = target.join("deps/it-1");
     let command = CommandTemplate {
         before: vec![path.to_string(), "--exact".into()],
@@ -298,7 +299,7 @@ fn a_watch_sees_sources_and_build_change() {
     let sources = fixture.folder.path().join("src");
     write(&sources.join("lib.rs"), "1");
     let snapshot = Snapshot::of_workspace(&sources, &[], &mut DigestMemo::default()).unwrap();
-    let watch = InputWatch::new(snapshot, &fixture.files());
+    let watch = InputWatch::new(snapshot, &fixture.files(), &Outside::default());
     assert!(watch.changes().unwrap().is_empty());
     write(&sources.join("lib.rs"), "other");
     write(&fixture.target("prog"), "another program");

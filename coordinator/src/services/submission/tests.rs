@@ -91,6 +91,39 @@ fn a_sound_run_keeps_all_it_says() {
 }
 
 #[test]
+fn folders_that_no_worker_can_present_are_refused() {
+    let shipped = |source: &str, target: &str| {
+        let digest = || prost::bytes::Bytes::copy_from_slice(Digest::of(b"x").as_bytes());
+        let mut header = header();
+        header.binaries[0].manifest = digest();
+        header.inputs = Some(v1::Inputs {
+            source_root: source.into(),
+            target_root: target.into(),
+            source_manifest: digest(),
+            target_manifest: digest(),
+            ..Default::default()
+        });
+        validate(header, vec![case()])
+            .map(|_| ())
+            .map_err(|error| error.field)
+    };
+    assert_eq!(shipped("/work", "/work/target"), Ok(()));
+    assert_eq!(shipped("/tmp/work", "/etc/target"), Ok(()));
+    for bad in [
+        "",
+        "/",
+        "work",
+        "/work/../etc",
+        "/proc/self",
+        "/dev/shm/work",
+        "/tmp",
+    ] {
+        assert_eq!(shipped(bad, "/target"), Err("inputs.source_root"), "{bad}");
+    }
+    assert_eq!(shipped("/work", "/work/"), Err("inputs.target_root"));
+}
+
+#[test]
 fn every_bad_field_is_named() {
     assert_eq!(refused(|header, _| header.run_id = vec![1; 15].into()), "run_id");
     assert_eq!(refused(|header, _| header.project.clear()), "project");

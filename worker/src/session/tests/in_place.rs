@@ -189,6 +189,28 @@ async fn a_forgotten_run_is_killed_and_not_reported() {
 }
 
 #[tokio::test]
+async fn stopping_does_not_wait_for_the_grace_of_revoked_cases() {
+    let mut fake = Fake::start().await;
+    let (mut worker, mut session) = connected(&mut fake).await;
+    let (script, mark) = endless("trap '' TERM; exec");
+    let mut header = in_place_header(RUN);
+    let hour = v1::Duration {
+        micros: 3_600_000_000,
+    };
+    header.settings[0].slow_timeout.as_mut().unwrap().grace_period = Some(hour);
+    session.lease(header, vec![case(0, &script)]);
+    until("the case runs", || runs(&mark)).await;
+    session.tell(revoke(true));
+    // The order of the revocation has been obeyed when what comes after it is answered.
+    session.lease_more(RunId::from_u128(77), vec![case(1, "true")]);
+    session.returned().await;
+    worker.stop();
+    let ended = tokio::time::timeout(Duration::from_secs(60), worker.ended()).await;
+    ended.expect("the case was killed").unwrap();
+    assert!(!runs(&mark));
+}
+
+#[tokio::test]
 async fn drain_finishes_what_runs_and_gives_back_the_rest() {
     let mut fake = Fake::start().await;
     let (mut worker, mut session) = connected(&mut fake).await;

@@ -222,21 +222,44 @@ async fn unusable_inputs_bring_cases_back_and_at_last_cordon_the_worker() {
     let _worker = worker(&fake, Shipped::in_folder(data.path()));
     let mut session = fake.session().await;
     let header = header(&fake);
-    fake.service.blobs.lock().unwrap().remove(&Digest::of(PROGRAM));
+    let wrong = vec![b'x'; PROGRAM.len()];
+    fake.service
+        .blobs
+        .lock()
+        .unwrap()
+        .insert(Digest::of(PROGRAM), wrong);
     session.lease(header, vec![case(0, "true"), case(1, "true")]);
     let (cases, why) = session.returned().await;
     assert_eq!(cases, [0, 1]);
-    assert!(
-        why.contains(&Digest::of(PROGRAM).to_string()) && why.contains("is not here"),
-        "{why}"
-    );
+    assert!(why.contains(&Digest::of(PROGRAM).to_string()), "{why}");
     for case_number in [0, 1] {
         assert_eq!(session.cordons, []);
         session.lease_more(RUN, vec![case(case_number, "true")]);
         assert_eq!(session.returned().await.0, [case_number]);
     }
     assert_eq!(session.cordons[0].reason(), cordon::Reason::Fault);
-    assert!(session.cordons[0].message.contains("is not here"));
+    assert!(session.cordons[0].message.contains("failures in all"));
+}
+
+#[tokio::test]
+async fn a_run_that_no_worker_can_prepare_does_not_cordon_this_one() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let header = header(&fake);
+    fake.service.blobs.lock().unwrap().remove(&Digest::of(PROGRAM));
+    session.lease(header, vec![case(0, "true")]);
+    let (_, why) = session.returned().await;
+    assert!(
+        why.contains(&Digest::of(PROGRAM).to_string()) && why.contains("is not here"),
+        "{why}"
+    );
+    for _ in 0..5 {
+        session.lease_more(RUN, vec![case(0, "true")]);
+        assert_eq!(session.returned().await.0, [0]);
+    }
+    assert_eq!(session.cordons, []);
 }
 
 #[tokio::test]
