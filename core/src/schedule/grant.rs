@@ -173,6 +173,13 @@ fn best(
     ahead: Option<u64>,
     skip: impl Fn(CaseIndex) -> bool,
 ) -> Option<CaseIndex> {
+    // What is given ahead waits at its worker: it must not get there before a case of higher priority.
+    let top_priority = run
+        .queues
+        .iter()
+        .filter_map(|queue| queue.first())
+        .map(|key| key.0)
+        .min();
     let suits = |key: &&QueueKey| {
         let case = key.2;
         let planned = run.planned(case);
@@ -182,7 +189,12 @@ fn best(
                 None => planned
                     .group
                     .is_none_or(|group| run.group_has_room(group, weight)),
-                Some(most) => planned.group.is_none() && weight == 1 && run.present_micros(case) <= most,
+                Some(most) => {
+                    planned.group.is_none()
+                        && weight == 1
+                        && Some(key.0) == top_priority
+                        && run.present_micros(case) <= most
+                }
             }
     };
     let heads = run
