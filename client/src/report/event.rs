@@ -209,6 +209,27 @@ impl Captured {
         self.head.is_empty() && self.tail.is_empty() && self.omitted_bytes == 0
     }
 
+    /// How many bytes are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Drops all but the first and the last `bytes` bytes.
+    pub fn keep_edges(&mut self, bytes: usize) {
+        let before = self.kept_bytes();
+        if before <= 2 * bytes {
+            return;
+        }
+        if self.tail.is_empty() {
+            self.tail = self.head.split_off(bytes.min(self.head.len()));
+        }
+        self.head.truncate(bytes);
+        self.head.shrink_to_fit();
+        self.tail.drain(..self.tail.len().saturating_sub(bytes));
+        self.tail.shrink_to_fit();
+        self.omitted_bytes += (before - self.kept_bytes()) as u64;
+    }
+
     /// All of it as text; what is not UTF-8 is replaced, what was not kept is marked.
     pub fn text(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.head).into_owned();
@@ -290,5 +311,35 @@ impl WorkerChangeKind {
             Self::Lost => "lost",
             Self::Cordoned => "cordoned",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_kept_and_what_is_dropped_is_counted() {
+        let mut whole = Captured {
+            head: b"0123456789".to_vec(),
+            ..Captured::default()
+        };
+        whole.keep_edges(5);
+        assert_eq!(whole.omitted_bytes, 0);
+        whole.keep_edges(2);
+        assert_eq!(
+            (whole.head.as_slice(), whole.tail.as_slice(), whole.omitted_bytes),
+            (&b"01"[..], &b"89"[..], 6)
+        );
+        let mut cut = Captured {
+            head: b"abc".to_vec(),
+            tail: b"xyz".to_vec(),
+            omitted_bytes: 10,
+        };
+        cut.keep_edges(1);
+        assert_eq!(
+            (cut.head.as_slice(), cut.tail.as_slice(), cut.omitted_bytes),
+            (&b"a"[..], &b"z"[..], 14)
+        );
     }
 }

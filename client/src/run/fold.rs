@@ -42,8 +42,17 @@ pub struct Fold {
     scripts: Vec<ScriptRecord>,
     seen: u64,
     contradictions: u32,
+    /// Bytes of output in `attempts`, or handed from there to `decided`.
+    kept_bytes: usize,
     summary: Option<RunSummary>,
 }
+
+/// Bytes of output that are kept for the end of the run. Once they are spent, only the edges of further output
+/// are.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+
+/// What is kept of each end of a stream then.
+const EDGE_BYTES: usize = 4 << 10;
 
 impl Fold {
     /// Starts with no events. `cases` are in the order of the roster.
@@ -67,6 +76,7 @@ impl Fold {
             scripts: Vec::new(),
             seen: 0,
             contradictions: 0,
+            kept_bytes: 0,
             summary: None,
         }
     }
@@ -226,7 +236,7 @@ impl Fold {
         let Some(case) = self.open_for_word(attempt.case) else {
             return Ok(());
         };
-        let record = attempt_record(attempt)?;
+        let mut record = attempt_record(attempt)?;
         report(
             at,
             &ReportEvent::AttemptEnded {
@@ -234,6 +244,7 @@ impl Fold {
                 attempt: &record,
             },
         );
+        bound(&mut record, &mut self.kept_bytes);
         let last = record.last;
         self.attempts[case.at()].push(record);
         if last {
@@ -333,6 +344,16 @@ fn status(attempts: &[AttemptRecord], flaky_passes: bool) -> CaseStatus {
     } else {
         CaseStatus::Ended(last.outcome.clone())
     }
+}
+
+/// Makes room: cuts the output of `record` to its edges where `kept_bytes` leave none for it.
+fn bound(record: &mut AttemptRecord, kept_bytes: &mut usize) {
+    let bytes = |record: &AttemptRecord| record.stdout.kept_bytes() + record.stderr.kept_bytes();
+    if kept_bytes.saturating_add(bytes(record)) > KEPT_BYTES_MAX {
+        record.stdout.keep_edges(EDGE_BYTES);
+        record.stderr.keep_edges(EDGE_BYTES);
+    }
+    *kept_bytes = kept_bytes.saturating_add(bytes(record));
 }
 
 fn attempt_record(attempt: v1::AttemptEnded) -> Result<AttemptRecord, InvalidMessage> {

@@ -104,6 +104,10 @@ impl Prepared {
                 flag: "--no-capture",
                 why: "its workers write to no terminal; leave the flag or the farm out",
             }),
+            Some(_) if self.options.test_threads.is_some() => Err(RunError::NotOnAFarm {
+                flag: "--test-threads (or NEXTEST_TEST_THREADS)",
+                why: "each worker has the slots that it was started with; leave the flag or the farm out",
+            }),
             _ => Ok(()),
         }
     }

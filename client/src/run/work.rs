@@ -47,6 +47,19 @@ pub(super) struct Ready {
     pub(super) shipment: Option<Shipment>,
 }
 
+/// Gives up on what comes before a run is followed at the first interrupt. A submission that got through all the
+/// same is cancelled by the coordinator, since nobody follows it.
+async fn unless_interrupted<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
+    let mut cancel = cancel.clone();
+    tokio::select! {
+        done = work => done,
+        _ = cancel.wait_for(|count| *count > 0) => Err(RunError::InterruptedEarly),
+    }
+}
+
 impl Prepared {
     /// Waits for the build, ending there.
     ///
@@ -75,15 +88,7 @@ impl Prepared {
             return self.only_build().await;
         }
         let mut session = Session::hello(channel).await?;
-        let mut ready_cancel = cancel.clone();
-        let preparing = self.ready(&mut session);
-        let (prepared, ready) = tokio::select! {
-            ready = preparing => ready?,
-            // Nothing has been submitted: there is nothing to cancel and nothing to report.
-            _ = ready_cancel.wait_for(|count| *count > 0) => {
-                return Err(RunError::InterruptedEarly);
-            }
-        };
+        let (prepared, ready) = unless_interrupted(&cancel, self.ready(&mut session)).await?;
         let suite = &ready.loaded.suite;
         if suite.cases.is_empty() {
             return Ok(Finished::NoCases {
@@ -91,10 +96,10 @@ impl Prepared {
             });
         }
         prepared.keep_records(&ready);
-        prepared.upload(&session, &ready, reporters).await?;
+        unless_interrupted(&cancel, prepared.upload(&session, &ready, reporters)).await?;
         let submission = prepared.submission(&ready).messages();
         let started = now();
-        session.submit(submission).await?;
+        unless_interrupted(&cancel, session.submit(submission)).await?;
 
         let roster = Arc::new(prepared.roster(suite));
         let start = RunStart {
