@@ -5,7 +5,7 @@
 //! - [`Manifest`]: which files a tree holds, by digest; its encoding is itself a blob.
 //! - [`workspace_files`], [`folder_files`], [`Snapshot`]: the files of a workspace as a manifest, and whether
 //!   they changed since.
-//! - [`materialise`]: a tree built from a manifest and a store.
+//! - [`materialise()`]: a tree built from a manifest and a store.
 //!
 //! Everything here blocks: an asynchronous caller uses a blocking thread. Deliberately absent: the network
 //! (blobs travel in the shells), compression, and any knowledge of Cargo beyond the name `Cargo.lock`.

@@ -1,6 +1,6 @@
 //! From a Cargo workspace, or a cargo-nextest archive, to test binaries.
 //!
-//! [`start`] runs the cargo that builds, the one that describes the workspace, and rustc, all at the same time:
+//! [`start()`] runs the cargo that builds, the one that describes the workspace, and rustc, all at the same time:
 //! on an unchanged tree each takes about as long as the others. Absent: any judgement of what to build; cargo
 //! decides that.
 

@@ -1,7 +1,7 @@
 //! The reuse key of each case, and why it is what it is.
 //!
 //! A key has six parts (see [`thresh_core::reuse`]). Each is the digest of a [`Record`]: a list of named values,
-//! kept in the state folder so that [`explain`] can say not only which part differs from the last pass, but
+//! kept in the state folder so that [`explain()`] can say not only which part differs from the last pass, but
 //! what in it.
 
 mod environment;

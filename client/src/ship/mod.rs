@@ -1,6 +1,6 @@
 //! Bringing the inputs of a run to a farm.
 //!
-//! [`Shipment::new`] names every file that the cases may need, by digest, in manifests; [`upload`] sends the
+//! [`Shipment::new`] names every file that the cases may need, by digest, in manifests; [`upload()`] sends the
 //! blobs that the farm does not have. In-place runs ship nothing.
 
 mod shipment;

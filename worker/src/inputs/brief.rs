@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn trees_have_absolute_normal_paths() {
-        for path in ["", "/", "work", "/work/../etc", "relative/path"] {
+        for path in ["", "/", "repo", "/repo/../etc", "relative/path"] {
             let inputs = v1::Inputs {
                 source_root: path.to_owned(),
                 ..Default::default()
@@ -326,7 +326,7 @@ mod tests {
                 "{path}"
             );
         }
-        let read = tree("a", "/work//repo/", "b", &[]).unwrap();
-        assert_eq!(read.path.as_os_str(), "/work/repo");
+        let read = tree("a", "/repo//repo/", "b", &[]).unwrap();
+        assert_eq!(read.path.as_os_str(), "/repo/repo");
     }
 }

@@ -12,7 +12,7 @@
 //! * Between fork and exec only system calls are made; everything they need is allocated before.
 //!
 //! Deliberately absent: process, network and IPC namespaces (a test expects the machine's), and path remapping
-//! for machines without namespaces ([`probe`] says which they are).
+//! for machines without namespaces ([`probe()`] says which they are).
 
 mod construct;
 mod entry;

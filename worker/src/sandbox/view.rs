@@ -135,7 +135,7 @@ impl View {
     /// # Errors
     ///
     /// When a path cannot be presented, a folder is missing, the disk is full or namespaces are forbidden
-    /// ([`probe`](super::probe) tells beforehand).
+    /// ([`probe`](super::probe()) tells beforehand).
     pub fn build(spec: &ViewSpec) -> Result<Self, ViewError> {
         Self::build_with(spec, Writes::Overlay)
     }

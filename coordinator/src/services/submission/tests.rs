@@ -107,20 +107,20 @@ fn folders_that_no_worker_can_present_are_refused() {
             .map(|_| ())
             .map_err(|error| error.field)
     };
-    assert_eq!(shipped("/work", "/work/target"), Ok(()));
+    assert_eq!(shipped("/repo", "/repo/target"), Ok(()));
     assert_eq!(shipped("/tmp/work", "/etc/target"), Ok(()));
     for bad in [
         "",
         "/",
         "work",
-        "/work/../etc",
+        "/repo/../etc",
         "/proc/self",
         "/dev/shm/work",
         "/tmp",
     ] {
         assert_eq!(shipped(bad, "/target"), Err("inputs.source_root"), "{bad}");
     }
-    assert_eq!(shipped("/work", "/work/"), Err("inputs.target_root"));
+    assert_eq!(shipped("/repo", "/repo/"), Err("inputs.target_root"));
 }
 
 #[test]
