@@ -3,6 +3,7 @@
 //! Tests here start the real `thresh` binary on copies of the workspaces in `fixtures/`, never in place.
 //! [`model`] says what each case of the parity fixture must come to; [`oracle`] asks `cargo nextest`.
 
+pub mod arguments;
 pub mod compare;
 pub mod events;
 pub mod farm;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use thresh_tests::arguments;
 use thresh_tests::compare::{Difference, differences};
 use thresh_tests::farm::{Farm, WorkerOptions};
 use thresh_tests::namespace::{self, Mount};
@@ -46,6 +47,10 @@ struct Row {
     codes: (Option<i32>, Option<i32>),
 }
 
+fn main() -> ExitCode {
+    arguments::run(HELP, parse, run)
+}
+
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         farm: false,
@@ -81,27 +86,16 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     clippy::print_stderr,
     reason = "a program that prints its report"
 )]
-fn main() -> ExitCode {
-    if std::env::args().any(|arg| arg == "--help" || arg == "-h") {
-        println!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
-    let options = match parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+fn run(options: &Options) -> ExitCode {
     let mut rows = Vec::new();
     for name in &options.packages {
         let (source, version) = packages::source(name);
         let copy = Kept::hold_copy_of(&source, &format!("{name}-{version}"));
-        rows.push(compare(&format!("{name} {version}"), copy.root(), &options));
+        rows.push(compare(&format!("{name} {version}"), copy.root(), options));
     }
     for folder in &options.folders {
         match folder.canonicalize() {
-            Ok(folder) => rows.push(compare(&folder.display().to_string(), &folder, &options)),
+            Ok(folder) => rows.push(compare(&folder.display().to_string(), &folder, options)),
             Err(error) => {
                 eprintln!("{}: {error}", folder.display());
                 return ExitCode::from(2);

@@ -1,5 +1,6 @@
 //! What was measured, beside what it should be.
 
+use crate::why::UNKNOWN;
 use serde_json::{Value, json};
 use thresh_tests::table::Table;
 
@@ -7,15 +8,17 @@ use thresh_tests::table::Table;
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
     /// What was measured, and in brackets the peer.
-    pub(crate) name: String,
+    name: String,
     /// The median.
-    pub(crate) value: f64,
+    value: f64,
     /// The unit of value, target and peer.
-    pub(crate) unit: &'static str,
+    unit: &'static str,
     /// The value may be at most this.
-    pub(crate) target: Option<f64>,
+    target: Option<f64>,
     /// The same figure of a peer or of the floor.
-    pub(crate) peer: Option<f64>,
+    peer: Option<f64>,
+    /// What explains a missed target.
+    reason: Option<String>,
 }
 
 impl Figure {
@@ -27,6 +30,7 @@ impl Figure {
             unit,
             target: None,
             peer: None,
+            reason: None,
         }
     }
 
@@ -42,9 +46,20 @@ impl Figure {
         self
     }
 
+    /// Adds what explains a missed target; it is told only when the target is missed.
+    pub(crate) fn because(mut self, reason: impl Into<Option<String>>) -> Self {
+        self.reason = reason.into();
+        self
+    }
+
     /// Whether the target is met; without one it is.
     pub(crate) fn ok(&self) -> bool {
         self.target.is_none_or(|target| self.value <= target)
+    }
+
+    /// Returns why the target is missed, nothing when it is met.
+    pub(crate) fn why(&self) -> Option<&str> {
+        (!self.ok()).then(|| self.reason.as_deref().unwrap_or(UNKNOWN))
     }
 }
 
@@ -53,7 +68,7 @@ pub(crate) fn table(figures: &[Figure]) -> Table {
     let mut table = Table::new(["figure", "value", "unit", "target", "peer", "ok"]);
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
     for figure in figures {
-        table.row([
+        let cells = [
             figure.name.clone(),
             number(Some(figure.value)),
             figure.unit.to_owned(),
@@ -62,7 +77,11 @@ pub(crate) fn table(figures: &[Figure]) -> Table {
                 .map_or("-".to_owned(), |target| format!("<= {target:.3}")),
             number(figure.peer),
             if figure.ok() { "yes" } else { "NO" }.to_owned(),
-        ]);
+        ];
+        match figure.why() {
+            Some(why) => table.row_with_note(cells, format!("target missed: {why}")),
+            None => table.row(cells),
+        }
     }
     table
 }
@@ -77,7 +96,58 @@ pub(crate) fn json(figures: &[Figure]) -> String {
             "target": figure.target,
             "peer": figure.peer,
             "ok": figure.ok(),
+            "why": figure.why(),
         })
     });
     format!("{:#}\n", Value::Array(rows.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures() -> [Figure; 4] {
+        let explained = |value: f64| Figure::new("a", value, "s").at_most(2.0).beside(1.5);
+        [
+            explained(1.0).because("it is slow".to_owned()),
+            explained(3.0).because("it is slow".to_owned()),
+            explained(3.0).because(None),
+            Figure::new("without target", 3.0, "MiB"),
+        ]
+    }
+
+    #[test]
+    fn the_table_says_why_below_each_missed_target_only() {
+        let lines = "\
+figure          value  unit  target    peer   ok
+--------------  -----  ----  --------  -----  ---
+a               1.000  s     <= 2.000  1.500  yes
+a               3.000  s     <= 2.000  1.500  NO
+    target missed: it is slow
+a               3.000  s     <= 2.000  1.500  NO
+    target missed: no reason is known: a regression?
+without target  3.000  MiB   -         -      yes
+";
+        assert_eq!(table(&figures()).to_string(), lines);
+    }
+
+    #[test]
+    fn each_json_row_has_a_reason_or_null() {
+        let rows: Value = serde_json::from_str(&json(&figures())).expect("it is JSON");
+        let why: Vec<&Value> = (rows.as_array().expect("an array").iter())
+            .map(|row| &row["why"])
+            .collect();
+        let expected = json!([null, "it is slow", UNKNOWN, null]);
+        assert_eq!(
+            why,
+            expected.as_array().expect("an array").iter().collect::<Vec<_>>()
+        );
+        assert_eq!(
+            rows[1],
+            json!({
+                "name": "a", "value": 3.0, "unit": "s", "target": 2.0, "peer": 1.5, "ok": false,
+                "why": "it is slow",
+            })
+        );
+    }
 }

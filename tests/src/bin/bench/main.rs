@@ -7,10 +7,12 @@ mod memory;
 mod skewed;
 mod suites;
 mod trivial;
+mod why;
 
 use figure::{Figure, json, table};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use thresh_tests::arguments;
 
 const HELP: &str = "\
 usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]...
@@ -24,7 +26,8 @@ usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]...
 Without NAME all are measured. --repeats is 5 by default, --cases (of trivial and memory) 1000; --suite DIR
 takes the place of the two packages of the cargo registry. --json FILE writes an array with one object per
 figure: name, value, unit, target (the value may be at most this, null: none), peer (the value of the tool or
-floor named in the name, null: none), ok.";
+floor named in the name, null: none), ok, why (null: the target is met; else the reason, or that none is known). The
+table tells the reason below the row.";
 
 /// What to measure, and how.
 pub(crate) struct Options {
@@ -71,31 +74,24 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     Ok(options)
 }
 
+fn main() -> ExitCode {
+    arguments::run(HELP, parse, run)
+}
+
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a program that prints its report"
 )]
-fn main() -> ExitCode {
-    if std::env::args().any(|arg| arg == "--help" || arg == "-h") {
-        println!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
-    let options = match parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(message) => {
-            eprintln!("{message}\n\n{HELP}");
-            return ExitCode::from(2);
-        }
-    };
+fn run(options: &Options) -> ExitCode {
     let mut figures: Vec<Figure> = Vec::new();
     for name in &options.names {
         eprintln!("measuring {name} ...");
         figures.extend(match name.as_str() {
-            "trivial" => trivial::measure(&options),
-            "skewed" => skewed::measure(&options),
-            "suites" => suites::measure(&options),
-            _ => memory::measure(&options),
+            "trivial" => trivial::measure(options),
+            "skewed" => skewed::measure(options),
+            "suites" => suites::measure(options),
+            _ => memory::measure(options),
         });
     }
     print!("{}", table(&figures));

@@ -1,8 +1,12 @@
 //! Running a command and reading what it cost.
 
-use std::fs;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 use thresh_tests::thresh::{Thresh, scrub};
 
@@ -13,16 +17,28 @@ pub(crate) struct Cost {
     pub(crate) wall: f64,
     /// User and system time in seconds, of the process and all that it waited for.
     pub(crate) cpu: f64,
+    /// What the process itself used of that.
+    pub(crate) own: f64,
 }
 
-/// Runs `work` and returns what it cost this process and the children that it waited for.
-pub(crate) fn cost_of(work: impl FnOnce()) -> Cost {
-    let cpu = cpu_so_far();
-    let started = Instant::now();
-    work();
-    Cost {
-        wall: started.elapsed().as_secs_f64(),
-        cpu: cpu_so_far() - cpu,
+impl Cost {
+    /// Returns what one of `count` equal parts cost.
+    pub(crate) fn per(self, count: usize) -> Self {
+        let share = |cost: f64| cost / count as f64;
+        Self {
+            wall: share(self.wall),
+            cpu: share(self.cpu),
+            own: share(self.own),
+        }
+    }
+
+    /// Returns how much more this cost.
+    pub(crate) fn beyond(self, other: Self) -> Self {
+        Self {
+            wall: self.wall - other.wall,
+            cpu: self.cpu - other.cpu,
+            own: self.own - other.own,
+        }
     }
 }
 
@@ -31,43 +47,108 @@ pub(crate) fn cost_of(work: impl FnOnce()) -> Cost {
 /// # Panics
 /// When it cannot be started, or does not succeed: then the figure would mean nothing.
 pub(crate) fn cost(mut command: Command) -> Cost {
-    let mut said = None;
-    let cost = cost_of(|| {
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .expect("the program is there");
-        said = (!output.status.success()).then(|| {
-            let (out, err) = (
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr),
-            );
-            format!("{}\n{out}\n{err}", output.status)
-        });
-    });
-    assert!(
-        said.is_none(),
-        "{command:?} ended with {}",
-        said.unwrap_or_default()
-    );
-    cost
+    let mut said = tempfile::tempfile().expect("a temp file can be made");
+    let copy = |file: &File| file.try_clone().expect("a file has room for another handle");
+    command
+        .stdin(Stdio::null())
+        .stdout(copy(&said))
+        .stderr(copy(&said));
+    let started = Instant::now();
+    let mut child = command.spawn().expect("the program is there");
+    let used = cpu_at_end(&child);
+    let status = child.wait().expect("a child can be waited for");
+    let wall = started.elapsed().as_secs_f64();
+    if !status.success() {
+        let mut text = Vec::new();
+        said.rewind()
+            .and_then(|()| said.read_to_end(&mut text))
+            .expect("a temp file can be read");
+        let text = String::from_utf8_lossy(&text);
+        panic!("{command:?} ended with {status}\n{text}");
+    }
+    Cost {
+        wall,
+        cpu: used.own + used.children,
+        own: used.own,
+    }
 }
 
-/// CPU seconds of this process and of the children that it waited for; the kernel counts in hundredths.
-fn cpu_so_far() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").expect("Linux has /proc");
+/// Spawns the binary once per case, on so many threads and in the order given, as nextest and thresh do, but looks
+/// at nothing else. The standard library spawns by `posix_spawn`, which is vfork and exec.
+///
+/// # Panics
+/// When a case fails.
+pub(crate) fn bare_loop(binary: &Path, cases: &[String], threads: usize) -> Cost {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut command = Command::new(binary);
+            command
+                .args(["--exact", case, "--nocapture"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let status = command.status().expect("the binary is there");
+            assert!(status.success(), "{case} fails");
+        }
+    };
+    let (before, started) = (cpu_of("self"), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let (after, wall) = (cpu_of("self"), started.elapsed().as_secs_f64());
+    let own = after.own - before.own;
+    Cost {
+        wall,
+        cpu: own + after.children - before.children,
+        own,
+    }
+}
+
+/// The cores, which is how many cases run at a time.
+pub(crate) fn slots() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// CPU seconds of a process and of the children that it waited for.
+struct Cpu {
+    own: f64,
+    children: f64,
+}
+
+/// Waits for the end of a child and returns what it used; the child remains to be waited for, since the kernel
+/// forgets how the two differ with that.
+fn cpu_at_end(child: &Child) -> Cpu {
+    waitid(
+        WaitId::Pid(Pid::from_child(child)),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+    )
+    .expect("a child can be waited for");
+    cpu_of(&child.id().to_string())
+}
+
+/// Reads what a process has used; the kernel counts in hundredths.
+fn cpu_of(process: &str) -> Cpu {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux has /proc");
     // The second field is a name in brackets, which may hold anything.
     let fields = stat
         .rsplit_once(')')
         .expect("the name is in brackets")
         .1
         .split_whitespace();
-    let ticks: u64 = fields
+    let ticks: Vec<u64> = fields
         .skip(11)
         .take(4)
-        .map(|field| field.parse::<u64>().expect("times are numbers"))
-        .sum();
-    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+        .map(|field| field.parse().expect("times are numbers"))
+        .collect();
+    let seconds =
+        |ticks: &[u64]| ticks.iter().sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Cpu {
+        own: seconds(&ticks[..2]),
+        children: seconds(&ticks[2..]),
+    }
 }
 
 /// Returns the middle one of the values.
@@ -90,6 +171,7 @@ pub(crate) fn medians(costs: &[Cost]) -> Cost {
     Cost {
         wall: median(costs.iter().map(|cost| cost.wall)),
         cpu: median(costs.iter().map(|cost| cost.cpu)),
+        own: median(costs.iter().map(|cost| cost.own)),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::Options;
 use crate::figure::Figure;
-use crate::measure::{build, cost, freshness_check, medians, nextest, thresh};
+use crate::measure::{build, cost, freshness_check, median, nextest, thresh};
+use crate::why::noise;
 use std::path::{Path, PathBuf};
 use thresh_tests::packages;
 use thresh_tests::workspace::Workspace;
@@ -37,14 +38,16 @@ fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
     let (mut check, mut double, mut single) = (Vec::new(), Vec::new(), Vec::new());
     let (mut cold, mut unchanged) = (Vec::new(), Vec::new());
     for _ in 0..repeats {
-        check.push(cost(freshness_check(folder)));
-        double.push(cost(nextest(folder, true, &[])));
-        single.push(cost(nextest(folder, false, &[])));
-        cold.push(cost(thresh(folder, home.path(), &["--no-reuse"])));
-        unchanged.push(cost(thresh(folder, home.path(), &[])));
+        check.push(cost(freshness_check(folder)).wall);
+        double.push(cost(nextest(folder, true, &[])).wall);
+        single.push(cost(nextest(folder, false, &[])).wall);
+        cold.push(cost(thresh(folder, home.path(), &["--no-reuse"])).wall);
+        unchanged.push(cost(thresh(folder, home.path(), &[])).wall);
     }
-    let [check, double, single, cold, unchanged] =
-        [check, double, single, cold, unchanged].map(|costs| medians(&costs).wall);
+    let cold_noise = noise(&cold, &single, "s");
+    let allowed: Vec<f64> = check.iter().map(|check| check + UNCHANGED).collect();
+    let unchanged_noise = noise(&unchanged, &allowed, "s");
+    let [check, double, single, cold, unchanged] = [check, double, single, cold, unchanged].map(median);
     vec![
         Figure::new(format!("suites: {name}, cargo's freshness check"), check, "s"),
         Figure::new(format!("suites: {name}, nextest"), double, "s"),
@@ -54,13 +57,15 @@ fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
             "s",
         )
         .at_most(single)
-        .beside(single),
+        .beside(single)
+        .because(cold_noise),
         Figure::new(
             format!("suites: {name}, unchanged, beyond cargo's check (peer: nextest)"),
             unchanged - check,
             "s",
         )
         .at_most(UNCHANGED)
-        .beside(double - check),
+        .beside(double - check)
+        .because(unchanged_noise),
     ]
 }
