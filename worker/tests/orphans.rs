@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use thresh_core::case::{LeakTimeout, SlowTimeout};
 use thresh_core::outcome::Outcome;
 use thresh_worker::exec::{
-    Capture, Environment, Executor, Invocation, Killer, OutputLimit, become_subreaper, kill_leftovers,
+    Block, Capture, Environment, Executor, Invocation, Killer, OutputLimit, become_subreaper, kill_leftovers,
     reap_orphans,
 };
 
@@ -25,8 +25,8 @@ fn orphans_are_found_killed_and_reaped() {
         argv: ["/bin/sh", "-c", script].map(Into::into).into(),
         cwd: "/".into(),
         environment: Environment {
-            inherit: true,
-            ..Environment::default()
+            common: Block::inherited().into(),
+            set: Vec::new(),
         },
         slow_timeout: SlowTimeout::default(),
         leak_timeout: LeakTimeout {

@@ -68,6 +68,11 @@ impl RunState {
         }
     }
 
+    /// Whether something was published that followers were not woken for.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_news
+    }
+
     /// Lets followers see what was published.
     pub(super) fn deliver(&mut self) {
         if std::mem::take(&mut self.has_news) {

@@ -25,6 +25,9 @@ const BATCH_MAX: usize = 1_024;
 /// How long an ended run can still be followed and confirmed.
 const KEPT_AFTER_END: Duration = Duration::from_secs(60);
 
+/// Followers are woken no more often, so that the events of very short cases share messages.
+const NEWS_PACE: Duration = Duration::from_millis(20);
+
 /// How long to sleep when nothing is due.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -45,6 +48,8 @@ pub(super) struct Driver {
     pub(super) stale_reports: Arc<AtomicU64>,
     clock: Clock,
     effects: Vec<Effect>,
+    /// When followers may be woken again.
+    news_at: Timestamp,
 }
 
 /// Starts the driver. It ends on [`Handle::shutdown`], or when no handle is left. Returns with it the count of
@@ -71,6 +76,7 @@ pub(crate) fn start(
         stale_reports: stale_reports.clone(),
         clock,
         effects: Vec::new(),
+        news_at: Timestamp::from_micros(0),
     };
     tokio::spawn(driver.run(inbox));
     (Handle::new(commands), stale_reports)
@@ -133,7 +139,10 @@ impl Driver {
         if let Err(violation) = self.scheduler.check_invariants() {
             panic!("the scheduler is broken: {violation}");
         }
-        self.runs.values_mut().for_each(RunState::deliver);
+        if now >= self.news_at && self.has_news() {
+            self.runs.values_mut().for_each(RunState::deliver);
+            self.news_at = now.after(NEWS_PACE);
+        }
         self.runs
             .retain(|_, run| run.ended.is_none_or(|ended| now.since(ended) < KEPT_AFTER_END));
     }
@@ -150,9 +159,15 @@ impl Driver {
             .runs
             .values()
             .filter_map(|run| Some(run.ended?.after(KEPT_AFTER_END)));
-        let next = self.scheduler.next_deadline().into_iter().chain(forgets).min();
+        let news = self.has_news().then_some(self.news_at);
+        let deadlines = self.scheduler.next_deadline().into_iter().chain(news);
+        let next = deadlines.chain(forgets).min();
         next.and_then(|at| self.clock.instant_of(at))
             .unwrap_or_else(|| Instant::now() + IDLE)
+    }
+
+    fn has_news(&self) -> bool {
+        self.runs.values().any(RunState::has_news)
     }
 
     /// Ends all connections and has everything written.

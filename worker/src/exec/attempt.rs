@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::invocation::Invocation;
 use super::killer::{Killer, Request};
 use super::output::{Keeper, Kept};
+use super::process::Process;
 use super::tree::Tree;
 
 /// How long after the start output stays in its pipes. A short process then costs one wake-up instead of one
@@ -87,12 +87,11 @@ impl<'a> Attempt<'a> {
     pub(super) fn new(
         invocation: &'a Invocation<'a>,
         killer: &'a Killer,
-        child: &Child,
+        process: &mut Process,
         mark: String,
-        [stdout, stderr]: [Option<OwnedFd>; 2],
         buffer: &'a mut [u8],
     ) -> Self {
-        let group = Pid::from_child(child);
+        let group = process.pid;
         let stream = |name, pipe| Stream {
             name,
             pipe,
@@ -106,8 +105,8 @@ impl<'a> Attempt<'a> {
             group,
             tree: Tree::new(group, mark),
             streams: [
-                stream("standard output", stdout),
-                stream("standard error", stderr),
+                stream("standard output", process.stdout.take()),
+                stream("standard error", process.stderr.take()),
             ],
             buffer,
             quiet_until: now + QUIET,

@@ -1,6 +1,5 @@
 //! Runs one invocation after another on one thread.
 
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -86,19 +85,15 @@ impl Executor {
             return (Outcome::Cancelled, Default::default());
         }
         let mark = tree::next_mark();
-        let (mut child, owned) = match spawn(invocation, &mark, killer) {
+        let (mut process, owned) = match spawn(invocation, &mark, killer) {
             Ok(started) => started,
             Err(SpawnError::Cancelled) => return (Outcome::Cancelled, Default::default()),
             Err(SpawnError::Failed(why)) => return (exec_failed(why), Default::default()),
         };
-        let pipes = [
-            child.stdout.take().map(OwnedFd::from),
-            child.stderr.take().map(OwnedFd::from),
-        ];
-        let mut attempt = Attempt::new(invocation, killer, &child, mark, pipes, &mut self.buffer);
+        let mut attempt = Attempt::new(invocation, killer, &mut process, mark, &mut self.buffer);
         let ending = attempt.run(on_slow);
         // Reaped only now: the pid had to stay this process's until its whole tree was dealt with.
-        let status = child.wait();
+        let status = process.wait();
         drop(owned);
         let outcome = match status {
             Ok(status) => outcome(invocation, ending, status),

@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thresh_core::case::{LeakTimeout, SlowTimeout};
 
+use super::block::Block;
 use super::output::OutputLimit;
 use crate::sandbox::CaseView;
 
@@ -34,10 +36,8 @@ pub struct Invocation<'a> {
 /// The environment variables of a process.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// Whether it starts from this process's own variables; otherwise from none.
-    pub inherit: bool,
-    /// Variables to take away from what is inherited.
-    pub remove: Vec<OsString>,
+    /// What it has in common with other processes.
+    pub common: Arc<Block>,
     /// Variables to add or replace; the last entry of a name wins.
     pub set: Vec<(OsString, OsString)>,
 }

@@ -53,6 +53,11 @@ impl Killer {
         self.ask(Request::Kill);
     }
 
+    /// Whether it was asked for nothing, so that it can serve a further run.
+    pub fn is_unused(&self) -> bool {
+        self.request() == Request::None
+    }
+
     fn ask(&self, request: Request) {
         if self.0.request.fetch_max(request as u8, Ordering::SeqCst) < request as u8 {
             // Fails only when the counter would overflow, and then the descriptor is readable already.

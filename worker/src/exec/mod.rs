@@ -16,12 +16,14 @@
 //! test), and other systems than Linux.
 
 mod attempt;
+mod block;
 mod env_file;
 mod executor;
 mod invocation;
 mod killer;
 mod orphans;
 mod output;
+mod process;
 mod procfs;
 mod spawn;
 mod tree;
@@ -32,6 +34,7 @@ mod ending_tests;
 mod tests;
 
 pub use attempt::Slow;
+pub use block::Block;
 pub use env_file::{EnvFileError, read_env_file};
 pub use executor::{Execution, Executor};
 pub use invocation::{Capture, Environment, Invocation};

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
+use super::process::Process;
 use super::procfs;
 
 /// Held for reading while a child is started and entered, for writing by [`hold_starts`].
@@ -67,14 +68,28 @@ pub fn become_subreaper() -> io::Result<()> {
 ///
 /// As `Command::spawn`.
 pub fn spawn_owned(command: &mut Command) -> io::Result<(Child, Owned)> {
-    spawn_marked(command, String::new())
+    start_owned(String::new(), || command.spawn(), Child::id)
 }
 
-pub(super) fn spawn_marked(command: &mut Command, mark: String) -> io::Result<(Child, Owned)> {
+/// The same for the first process of the attempt `mark`.
+pub(super) fn start_marked(
+    mark: &str,
+    start: impl FnOnce() -> io::Result<Process>,
+) -> io::Result<(Process, Owned)> {
+    start_owned(mark.to_owned(), start, |process| {
+        process.pid.as_raw_nonzero().get().unsigned_abs()
+    })
+}
+
+fn start_owned<C>(
+    mark: String,
+    start: impl FnOnce() -> io::Result<C>,
+    pid: impl FnOnce(&C) -> u32,
+) -> io::Result<(C, Owned)> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
-    let child = command.spawn()?;
-    let (pid, serial) = (child.id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+    let child = start()?;
+    let (pid, serial) = (pid(&child), SERIAL.fetch_add(1, Ordering::Relaxed));
     owned().insert(pid, Entry { serial, mark });
     Ok((child, Owned { pid, serial }))
 }

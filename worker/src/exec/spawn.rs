@@ -1,16 +1,20 @@
 //! Starts the first process of an attempt.
 
+use std::ffi::{CString, NulError, OsStr};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::block::Variable;
 use super::invocation::Invocation;
 use super::killer::{Killer, Request};
 use super::orphans::{self, Owned};
+use super::process::{Process, Program};
 use super::tree::MARK;
 use crate::sandbox::Entry;
 
@@ -28,58 +32,87 @@ pub(super) enum SpawnError {
     Failed(String),
 }
 
+/// How a process is started.
+enum Start<'a> {
+    Direct(Program<'a>),
+    /// By the standard library, which forks where a view is entered.
+    Command(Box<Command>, Option<Entry>),
+}
+
 /// Starts the process, in a group of its own, with nothing on standard input.
 pub(super) fn spawn(
     invocation: &Invocation<'_>,
     mark: &str,
     killer: &Killer,
-) -> Result<(Child, Owned), SpawnError> {
+) -> Result<(Process, Owned), SpawnError> {
     let Some(program) = invocation.argv.first() else {
         return Err(SpawnError::Failed(
             "start a process: its argument list is empty".to_owned(),
         ));
     };
-    let mut command = command(invocation, mark);
-    let entry = enter_view(&mut command, invocation).map_err(|cause| {
-        SpawnError::Failed(format!("start {}: prepare its view: {cause}", program.display()))
-    })?;
+    let failed = |why: String| SpawnError::Failed(format!("start {}: {why}", program.display()));
+    let own = own_variables(invocation, mark).map_err(|error| failed(error.to_string()))?;
+    let variables =
+        (invocation.environment.common.overlaid(&own)).map_err(|error| failed(error.to_string()))?;
+    let mut start =
+        prepare(invocation, &variables).map_err(|cause| failed(format!("prepare its view: {cause}")))?;
     let mut tries = 1;
     loop {
         if killer.request() != Request::None {
             return Err(SpawnError::Cancelled);
         }
-        match orphans::spawn_marked(&mut command, mark.to_owned()) {
+        match orphans::start_marked(mark, || start.start()) {
             Ok(started) => return Ok(started),
             Err(cause) if cause.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
                 pause(killer);
                 tries += 1;
             }
-            Err(cause) => {
-                let why = explain(invocation, entry.as_ref(), &cause);
-                return Err(SpawnError::Failed(format!("start {}: {why}", program.display())));
-            }
+            Err(cause) => return Err(failed(explain(invocation, start.entry(), &cause))),
         }
     }
 }
 
-/// Without a view this uses only what the standard library starts by `posix_spawn`: no fork of a large worker.
-fn command(invocation: &Invocation<'_>, mark: &str) -> Command {
+/// The variables that other processes of the run do not get.
+fn own_variables(invocation: &Invocation<'_>, mark: &str) -> Result<Vec<Variable>, NulError> {
+    let set = invocation.environment.set.iter();
+    set.map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+        .chain([(OsStr::new(MARK), OsStr::new(mark))])
+        .map(|(name, value)| Variable::new(name, value))
+        .collect()
+}
+
+fn prepare<'a>(invocation: &Invocation<'_>, variables: &[&'a Variable]) -> io::Result<Start<'a>> {
+    let Some(view) = invocation.view else {
+        if !is_found_directly(&invocation.argv[0], variables) {
+            let mut command = command(invocation, variables);
+            command.current_dir(&invocation.cwd);
+            return Ok(Start::Command(Box::new(command), None));
+        }
+        let argv = invocation.argv.iter().map(|text| CString::new(text.as_bytes()));
+        return Ok(Start::Direct(Program {
+            argv: argv.collect::<Result<_, _>>()?,
+            environment: variables.iter().map(|variable| variable.text()).collect(),
+            cwd: CString::new(invocation.cwd.as_os_str().as_bytes())?,
+            capture: invocation.capture,
+        }));
+    };
+    let entry = view.entry(&invocation.cwd)?;
+    let mut command = command(invocation, variables);
+    entry.attach(&mut command);
+    Ok(Start::Command(Box::new(command), Some(entry)))
+}
+
+/// Whether the program is where its path says, or where this process would look for it.
+fn is_found_directly(program: &OsStr, variables: &[&Variable]) -> bool {
+    if program.as_bytes().contains(&b'/') {
+        return Path::new(program).is_absolute();
+    }
+    let path = variables.iter().find(|variable| variable.name() == "PATH");
+    path.map(|path| path.value()) == std::env::var_os("PATH").as_deref()
+}
+
+fn command(invocation: &Invocation<'_>, variables: &[&Variable]) -> Command {
     let mut command = Command::new(&invocation.argv[0]);
-    command.args(&invocation.argv[1..]);
-    if !invocation.environment.inherit {
-        command.env_clear();
-    }
-    for name in &invocation.environment.remove {
-        command.env_remove(name);
-    }
-    command.envs(
-        invocation
-            .environment
-            .set
-            .iter()
-            .map(|(name, value)| (name, value)),
-    );
-    command.env(MARK, mark);
     let stream = |captured| {
         if captured {
             Stdio::piped()
@@ -88,6 +121,13 @@ fn command(invocation: &Invocation<'_>, mark: &str) -> Command {
         }
     };
     command
+        .args(&invocation.argv[1..])
+        .env_clear()
+        .envs(
+            variables
+                .iter()
+                .map(|variable| (variable.name(), variable.value())),
+        )
         .stdin(Stdio::null())
         .stdout(stream(invocation.capture.stdout))
         .stderr(stream(invocation.capture.stderr))
@@ -95,14 +135,20 @@ fn command(invocation: &Invocation<'_>, mark: &str) -> Command {
     command
 }
 
-fn enter_view(command: &mut Command, invocation: &Invocation<'_>) -> io::Result<Option<Entry>> {
-    let Some(view) = invocation.view else {
-        command.current_dir(&invocation.cwd);
-        return Ok(None);
-    };
-    let entry = view.entry(&invocation.cwd)?;
-    entry.attach(command);
-    Ok(Some(entry))
+impl Start<'_> {
+    fn start(&mut self) -> io::Result<Process> {
+        match self {
+            Self::Direct(program) => program.start(),
+            Self::Command(command, _) => command.spawn().map(Process::from),
+        }
+    }
+
+    fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Direct(_) => None,
+            Self::Command(_, entry) => entry.as_ref(),
+        }
+    }
 }
 
 fn pause(killer: &Killer) {

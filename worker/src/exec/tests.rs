@@ -15,8 +15,8 @@ pub(super) fn shell(script: &str) -> Invocation<'static> {
         argv: ["/bin/sh", "-c", script].map(Into::into).into(),
         cwd: "/".into(),
         environment: Environment {
-            inherit: true,
-            ..Environment::default()
+            common: Block::inherited().into(),
+            set: Vec::new(),
         },
         slow_timeout: SlowTimeout::default(),
         leak_timeout: LeakTimeout {
@@ -112,16 +112,6 @@ fn the_environment_is_what_was_asked_for() {
             .all(|name| ["A", "PWD", "_", "SHLVL", "OLDPWD", MARK].contains(name)),
         "{written}"
     );
-    invocation.environment = Environment {
-        inherit: true,
-        remove: vec!["PATH".into()],
-        set: Vec::new(),
-    };
-    assert!(
-        !String::from_utf8(run(&invocation).stdout.head)
-            .unwrap()
-            .contains("\nPATH=")
-    );
 }
 
 #[test]
@@ -130,6 +120,43 @@ fn runs_in_a_process_group_of_its_own() {
     let written = String::from_utf8(execution.stdout.head).unwrap();
     let (pid, group) = written.trim().split_once(' ').unwrap();
     assert_eq!(pid, group);
+}
+
+#[test]
+fn a_broken_pipe_ends_it_and_no_signal_is_blocked() {
+    let execution = run(&shell("grep ^Sig /proc/self/status"));
+    let written = String::from_utf8(execution.stdout.head).unwrap();
+    let set = |name| {
+        let line = written.lines().find_map(|line| line.strip_prefix(name));
+        u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+    };
+    let broken_pipe = 1 << (libc::SIGPIPE - 1);
+    assert_eq!(
+        (set("SigBlk:"), set("SigIgn:") & broken_pipe),
+        (0, 0),
+        "{written}"
+    );
+}
+
+#[test]
+fn a_name_without_a_slash_is_looked_up_in_its_own_path() {
+    let mut invocation = shell("");
+    invocation.argv = vec!["program".into()];
+    assert!(exec_failure(&run(&invocation).outcome).starts_with("start program: "));
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/bin/true", folder.path().join("program")).unwrap();
+    invocation.environment.set = vec![("PATH".into(), folder.path().into())];
+    assert_eq!(run(&invocation).outcome, Outcome::Passed);
+    invocation = shell("exit 3");
+    invocation.argv[0] = "sh".into();
+    let outcome = run(&invocation).outcome;
+    assert!(matches!(
+        outcome,
+        Outcome::Failed {
+            cause: FailureCause::ExitCode(3),
+            ..
+        }
+    ));
 }
 
 #[test]

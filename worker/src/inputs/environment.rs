@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::exec::Environment;
+use crate::exec::{Block, Environment};
 
 /// What a farm's worker passes on of its own variables. Nothing else: a case must not see the operator's
 /// secrets, nor depend on how one worker happens to be set up.
@@ -32,8 +32,8 @@ pub(crate) type Variable = (OsString, OsString);
 pub(super) fn base(in_place: bool) -> Environment {
     if in_place {
         return Environment {
-            inherit: true,
-            ..Environment::default()
+            common: Block::inherited().into(),
+            set: Vec::new(),
         };
     }
     let passed_on = |name: &&str| std::env::var_os(name).map(|value| (OsString::from(*name), value));

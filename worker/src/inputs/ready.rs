@@ -11,7 +11,7 @@ use thresh_proto::v1::LeasedCase;
 use super::brief::{Brief, Command};
 use super::environment::Variable;
 use super::place::{CasePlace, Place};
-use crate::exec::{Capture, Environment, Invocation, OutputLimit};
+use crate::exec::{Block, Capture, Environment, Invocation, OutputLimit};
 
 /// A run whose cases can be started. All that its cases have in common is worked out beforehand.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ struct Launch {
     /// Where among `after` the flag for an ignored case goes.
     ignored_at: usize,
     cwd: PathBuf,
-    environment: Environment,
+    /// The variables that all of its cases have.
+    common: Arc<Block>,
 }
 
 impl Ready {
@@ -115,18 +116,14 @@ impl Ready {
             ("NEXTEST_TEST_GROUP", group.into()),
             ("NEXTEST_TEST_GROUP_SLOT", group_slot.into()),
         ];
-        let common = &launch.environment;
-        let mut set = Vec::with_capacity(common.set.len() + own.len() + 1);
-        set.extend_from_slice(&common.set);
-        set.extend(own.map(|(name, value)| (name.into(), value)));
+        let mut set: Vec<Variable> = own.map(|(name, value)| (name.into(), value)).into();
         set.extend(
             case_place
                 .temp_dir()
                 .map(|folder| ("TMPDIR".into(), folder.into())),
         );
         Environment {
-            inherit: common.inherit,
-            remove: common.remove.clone(),
+            common: launch.common.clone(),
             set,
         }
     }
@@ -194,24 +191,15 @@ fn launch(command: &Command, place: &Place, base: &Environment, scripts: &[Vec<V
         .env
         .iter()
         .map(|(name, value)| (name.clone(), place.map(value)));
-    let mut environment = base.clone();
-    environment.set.extend(own);
-    environment.set.extend(from_scripts.cloned());
+    let set: Vec<Variable> = own.chain(from_scripts.cloned()).collect();
     Launch {
         before: mapped(&command.before),
         after: mapped(&command.after),
         // As nextest has it: behind its own argument, before the user's.
         ignored_at: usize::from(command.after.first().is_some_and(|first| first == "--nocapture")),
         cwd: place.map(command.cwd.as_ref()).into(),
-        environment: without_repetition(environment),
+        common: Block::clone(&base.common).with(&base.set).with(&set).into(),
     }
-}
-
-/// Keeps only the last entry of each name: less to copy for each case.
-fn without_repetition(mut environment: Environment) -> Environment {
-    let last: std::collections::BTreeMap<OsString, OsString> = environment.set.into_iter().collect();
-    environment.set = last.into_iter().collect();
-    environment
 }
 
 #[cfg(test)]
@@ -278,10 +266,8 @@ mod tests {
             ..testing::leased_case(0)
         };
         let environment = ready.invocation(&case, 4, &CasePlace::Client).environment;
-        let value = |name: &str| {
-            let found = environment.set.iter().rev().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.to_str().unwrap().to_owned())
-        };
+        let all = Block::clone(&environment.common).with(&environment.set);
+        let value = |name: &str| all.value(name).map(|value| value.to_str().unwrap());
         for (name, expected) in [
             ("BOTH", "script"),
             ("NEXTEST", "1"),
@@ -295,7 +281,7 @@ mod tests {
             ("NEXTEST_TEST_GROUP", "@global"),
             ("NEXTEST_TEST_GROUP_SLOT", "0"),
         ] {
-            assert_eq!(value(name).as_deref(), Some(expected), "{name}");
+            assert_eq!(value(name), Some(expected), "{name}");
         }
     }
 }

@@ -9,7 +9,7 @@ use thresh_core::outcome::{FailureCause, Outcome};
 
 use super::plan::Writes;
 use super::*;
-use crate::exec::{Capture, Environment, Execution, Executor, Invocation, Killer, OutputLimit};
+use crate::exec::{Block, Capture, Environment, Execution, Executor, Invocation, Killer, OutputLimit};
 
 /// Folders to be shown, and a place for the view.
 struct Ground(TempDir);
@@ -56,8 +56,8 @@ fn invocation<'a>(view: &'a CaseView, cwd: &Path, script: &str) -> Invocation<'a
         argv: ["/bin/sh", "-c", script].map(Into::into).into(),
         cwd: cwd.into(),
         environment: Environment {
-            inherit: true,
-            ..Environment::default()
+            common: Block::inherited().into(),
+            set: Vec::new(),
         },
         slow_timeout: SlowTimeout::default(),
         leak_timeout: LeakTimeout::default(),

@@ -109,7 +109,10 @@ impl Live {
             .ready
             .clone()
             .ok_or_else(|| io::Error::other("its run is not ready"))?;
-        let killer = Killer::new()?;
+        let killer = match self.spare.pop() {
+            Some(killer) => killer,
+            None => Killer::new()?,
+        };
         let assignment = Assignment {
             run: id,
             ready,

@@ -44,6 +44,8 @@ pub(super) struct Live {
     pub(super) gently: bool,
     /// Preparations that were cancelled.
     pub(super) ending: JoinSet<()>,
+    /// Killers of cases that have ended which were asked for nothing, for further cases.
+    pub(super) spare: Vec<Killer>,
     pub(super) said: UnboundedSender<Said>,
     pub(super) news: UnboundedSender<(RunId, News)>,
     clock: Clock,
@@ -85,6 +87,7 @@ impl Live {
             draining: false,
             gently: false,
             ending: JoinSet::new(),
+            spare: Vec::new(),
             said,
             news,
             clock,
@@ -181,9 +184,8 @@ impl Live {
 
     fn ended(&mut self, run: RunId, grant: Grant, report: Report) {
         self.busy -= 1;
-        if let Some(run) = self.runs.get_mut(&run) {
-            run.running.remove(&grant);
-        }
+        let killer = (self.runs.get_mut(&run)).and_then(|run| run.running.remove(&grant));
+        self.spare.extend(killer.filter(Killer::is_unused));
         self.report(run, report);
         self.apply(Event::Ended {
             run,
