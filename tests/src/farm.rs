@@ -261,6 +261,7 @@ pub fn join(url: &str, protocol: u32) -> Result<(), tonic::Status> {
             cpus: 1,
             platform: "x86_64-unknown-linux-gnu".into(),
             in_place: false,
+            remap_cause: None,
         };
         let message = WorkerMessage {
             message: Some(worker_message::Message::Hello(hello)),

@@ -13,6 +13,8 @@ pub enum Mount {
     Small(PathBuf, u32),
     /// Make this folder read-only.
     ReadOnly(PathBuf),
+    /// Let no further mount namespace be made from here, as on a machine without the right to.
+    Last,
 }
 
 impl Mount {
@@ -25,18 +27,20 @@ impl Mount {
                 let path = quoted(path);
                 format!("mount --bind {path} {path} && mount -o remount,bind,ro {path}")
             }
+            Self::Last => "echo 0 > /proc/sys/user/max_mnt_namespaces".to_owned(),
         }
     }
 }
 
 /// Whether this machine lets us make mount namespaces.
 pub fn available() -> bool {
-    let mut probe = Command::new("unshare");
-    probe
-        .args(flags())
-        .arg("true")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    allows(&[])
+}
+
+/// Whether this machine lets us make a mount namespace with `mounts`.
+pub fn allows(mounts: &[Mount]) -> bool {
+    let mut probe = command(mounts, Path::new("true"));
+    probe.stdout(Stdio::null()).stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
 }
 
@@ -47,7 +51,7 @@ pub fn command(mounts: &[Mount], program: &Path) -> Command {
     script.push("exec \"$@\"".to_owned());
     let mut command = Command::new("unshare");
     command
-        .args(flags())
+        .args(flags(mounts))
         .args(["sh", "-c"])
         .arg(script.join(" && "))
         .arg("sh")
@@ -55,8 +59,10 @@ pub fn command(mounts: &[Mount], program: &Path) -> Command {
     command
 }
 
-fn flags() -> &'static [&'static str] {
-    if rustix::process::geteuid().is_root() {
+fn flags(mounts: &[Mount]) -> &'static [&'static str] {
+    // The limit on namespaces is that of the user namespace: without one of our own it would be the machine's.
+    let limits = mounts.iter().any(|mount| matches!(mount, Mount::Last));
+    if rustix::process::geteuid().is_root() && !limits {
         &["--mount"]
     } else {
         &["-U", "-r", "-m"]

@@ -8,6 +8,7 @@ use thresh_core::outcome::Outcome;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::CaseStatus;
 
+use super::remapped::RemappedWorker;
 use super::summary::RunSummary;
 use crate::nextest::ReportSettings;
 
@@ -105,6 +106,8 @@ pub enum ReportEvent<'a> {
     },
     /// A worker came or went.
     Worker(&'a WorkerChange),
+    /// A worker that shows cases the client's files at other paths got its first cases; once for each worker.
+    InputsRemapped(&'a RemappedWorker),
     /// Something that people should know; machine formats leave it out.
     Note(&'a str),
     /// The run is over.

@@ -10,6 +10,7 @@ use thresh_core::verdict::{CaseStatus, Verdict};
 
 use super::event::{AttemptRecord, CaseLabel, CaseRecord, ReportEvent};
 use super::failure::{describe, find_panic};
+use super::remapped::remapped_failures;
 use super::reporter::Reporter;
 use super::rerun::RerunCommand;
 use super::summary::{RunSummary, reason_clause};
@@ -192,6 +193,9 @@ fn write_markdown(text: &mut String, summary: &RunSummary, rerun: &RerunCommand)
             escape_html(&summary.message)
         )?;
     }
+    for remark in remapped_failures(summary) {
+        writeln!(text, "⚠️ {}\n", escape_html(&remark))?;
+    }
     for (label, record) in failures(summary).take(DETAILS_MAX) {
         write_details(text, label, record, rerun)?;
     }
@@ -307,6 +311,10 @@ mod tests {
         assert!(text.starts_with("before\n### ❌ thresh: fail\n"), "{text}");
         assert!(text.contains("| 5 | 1 | 1 | 1 | 1 | 1 | 4 |"), "{text}");
         assert!(text.contains("100% wrong"), "{text}");
+        assert!(
+            text.contains("⚠️ 2 cases failed where paths differ: worker w1"),
+            "{text}"
+        );
         assert_eq!(escape_block("</pre>\n\n&"), "&lt;/pre&gt;\n&#8203;\n&amp;");
     }
 

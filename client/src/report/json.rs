@@ -116,6 +116,10 @@ enum Body<'a> {
         message: &'a str,
         requeued: u32,
     },
+    InputsRemapped {
+        worker: &'a str,
+        message: &'a str,
+    },
     RunEnded {
         run_id: String,
         verdict: String,
@@ -301,6 +305,13 @@ fn body<'a>(roster: &'a Roster, event: &ReportEvent<'a>) -> Option<(&'static str
                 requeued: change.requeued,
             };
             ("worker", body)
+        }
+        ReportEvent::InputsRemapped(remapped) => {
+            let body = Body::InputsRemapped {
+                worker: &remapped.worker,
+                message: &remapped.cause,
+            };
+            ("inputs-remapped", body)
         }
         ReportEvent::Note(_) => return None,
         ReportEvent::RunEnded(summary) => ("run-ended", summary_body(summary)),

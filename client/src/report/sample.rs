@@ -130,6 +130,10 @@ pub(super) fn summary() -> RunSummary {
         run_id: RunId::from_u128(0x0192_3456_789a_7bcd_8eef_0123_4567_89ab),
         roster: roster(),
         scripts: vec![script()],
+        remapped: vec![RemappedWorker {
+            worker: "w1".into(),
+            cause: "not permitted".into(),
+        }],
         verdict: tally.verdict(),
         tally,
         reason: StopReason::MaxFail,
@@ -194,6 +198,7 @@ pub(super) fn play_with(report: ReportSettings, reporter: &mut dyn Reporter) {
             record: &summary.cases[3],
         },
     );
+    tell(2, ReportEvent::InputsRemapped(&summary.remapped[0]));
     tell(6, ReportEvent::SetupScriptEnded(&summary.scripts[0]));
     for index in [0, 1, 2] {
         let record = &summary.cases[index as usize];

@@ -9,6 +9,7 @@ use thresh_core::schedule::StopReason;
 use thresh_core::verdict::{Tally, Verdict};
 
 use super::event::{CaseRecord, Roster, ScriptRecord};
+use super::remapped::RemappedWorker;
 
 /// The word for the end of a run in machine formats.
 pub(crate) fn reason_word(reason: StopReason) -> &'static str {
@@ -45,6 +46,8 @@ pub struct RunSummary {
     pub cases: Vec<CaseRecord>,
     /// Setup scripts in the order in which they ended.
     pub scripts: Vec<ScriptRecord>,
+    /// Workers that showed cases the client's files at other paths, in the order in which they got cases.
+    pub remapped: Vec<RemappedWorker>,
     /// Counts of `cases`.
     pub tally: Tally,
     /// The decision.

@@ -16,8 +16,8 @@ use thresh_proto::convert::{InvalidMessage, duration_or_zero, outcome_from_wire,
 use thresh_proto::v1::{self, run_event::Event, worker_news};
 
 use crate::report::{
-    AttemptRecord, Captured, CaseRecord, Floor, PlanNews, ReportEvent, Roster, RunSummary, ScriptRecord,
-    WorkerChange, WorkerChangeKind,
+    AttemptRecord, Captured, CaseRecord, Floor, PlanNews, RemappedWorker, ReportEvent, Roster, RunSummary,
+    ScriptRecord, WorkerChange, WorkerChangeKind,
 };
 
 /// What the fold must know of a case, besides its label.
@@ -40,6 +40,7 @@ pub struct Fold {
     attempts: Vec<Vec<AttemptRecord>>,
     decided: Vec<Option<CaseRecord>>,
     scripts: Vec<ScriptRecord>,
+    remapped: Vec<RemappedWorker>,
     seen: u64,
     contradictions: u32,
     /// Bytes of output in `attempts`, or handed from there to `decided`.
@@ -74,6 +75,7 @@ impl Fold {
             attempts: vec![Vec::new(); count],
             decided: vec![None; count],
             scripts: Vec::new(),
+            remapped: Vec::new(),
             seen: 0,
             contradictions: 0,
             kept_bytes: 0,
@@ -118,6 +120,7 @@ impl Fold {
             Some(Event::Attempt(attempt)) => self.attempt(at, attempt, report)?,
             Some(Event::SetupScript(script)) => self.script(at, script, report)?,
             Some(Event::Worker(news)) => report(at, &ReportEvent::Worker(&worker_change(news)?)),
+            Some(Event::InputsRemapped(remapped)) => self.inputs_remapped(at, remapped, report),
             Some(Event::Ended(ended)) => {
                 let reason = stop_reason_from_wire(ended.reason)?;
                 let took = duration_or_zero(ended.took);
@@ -276,6 +279,21 @@ impl Fold {
         Ok(())
     }
 
+    /// Says it once for each worker: one that reconnects counts as new to the coordinator.
+    fn inputs_remapped(
+        &mut self,
+        at: Timestamp,
+        remapped: v1::InputsRemapped,
+        report: &mut impl FnMut(Timestamp, &ReportEvent<'_>),
+    ) {
+        let v1::InputsRemapped { worker, cause } = remapped;
+        if self.remapped.iter().all(|known| known.worker != worker) {
+            let worker = RemappedWorker { worker, cause };
+            report(at, &ReportEvent::InputsRemapped(&worker));
+            self.remapped.push(worker);
+        }
+    }
+
     fn end(
         &mut self,
         at: Timestamp,
@@ -318,6 +336,7 @@ impl Fold {
             roster: Arc::clone(&self.roster),
             cases,
             scripts: std::mem::take(&mut self.scripts),
+            remapped: std::mem::take(&mut self.remapped),
             tally,
             verdict,
             reason,

@@ -48,6 +48,8 @@ pub(crate) struct WorkerProfile {
     pub(crate) cpus: u32,
     pub(crate) platform: String,
     pub(crate) in_place: bool,
+    /// Why it shows cases a run's files at other paths than the client's; `None`: it does not.
+    pub(crate) remap_cause: Option<String>,
 }
 
 /// What a worker is told when it is accepted.

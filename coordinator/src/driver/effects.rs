@@ -36,7 +36,7 @@ impl Driver {
                 lease,
                 run,
                 cases,
-            } => self.grant(worker, lease, run, &cases),
+            } => self.grant(now, worker, lease, run, &cases),
             Effect::Revoke {
                 worker,
                 run,
@@ -77,7 +77,7 @@ impl Driver {
         }
     }
 
-    fn grant(&mut self, worker: WorkerId, lease: LeaseId, id: RunId, cases: &[CaseGrant]) {
+    fn grant(&mut self, now: Timestamp, worker: WorkerId, lease: LeaseId, id: RunId, cases: &[CaseGrant]) {
         let threads = self.test_threads(id);
         let (Some(link), Some(run)) = (self.links.get_mut(&worker), self.runs.get_mut(&id)) else {
             return;
@@ -87,6 +87,10 @@ impl Driver {
                 header: Some(run.submission.header.clone()),
                 test_threads: threads,
             }));
+            if let Some(cause) = link.remap_cause() {
+                let (worker, cause) = (link.name().to_string(), cause.to_owned());
+                run.publish(now, News::InputsRemapped(v1::InputsRemapped { worker, cause }));
+            }
         }
         for grant in cases {
             let CaseGrant {

@@ -44,6 +44,11 @@ impl Link {
         self.profile.slots
     }
 
+    /// Why cases see a run's files at other paths here; `None` when they do not.
+    pub(super) fn remap_cause(&self) -> Option<&str> {
+        self.profile.remap_cause.as_deref()
+    }
+
     pub(super) fn describe(&self) -> String {
         let WorkerProfile {
             name,

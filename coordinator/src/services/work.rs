@@ -116,6 +116,7 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
         cpus: hello.cpus.max(1),
         platform: hello.platform,
         in_place: hello.in_place,
+        remap_cause: hello.remap_cause,
     })
 }
 

@@ -100,6 +100,7 @@ impl Farm {
             cpus: 2,
             platform: PLATFORM.into(),
             in_place,
+            remap_cause: None,
         };
         Worker::connect(self, hello).await.unwrap()
     }

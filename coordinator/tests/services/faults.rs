@@ -12,8 +12,7 @@ use thresh_proto::v1::worker_news::Kind;
 use tonic::Code;
 
 use crate::farm::*;
-
-const RUN: u128 = 0x11;
+use crate::steps::*;
 
 /// Noticed within a fifth of a second.
 fn impatient() -> Policy {
@@ -25,12 +24,24 @@ fn impatient() -> Policy {
     }
 }
 
+/// A run is cancelled a tenth of a second after the last client went.
+fn forsaken() -> Policy {
+    Policy {
+        client_grace: Duration::from_millis(100),
+        ..Policy::default()
+    }
+}
+
+fn revoked(message: ToWorker) -> Option<v1::Revoke> {
+    match message {
+        ToWorker::Revoke(revoke) => Some(revoke),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn an_outcome_under_another_generation_is_refused() {
-    let farm = Farm::start(Policy::default()).await;
-    let mut worker = farm.worker("here").await;
-    let mut client = farm.client().await;
-    submit(&mut client, run(RUN, 1)).await.unwrap();
+    let (_farm, mut worker, mut client) = submitted(Policy::default(), 1).await;
     let events = watch(&mut client, RUN).await;
     let case = worker.cases(1).await.remove(0);
     let stale = v1::LeasedCase {
@@ -163,14 +174,7 @@ async fn heartbeats_keep_a_worker_and_are_answered() {
 
 #[tokio::test]
 async fn a_run_that_nobody_follows_is_cancelled() {
-    let farm = Farm::start(Policy {
-        client_grace: Duration::from_millis(100),
-        ..Policy::default()
-    })
-    .await;
-    let mut worker = farm.worker("here").await;
-    let mut client = farm.client().await;
-    submit(&mut client, run(RUN, 1)).await.unwrap();
+    let (_farm, mut worker, mut client) = submitted(forsaken(), 1).await;
     let case = worker.cases(1).await.remove(0);
     worker.started(RUN, &case);
     {
@@ -180,35 +184,18 @@ async fn a_run_that_nobody_follows_is_cancelled() {
         })
         .await;
     }
-    loop {
-        if let Some(ToWorker::Revoke(revoke)) = worker.next().await.unwrap() {
-            assert!(revoke.kill_running && revoke.run_id == id(RUN));
-            break;
-        }
-    }
-    let cancelled = v1::Outcome {
-        kind: v1::outcome::Kind::Cancelled.into(),
-        ..Default::default()
-    };
-    worker.ended(RUN, &case, cancelled);
+    let revoke = told(&mut worker, revoked).await;
+    assert!(revoke.kill_running && revoke.run_id == id(RUN));
+    worker.ended(RUN, &case, cancelled());
     let events = to_the_end(watch(&mut client, RUN).await).await;
     assert_eq!(end(&events).reason(), Reason::Cancelled);
 }
 
 #[tokio::test]
 async fn a_client_that_dies_before_it_follows_leaves_no_run() {
-    let farm = Farm::start(Policy {
-        client_grace: Duration::from_millis(100),
-        ..Policy::default()
-    })
-    .await;
-    let mut worker = farm.worker("here").await;
-    submit(&mut farm.client().await, run(RUN, 1)).await.unwrap();
-    loop {
-        if let Some(ToWorker::Revoke(_)) = worker.next().await.unwrap() {
-            break;
-        }
-    }
+    let (_farm, mut worker, client) = submitted(forsaken(), 1).await;
+    drop(client);
+    told(&mut worker, revoked).await;
 }
 
 #[tokio::test]

@@ -7,5 +7,7 @@
 
 mod farm;
 mod faults;
+mod remapped;
 mod reuse;
 mod runs;
+mod steps;

@@ -16,7 +16,7 @@ fn planned(events: &[Event]) -> (u32, u32) {
     }
 }
 
-async fn put(farm: &Farm, content: &[u8], digest: Digest) -> Result<(), tonic::Status> {
+pub(crate) async fn put(farm: &Farm, content: &[u8], digest: Digest) -> Result<(), tonic::Status> {
     let mut messages: Vec<v1::PutRequest> = content
         .chunks(1 << 20)
         .map(|chunk| v1::PutRequest {

@@ -9,15 +9,11 @@ use thresh_proto::v1::worker_report::Report;
 use tonic::Code;
 
 use crate::farm::*;
-
-const RUN: u128 = 0x11;
+use crate::steps::*;
 
 #[tokio::test]
 async fn a_run_is_leased_reported_and_ended() {
-    let farm = Farm::start(Policy::default()).await;
-    let mut worker = farm.worker("here").await;
-    let mut client = farm.client().await;
-    submit(&mut client, run(RUN, 3)).await.unwrap();
+    let (_farm, mut worker, mut client) = submitted(Policy::default(), 3).await;
     let events = watch(&mut client, RUN).await;
 
     let Some(ToWorker::Run(brief)) = worker.next().await.unwrap() else {
@@ -62,23 +58,17 @@ async fn a_run_is_leased_reported_and_ended() {
         3
     );
     assert_eq!(end(&events).reason(), Reason::Complete);
-    loop {
-        if let Some(ToWorker::Forget(forget)) = worker.next().await.unwrap() {
-            assert_eq!(forget.run_id, id(RUN));
-            break;
-        }
-    }
+    let forget = told(&mut worker, |message| match message {
+        ToWorker::Forget(forget) => Some(forget),
+        _ => None,
+    });
+    assert_eq!(forget.await.run_id, id(RUN));
 
-    let history = v1::HistoryRequest {
-        project: "demo".into(),
-        patterns: vec![],
-        outcomes_max: 9,
-    };
-    let history = client.history(history).await.unwrap().into_inner();
-    assert_eq!(history.cases.len(), 3, "it is written before the end is told");
-    assert_eq!(history.cases.iter().map(|case| case.failures).sum::<u32>(), 1);
-    assert_eq!(history.cases[0].outcomes[0].worker, "here");
-    assert!(history.cases[0].estimate.is_some());
+    let history = history(&mut client).await;
+    assert_eq!(history.len(), 3, "it is written before the end is told");
+    assert_eq!(history.iter().map(|case| case.failures).sum::<u32>(), 1);
+    assert_eq!(history[0].outcomes[0].worker, "here");
+    assert!(history[0].estimate.is_some());
 
     // A second follower gets the whole story, from any point.
     let request = v1::WatchRequest {
@@ -162,10 +152,7 @@ async fn a_cancelled_run_ends_at_once_when_nothing_runs() {
 
 #[tokio::test]
 async fn a_failed_setup_script_ends_the_run_by_name() {
-    let farm = Farm::start(Policy::default()).await;
-    let mut worker = farm.worker("here").await;
-    let mut client = farm.client().await;
-    submit(&mut client, run(RUN, 1)).await.unwrap();
+    let (_farm, mut worker, mut client) = submitted(Policy::default(), 1).await;
     let events = watch(&mut client, RUN).await;
     let case = worker.cases(1).await.remove(0);
     worker.report(
@@ -176,11 +163,7 @@ async fn a_failed_setup_script_ends_the_run_by_name() {
             ..Default::default()
         }),
     );
-    let cancelled = v1::Outcome {
-        kind: v1::outcome::Kind::Cancelled.into(),
-        ..Default::default()
-    };
-    worker.ended(RUN, &case, cancelled);
+    worker.ended(RUN, &case, cancelled());
     let events = to_the_end(events).await;
     assert_eq!(end(&events).reason(), Reason::SetupScriptFailed);
     assert!(
@@ -208,6 +191,7 @@ async fn parts_of_another_version_are_told_who_must_upgrade() {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: true,
+        remap_cause: None,
     };
     let refused = Worker::connect(&farm, hello.clone()).await.err().unwrap();
     assert!(
@@ -227,10 +211,7 @@ async fn parts_of_another_version_are_told_who_must_upgrade() {
 
 #[tokio::test]
 async fn shutdown_ends_streams_and_keeps_history() {
-    let farm = Farm::start(Policy::default()).await;
-    let mut worker = farm.worker("here").await;
-    let mut client = farm.client().await;
-    submit(&mut client, run(RUN, 2)).await.unwrap();
+    let (farm, mut worker, mut client) = submitted(Policy::default(), 2).await;
     let mut events = watch(&mut client, RUN).await;
     let cases = worker.cases(2).await;
     worker.run(RUN, &cases[..1], &passed());
@@ -252,11 +233,5 @@ async fn shutdown_ends_streams_and_keeps_history() {
     assert_eq!(told.code(), Code::Unavailable);
 
     let farm = Farm::start_in(folder, Policy::default()).await;
-    let history = v1::HistoryRequest {
-        project: "demo".into(),
-        patterns: vec![],
-        outcomes_max: 9,
-    };
-    let history = farm.client().await.history(history).await.unwrap().into_inner();
-    assert_eq!(history.cases.len(), 1);
+    assert_eq!(history(&mut farm.client().await).await.len(), 1);
 }

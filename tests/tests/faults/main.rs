@@ -5,4 +5,5 @@
 mod broken_parts;
 mod input;
 mod limits;
+mod remapped;
 mod workers;

@@ -75,6 +75,14 @@ impl Inputs {
         matches!(self.mode, Mode::InPlace)
     }
 
+    /// Why cases see the client's folders at other paths here; `None` when they do not.
+    pub(crate) fn remap_cause(&self) -> Option<&str> {
+        match &self.mode {
+            Mode::InPlace => None,
+            Mode::Shipped(shipped) => shipped.remap_cause(),
+        }
+    }
+
     /// Waits until the folders of all dropped runs are gone. Blocks.
     pub(crate) fn close(self) {
         if let Mode::Shipped(shipped) = self.mode {

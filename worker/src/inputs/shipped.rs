@@ -32,7 +32,7 @@ pub(super) struct ShippedInputs {
     janitor: Janitor,
     janitor_thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     free_bytes_min: u64,
-    namespaces: bool,
+    views: Support,
 }
 
 /// The place of a run, and its target folder, into which further files can be added.
@@ -49,20 +49,24 @@ struct Tree<'a> {
     manifest: Manifest,
 }
 
+/// The trees that every case of a run sees.
+struct Trees<'a> {
+    source: Tree<'a>,
+    target: Tree<'a>,
+    others: Vec<Tree<'a>>,
+}
+
 impl ShippedInputs {
     pub(super) fn open(settings: &Shipped, coordinator: Coordinator) -> Result<Self, DataDirError> {
         let data_dir = DataDir::open(&settings.data_dir)?;
         let store = BlobStore::open(&data_dir.blobs())?;
-        let namespaces = match probe(&data_dir.path().join("runs")) {
-            Support::Namespaces => true,
-            Support::None(why) => {
-                tracing::warn!(
-                    "this machine offers no mount namespaces ({why}): inputs appear at other paths than on the \
-                     client, so cases with compiled-in paths may fail here"
-                );
-                false
-            }
-        };
+        let views = probe(&data_dir.path().join("runs"));
+        if let Support::None(why) = &views {
+            tracing::warn!(
+                "this machine offers no mount namespaces ({why}): inputs appear at other paths than on the \
+                 client, so cases with compiled-in paths may fail here"
+            );
+        }
         let (janitor, thread) =
             Janitor::start(store.clone(), settings.cache_bytes_max).map_err(|cause| DataDirError::Io {
                 action: "start a thread for",
@@ -76,8 +80,16 @@ impl ShippedInputs {
             janitor,
             janitor_thread: Arc::new(Mutex::new(Some(thread))),
             free_bytes_min: settings.free_bytes_min,
-            namespaces,
+            views,
         })
+    }
+
+    /// Why cases see the client's folders at other paths here; `None` when they do not.
+    pub(super) fn remap_cause(&self) -> Option<&str> {
+        match &self.views {
+            Support::Namespaces => None,
+            Support::None(why) => Some(why),
+        }
     }
 
     /// Waits until the folders of all dropped runs are gone. Blocks.
@@ -106,16 +118,17 @@ impl ShippedInputs {
         })?;
         self.check_space().await?;
         let folder = Arc::new(RunFolder::new(self.data_dir.run(brief.run), self.janitor.clone()));
-        let source = self.tree(&inputs.source, &folder).await?;
-        let target = self.tree(&inputs.target, &folder).await?;
-        let mut others = Vec::new();
+        let mut trees = Trees {
+            source: self.tree(&inputs.source, &folder).await?,
+            target: self.tree(&inputs.target, &folder).await?,
+            others: Vec::new(),
+        };
         for input in &inputs.folders {
-            others.push(self.tree(input, &folder).await?);
+            trees.others.push(self.tree(input, &folder).await?);
         }
-        if self.namespaces {
-            self.build_view(folder, source, target, others).await
-        } else {
-            self.build_copies(folder, source, target, others).await
+        match self.views {
+            Support::Namespaces => self.build_view(folder, trees).await,
+            Support::None(_) => self.build_copies(folder, trees).await,
         }
     }
 
@@ -126,13 +139,8 @@ impl ShippedInputs {
         self.copy(manifest, built.target.clone(), &built.folder).await
     }
 
-    async fn build_view(
-        &self,
-        folder: Arc<RunFolder>,
-        source: Tree<'_>,
-        target: Tree<'_>,
-        others: Vec<Tree<'_>>,
-    ) -> Result<Built, PrepareError> {
+    async fn build_view(&self, folder: Arc<RunFolder>, trees: Trees<'_>) -> Result<Built, PrepareError> {
+        let target = trees.target;
         let target_from = folder.path().join("target");
         let mut folders = vec![Folder {
             at: target.input.path.clone(),
@@ -140,7 +148,7 @@ impl ShippedInputs {
             live: true,
         }];
         self.copy(target.manifest, target_from.clone(), &folder).await?;
-        for (index, tree) in [source].into_iter().chain(others).enumerate() {
+        for (index, tree) in [trees.source].into_iter().chain(trees.others).enumerate() {
             let from = folder.path().join(format!("tree-{index}"));
             self.link(tree.manifest, from.clone(), &folder).await?;
             folders.push(Folder {
@@ -176,13 +184,12 @@ impl ShippedInputs {
 
     /// As [`build_view`](Self::build_view), for machines without mount namespaces. A tree that lies in another
     /// on the client does so here, too.
-    async fn build_copies(
-        &self,
-        folder: Arc<RunFolder>,
-        source: Tree<'_>,
-        target: Tree<'_>,
-        others: Vec<Tree<'_>>,
-    ) -> Result<Built, PrepareError> {
+    async fn build_copies(&self, folder: Arc<RunFolder>, trees: Trees<'_>) -> Result<Built, PrepareError> {
+        let Trees {
+            source,
+            target,
+            others,
+        } = trees;
         let source_to = folder.path().join("source");
         let target_to = match target.input.path.strip_prefix(&source.input.path) {
             Ok(inside) => source_to.join(inside),
@@ -347,7 +354,8 @@ mod tests {
         let nowhere = Coordinator::by("nowhere", || async { Err("not to be asked".into()) });
         let settings = Shipped::in_folder(data.path());
         let mut inputs = ShippedInputs::open(&settings, nowhere).unwrap();
-        inputs.namespaces = false;
+        inputs.views = Support::None("forbidden".into());
+        assert_eq!(inputs.remap_cause(), Some("forbidden"));
         let store = inputs.store.clone();
         let mut header = testing::in_place_header(RunId::from_u128(1));
         header.inputs = Some(v1::Inputs {

@@ -256,5 +256,6 @@ fn hello(parts: &Parts) -> WorkerHello {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
         platform: parts.config.platform.clone(),
         in_place: matches!(parts.config.inputs, InputsMode::InPlace),
+        remap_cause: parts.inputs.remap_cause().map(str::to_owned),
     }
 }

@@ -6,6 +6,7 @@ use thresh_core::outcome::Outcome;
 use thresh_core::verdict::{CaseStatus, Verdict};
 
 use super::super::event::{AttemptRecord, CaseLabel, CaseRecord};
+use super::super::remapped::remapped_failures;
 use super::super::rerun::RerunCommand;
 use super::super::summary::{RunSummary, reason_clause};
 use super::super::text::one_line;
@@ -40,6 +41,14 @@ impl Ending {
         }
         writeln!(sink, "{RULE}")?;
         write_counts(sink, paint, summary)?;
+        for remark in remapped_failures(summary) {
+            writeln!(
+                sink,
+                "{} {}",
+                paint.head("Warning", Tone::Warn),
+                one_line(&remark)
+            )?;
+        }
         write_verdict(sink, paint, summary)
     }
 

@@ -284,6 +284,11 @@ impl<W: Write + Send> HumanReporter<W> {
         }
         writeln!(self.pending)
     }
+
+    fn remark(&mut self, word: &str, text: &str) -> io::Result<()> {
+        let head = self.paint.head(word, Tone::Warn);
+        writeln!(self.pending, "{head} {}", one_line(text))
+    }
 }
 
 impl<W: Write + Send> Reporter for HumanReporter<W> {
@@ -311,10 +316,8 @@ impl<W: Write + Send> Reporter for HumanReporter<W> {
             ReportEvent::AttemptEnded { case, attempt } => self.attempt_ended(*case, attempt)?,
             ReportEvent::CaseEnded { case, record } => self.case_ended(*case, record)?,
             ReportEvent::Worker(change) => self.worker(change)?,
-            ReportEvent::Note(note) => {
-                let head = self.paint.head("Note", Tone::Warn);
-                writeln!(self.pending, "{head} {}", one_line(note))?;
-            }
+            ReportEvent::InputsRemapped(worker) => self.remark("Warning", &worker.to_string())?,
+            ReportEvent::Note(note) => self.remark("Note", note)?,
             ReportEvent::RunEnded(summary) => {
                 if let Some(progress) = self.progress.take() {
                     progress.clear();

@@ -238,3 +238,45 @@ fn an_abandoned_run_still_has_a_word_on_every_case() {
         Some(Verdict::Incomplete)
     );
 }
+
+#[test]
+fn a_worker_at_other_paths_is_told_once_and_kept_for_the_summary() {
+    let mut fold = fold(1);
+    let mut told = Vec::new();
+    let remapped = |worker: &str, cause: &str| {
+        Event::InputsRemapped(v1::InputsRemapped {
+            worker: worker.into(),
+            cause: cause.into(),
+        })
+    };
+    let events = [
+        remapped("a", "not permitted"),
+        remapped("b", "none left"),
+        remapped("a", "not permitted"),
+        attempt(0, 1, &failed(), true),
+        ended(StopReason::Complete),
+    ];
+    for (number, event) in (1..).zip(events) {
+        let event = v1::RunEvent {
+            number,
+            at_micros: 1,
+            event: Some(event),
+        };
+        let mut report = |_: Timestamp, event: &ReportEvent<'_>| {
+            if let ReportEvent::InputsRemapped(worker) = event {
+                told.push((*worker).clone());
+            }
+        };
+        fold.apply(event, &mut report).unwrap();
+    }
+    let expected = [("a", "not permitted"), ("b", "none left")].map(|(worker, cause)| RemappedWorker {
+        worker: worker.into(),
+        cause: cause.into(),
+    });
+    assert_eq!(told, expected);
+    let summary = fold.summary().unwrap();
+    assert_eq!(
+        (summary.verdict, &summary.remapped[..]),
+        (Verdict::Fail, &expected[..])
+    );
+}

@@ -24,6 +24,7 @@ async fn says_who_it_is() {
         (hello.protocol, hello.platform.as_str()),
         (thresh_proto::PROTOCOL, "any")
     );
+    assert_eq!(hello.remap_cause, None);
     assert!(hello.cpus > 0 && !hello.version.is_empty());
     drop(worker);
     assert_eq!(session.rest().await, []);
