@@ -51,11 +51,10 @@ pub(super) fn spawn(
         ));
     };
     let failed = |why: String| SpawnError::Failed(format!("start {}: {why}", program.display()));
-    let own = own_variables(invocation, mark).map_err(|error| failed(error.to_string()))?;
-    let variables =
-        (invocation.environment.common.overlaid(&own)).map_err(|error| failed(error.to_string()))?;
-    let mut start =
-        prepare(invocation, &variables).map_err(|cause| failed(format!("prepare its view: {cause}")))?;
+    let unset = |error: NulError| failed(format!("its environment variables: {error}"));
+    let own = own_variables(invocation, mark).map_err(unset)?;
+    let variables = (invocation.environment.common.overlaid(&own)).map_err(unset)?;
+    let mut start = prepare(invocation, &variables).map_err(failed)?;
     let mut tries = 1;
     loop {
         if killer.request() != Request::None {
@@ -81,7 +80,7 @@ fn own_variables(invocation: &Invocation<'_>, mark: &str) -> Result<Vec<Variable
         .collect()
 }
 
-fn prepare<'a>(invocation: &Invocation<'_>, variables: &[&'a Variable]) -> io::Result<Start<'a>> {
+fn prepare<'a>(invocation: &Invocation<'_>, variables: &[&'a Variable]) -> Result<Start<'a>, String> {
     let Some(view) = invocation.view else {
         if !is_found_directly(&invocation.argv[0], variables) {
             let mut command = command(invocation, variables);
@@ -90,13 +89,14 @@ fn prepare<'a>(invocation: &Invocation<'_>, variables: &[&'a Variable]) -> io::R
         }
         let argv = invocation.argv.iter().map(|text| CString::new(text.as_bytes()));
         return Ok(Start::Direct(Program {
-            argv: argv.collect::<Result<_, _>>()?,
+            argv: (argv.collect::<Result<_, _>>()).map_err(|error| format!("its arguments: {error}"))?,
             environment: variables.iter().map(|variable| variable.text()).collect(),
-            cwd: CString::new(invocation.cwd.as_os_str().as_bytes())?,
+            cwd: CString::new(invocation.cwd.as_os_str().as_bytes())
+                .map_err(|error| format!("its working directory: {error}"))?,
             capture: invocation.capture,
         }));
     };
-    let entry = view.entry(&invocation.cwd)?;
+    let entry = (view.entry(&invocation.cwd)).map_err(|cause| format!("prepare its view: {cause}"))?;
     let mut command = command(invocation, variables);
     entry.attach(&mut command);
     Ok(Start::Command(Box::new(command), Some(entry)))

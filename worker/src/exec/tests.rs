@@ -199,6 +199,42 @@ fn a_missing_program_or_folder_is_named() {
 }
 
 #[test]
+fn a_zero_byte_is_told_with_where_it_is() {
+    let mut argument = shell("");
+    argument.argv.push("a\0b".into());
+    let mut folder = shell("");
+    folder.cwd = "/a\0b".into();
+    let mut variable = shell("");
+    variable.environment.set = vec![("A".into(), "a\0b".into())];
+    for (invocation, place) in [
+        (argument, "its arguments"),
+        (folder, "its working directory"),
+        (variable, "its environment variables"),
+    ] {
+        let outcome = run(&invocation).outcome;
+        assert!(
+            exec_failure(&outcome).starts_with(&format!("start /bin/sh: {place}: nul byte found")),
+            "{outcome}"
+        );
+    }
+}
+
+#[test]
+fn it_gets_no_other_descriptors_than_from_the_standard_library() {
+    let list = "exec ls /proc/self/fd";
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", list]).stdin(std::process::Stdio::null());
+    let expected = command.output().unwrap().stdout;
+    let invocation = shell(list);
+    let listed = || (0..50).all(|_| run(&invocation).stdout.head == expected);
+    // Others start theirs, and have pipes open, at the same time.
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(listed)).collect();
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
+    });
+}
+
+#[test]
 fn open_handles_are_a_leak() {
     for (exit, outcome) in [
         ("exit 0", Outcome::Leaked { passes: false }),
