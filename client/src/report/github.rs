@@ -312,7 +312,7 @@ mod tests {
         assert!(text.contains("| 5 | 1 | 1 | 1 | 1 | 1 | 4 |"), "{text}");
         assert!(text.contains("100% wrong"), "{text}");
         assert!(
-            text.contains("⚠️ 2 cases failed where paths differ: worker w1"),
+            text.contains("⚠️ 2 cases failed at least once where paths differ: worker w1"),
             "{text}"
         );
         assert_eq!(escape_block("</pre>\n\n&"), "&lt;/pre&gt;\n&#8203;\n&amp;");

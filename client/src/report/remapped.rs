@@ -40,7 +40,9 @@ pub(crate) fn remapped_failures(summary: &RunSummary) -> impl Iterator<Item = St
             1 => "1 case".to_owned(),
             count => format!("{count} cases"),
         };
-        Some(format!("{cases} failed where paths differ: {remapped}"))
+        Some(format!(
+            "{cases} failed at least once where paths differ: {remapped}"
+        ))
     })
 }
 

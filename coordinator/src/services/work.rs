@@ -25,6 +25,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest name of a worker, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
+/// The longest text on why a worker shows files at other paths, in bytes: every run's log gets it.
+const CAUSE_BYTES_MAX: usize = 4 << 10;
+
 type Outgoing = Result<v1::CoordinatorMessage, Status>;
 
 /// See [`Work`].
@@ -106,6 +109,14 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
     if hello.name.is_empty() || hello.name.len() > NAME_BYTES_MAX || hello.name.contains('\0') {
         let problem = format!("is empty, longer than {NAME_BYTES_MAX} bytes or has a NUL in it");
         return Err(InvalidMessage::new("hello.name", problem));
+    }
+    if hello
+        .remap_cause
+        .as_ref()
+        .is_some_and(|cause| cause.len() > CAUSE_BYTES_MAX)
+    {
+        let problem = format!("is longer than {CAUSE_BYTES_MAX} bytes");
+        return Err(InvalidMessage::new("hello.remap_cause", problem));
     }
     if hello.platform.is_empty() {
         return Err(InvalidMessage::new("hello.platform", "is empty"));
