@@ -1,5 +1,7 @@
 //! Runs from submission to end.
 
+use std::time::Duration;
+
 use thresh_core::schedule::Policy;
 use thresh_proto::v1;
 use thresh_proto::v1::coordinator_message::Message as ToWorker;
@@ -81,6 +83,30 @@ async fn a_run_is_leased_reported_and_ended() {
         events.len() as u64
     );
     assert!(again.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_event_that_is_held_back_comes_though_nothing_follows_it() {
+    let hour = Duration::from_secs(3_600);
+    let policy = Policy {
+        lease_ttl: hour,
+        client_grace: hour,
+        ..Policy::default()
+    };
+    let (_farm, mut worker, mut client) = submitted(policy, 2).await;
+    let mut events = watch(&mut client, RUN).await;
+    for case in worker.cases(2).await {
+        worker.started(RUN, &case);
+        soon("the start of a case", async {
+            loop {
+                let event = events.message().await.unwrap().unwrap().event;
+                if matches!(event, Some(Event::Started(started)) if started.case == case.case) {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
