@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::event::CaseRecord;
 use super::summary::RunSummary;
+use super::text::counted;
 
 /// A worker without mount namespaces. Arguments and variables of its cases name the paths there; what cases
 /// have compiled in still names the client's.
@@ -35,14 +36,8 @@ pub(crate) fn remapped_failures(summary: &RunSummary) -> impl Iterator<Item = St
             .iter()
             .filter(|case| failed_on(case, worker))
             .count();
-        let cases = match count {
-            0 => return None,
-            1 => "1 case".to_owned(),
-            count => format!("{count} cases"),
-        };
-        Some(format!(
-            "{cases} failed at least once where paths differ: {remapped}"
-        ))
+        let cases = counted(count, "case");
+        (count > 0).then(|| format!("{cases} failed at least once where paths differ: {remapped}"))
     })
 }
 

@@ -1,4 +1,4 @@
-//! Text that other programs wrote, made fit to be shown.
+//! Text for people: what other programs wrote, made fit to be shown, and counts.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -109,6 +109,15 @@ fn skip_string(chars: &mut Peekable<Chars<'_>>) {
             chars.next_if_eq(&'\\');
             return;
         }
+    }
+}
+
+/// A count with its noun, which takes an `s` for more than one.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
     }
 }
 

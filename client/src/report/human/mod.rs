@@ -26,7 +26,7 @@ use super::event::{
 };
 use super::reporter::Reporter;
 use super::rerun::RerunCommand;
-use super::text::one_line;
+use super::text::{counted, one_line};
 use crate::nextest::{FinalStatusLevel, OutputDisplay, StatusLevel};
 
 /// Bytes of lines that may wait for the next redraw of the progress bar.
@@ -355,14 +355,6 @@ fn level_of(record: &CaseRecord) -> StatusLevel {
 
 fn is_immediate(when: OutputDisplay) -> bool {
     matches!(when, OutputDisplay::Immediate | OutputDisplay::ImmediateFinal)
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
 }
 
 #[cfg(test)]
