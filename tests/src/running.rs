@@ -2,6 +2,7 @@
 
 use crate::events::{self, Event};
 use crate::status::Statuses;
+use crate::status::Word;
 use crate::wait;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -219,6 +220,18 @@ impl Finished {
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code(), Some(code), "{self}");
         self
+    }
+
+    /// Checks that there are cases, and that each passed.
+    ///
+    /// # Panics
+    /// When there is none, or one came to something else; the message has all output.
+    #[track_caller]
+    pub fn expect_all_passed(&self) {
+        let statuses = self.statuses();
+        let passed = statuses.values().filter(|status| status.word == Word::Passed);
+        assert_eq!(passed.count(), statuses.len(), "{self}");
+        assert!(!statuses.is_empty(), "{self}");
     }
 
     /// Checks that standard error holds `part`.

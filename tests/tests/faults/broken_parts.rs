@@ -8,7 +8,6 @@ use std::time::Duration;
 use thresh_tests::farm::{self, Farm, WorkerOptions};
 use thresh_tests::namespace::{self, Mount};
 use thresh_tests::running::Running;
-use thresh_tests::status::Word;
 use thresh_tests::thresh::{Thresh, scrub};
 use thresh_tests::wait;
 use thresh_tests::workspace::{Kept, Workspace};
@@ -68,14 +67,10 @@ fn a_damaged_blob_is_fetched_again_and_never_executed() {
         data: Some(data),
         ..WorkerOptions::new("worker-2", 2)
     });
-    let finished = thresh.run(&["--farm", &url, "--no-reuse"]).expect_code(0);
-    assert!(
-        finished
-            .statuses()
-            .values()
-            .all(|status| status.word == Word::Passed),
-        "{finished}"
-    );
+    thresh
+        .run(&["--farm", &url, "--no-reuse"])
+        .expect_code(0)
+        .expect_all_passed();
 }
 
 #[test]
@@ -106,14 +101,7 @@ fn a_worker_with_a_full_disk_is_cordoned_and_the_run_goes_on() {
         "{news:?}"
     );
     farm.launch(&WorkerOptions::new("roomy", 2));
-    let finished = run.finish().expect_code(0);
-    assert!(
-        finished
-            .statuses()
-            .values()
-            .all(|status| status.word == Word::Passed),
-        "{finished}"
-    );
+    run.finish().expect_code(0).expect_all_passed();
 }
 
 #[test]

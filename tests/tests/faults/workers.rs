@@ -7,8 +7,7 @@ use thresh_tests::events::Event;
 use thresh_tests::farm::{Farm, WorkerOptions};
 use thresh_tests::gate::{Gate, Held};
 use thresh_tests::proxy::Proxy;
-use thresh_tests::running::{Finished, Running};
-use thresh_tests::status::Word;
+use thresh_tests::running::Running;
 use thresh_tests::thresh::Thresh;
 use thresh_tests::workspace::Kept;
 
@@ -67,15 +66,6 @@ fn starts<'a>(events: &'a [Event], name: &str) -> Vec<&'a str> {
     started.map(|event| event.text("worker")).collect()
 }
 
-fn all_passed(finished: &Finished) {
-    let statuses = finished.statuses();
-    let passed = statuses
-        .values()
-        .filter(|status| status.word == Word::Passed)
-        .count();
-    assert_eq!(passed, statuses.len(), "{finished}");
-}
-
 fn split(held: Vec<Held>, places: &BTreeMap<String, String>, worker: &str) -> (Vec<Held>, Vec<Held>) {
     held.into_iter().partition(|held| places[&held.name] == worker)
 }
@@ -102,7 +92,7 @@ fn a_killed_worker_costs_only_its_unfinished_cases() {
     let lost_name = lost[0].name.clone();
     scene.gate.stay_open();
     let finished = run.finish().expect_code(0);
-    all_passed(&finished);
+    finished.expect_all_passed();
     let events = finished.events();
     assert_eq!(
         starts(&events, &name),
@@ -147,7 +137,7 @@ fn a_frozen_worker_is_noticed_and_its_late_outcomes_are_refused() {
     others.into_iter().for_each(Held::pass);
     scene.gate.next().pass();
     let finished = run.finish().expect_code(0);
-    all_passed(&finished);
+    finished.expect_all_passed();
     assert_eq!(finished.statuses().len(), 4);
 }
 
@@ -175,7 +165,7 @@ fn a_lost_connection_kills_every_process_even_in_another_session() {
     for held in gate.take(3) {
         held.pass();
     }
-    all_passed(&run.finish().expect_code(0));
+    run.finish().expect_code(0).expect_all_passed();
 }
 
 #[test]
@@ -216,7 +206,7 @@ fn a_worker_that_joins_late_gets_its_share() {
     assert_eq!(places[&second.name], "late");
     first.pass();
     second.pass();
-    all_passed(&run.finish().expect_code(0));
+    run.finish().expect_code(0).expect_all_passed();
 }
 
 #[test]
