@@ -81,10 +81,20 @@ impl fmt::Display for LeaseId {
     }
 }
 
-/// Counts how often a test case of a run was granted to a worker, from 1. An outcome that carries another
-/// generation than the case's present one is stale and refused.
+/// Numbers the grants of a test case of a run, upwards. An outcome that carries another generation than one that
+/// is leased now is stale and refused.
+///
+/// The upper 32 bits are the epoch of the coordinator, so that a coordinator that takes over never gives a
+/// generation that its predecessor gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(pub u32);
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The generation that precedes all of an epoch.
+    pub const fn before_epoch(epoch: u32) -> Self {
+        Self((epoch as u64) << 32)
+    }
+}
 
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {

@@ -31,6 +31,8 @@ pub enum Outcome {
         /// Whether the suite's settings let a timeout pass (nextest `slow-timeout.on-timeout`).
         passes: bool,
     },
+    /// The worker went away while it ran, as often as the scheduler lets it: what it does takes its worker down.
+    TookWorker,
     /// The worker went away before it could tell.
     Lost,
     /// The run was cancelled before the attempt ended.
@@ -66,7 +68,7 @@ impl Outcome {
             Self::Passed => "passed",
             Self::Leaked { .. } => "leaked",
             Self::Failed { .. } => "failed",
-            Self::Crashed { .. } => "crashed",
+            Self::Crashed { .. } | Self::TookWorker => "crashed",
             Self::TimedOut { .. } => "timed out",
             Self::Lost => "lost",
             Self::Cancelled => "cancelled",
@@ -87,6 +89,7 @@ impl fmt::Display for Outcome {
                 ..
             } => write!(f, ": {why}"),
             Self::Crashed { signal, .. } => write!(f, " by signal {signal}"),
+            Self::TookWorker => f.write_str(": its worker went down with it, again and again"),
             Self::Leaked { passes: false } => f.write_str(" (a failure by leak-timeout)"),
             Self::TimedOut { passes: true } => f.write_str(" (a pass by on-timeout)"),
             _ => Ok(()),

@@ -29,6 +29,12 @@ impl Timestamp {
         )
     }
 
+    /// The time that is `duration` earlier; the epoch, if there is none.
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
     /// Returns how long ago `earlier` was, zero when it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

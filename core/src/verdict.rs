@@ -18,6 +18,8 @@ pub enum CaseStatus {
     },
     /// Its last attempt ended so, which is not [`Outcome::Passed`].
     Ended(Outcome),
+    /// Its last attempt failed so, but it is quarantined: shown, and no failure of the run.
+    Quarantined(Outcome),
     /// It was never tried to its end: the run stopped before.
     NotRun,
 }
@@ -29,7 +31,7 @@ impl CaseStatus {
             Self::Passed | Self::Reused => true,
             Self::Flaky { passes } => *passes,
             Self::Ended(outcome) => outcome.passes(),
-            Self::NotRun => false,
+            Self::Quarantined(_) | Self::NotRun => false,
         }
     }
 
@@ -39,7 +41,7 @@ impl CaseStatus {
         match self {
             Self::Ended(outcome) => outcome.is_about_the_case() && !outcome.passes(),
             Self::Flaky { passes } => !passes,
-            Self::Passed | Self::Reused | Self::NotRun => false,
+            Self::Passed | Self::Reused | Self::Quarantined(_) | Self::NotRun => false,
         }
     }
 
@@ -55,6 +57,7 @@ impl CaseStatus {
             Self::Reused => "reused",
             Self::Flaky { .. } => "flaky",
             Self::Ended(outcome) => outcome.word(),
+            Self::Quarantined(_) => "quarantined",
             Self::NotRun => "not run",
         }
     }
@@ -97,6 +100,8 @@ pub struct Tally {
     pub flaky: u32,
     /// Cases that fail; flaky ones that the settings let fail are here.
     pub failed: u32,
+    /// Quarantined cases that failed.
+    pub quarantined: u32,
     /// Cases without a word on them: not run, or lost.
     pub not_run: u32,
 }
@@ -114,6 +119,7 @@ impl Tally {
     pub fn count(&mut self, status: &CaseStatus) {
         let counter = match status {
             CaseStatus::Reused => &mut self.reused,
+            CaseStatus::Quarantined(_) => &mut self.quarantined,
             status if status.fails() => &mut self.failed,
             CaseStatus::Flaky { .. } => &mut self.flaky,
             status if status.passes() => &mut self.passed,
@@ -122,9 +128,9 @@ impl Tally {
         *counter += 1;
     }
 
-    /// Cases that have a success or a failure.
+    /// Cases that were tried to their end, or reused.
     pub fn reported(&self) -> u32 {
-        self.passed + self.reused + self.flaky + self.failed
+        self.passed + self.reused + self.flaky + self.failed + self.quarantined
     }
 
     /// The decision.
@@ -177,6 +183,9 @@ mod tests {
         assert_eq!(verdict(3, &[failed, lost]), Verdict::Fail);
         assert_eq!(verdict(1, &[CaseStatus::Flaky { passes: true }]), Verdict::Flaky);
         assert_eq!(verdict(1, &[CaseStatus::Flaky { passes: false }]), Verdict::Fail);
+        let excused = CaseStatus::Quarantined(Outcome::TookWorker);
+        assert_eq!(verdict(2, &[CaseStatus::Passed, excused.clone()]), Verdict::Pass);
+        assert_eq!(verdict(2, &[excused]), Verdict::Incomplete);
         assert_eq!(verdict(0, &[]), Verdict::Pass);
     }
 
@@ -189,11 +198,15 @@ mod tests {
             CaseStatus::Flaky { passes: false },
             CaseStatus::Ended(Outcome::TimedOut { passes: false }),
             CaseStatus::Ended(Outcome::Cancelled),
+            CaseStatus::Quarantined(Outcome::TookWorker),
             CaseStatus::NotRun,
         ];
-        let mut tally = Tally::new(7);
+        let mut tally = Tally::new(8);
         statuses.iter().for_each(|status| tally.count(status));
-        assert_eq!(tally.reported() + tally.not_run, 7);
-        assert_eq!((tally.failed, tally.flaky, tally.not_run), (2, 1, 2));
+        assert_eq!(tally.reported() + tally.not_run, 8);
+        assert_eq!(
+            (tally.failed, tally.flaky, tally.quarantined, tally.not_run),
+            (2, 1, 1, 2)
+        );
     }
 }

@@ -20,6 +20,13 @@ const OWN_QUANTILE: f64 = 0.75;
 /// The quantile over other cases' estimates that an unknown case gets.
 const OTHERS_QUANTILE: f64 = 0.9;
 
+/// The quantile of a case's own durations that it rarely exceeds...
+const RARE_QUANTILE: f64 = 0.95;
+
+/// ... by more than this factor, once there are so many of them.
+const RARE_FACTOR: f64 = 1.5;
+const RARE_SAMPLES_MIN: usize = 3;
+
 /// The weight of a duration falls by half with each so many newer ones.
 const HALF_LIFE_SAMPLES: f64 = 4.0;
 
@@ -50,6 +57,9 @@ pub struct Sample {
 pub struct Estimate {
     /// The duration on a worker of ordinary speed.
     pub duration: Duration,
+    /// A duration that it rarely exceeds: half as much again as its 0.95 quantile. `None` with fewer than three
+    /// durations of its own.
+    pub rarely_over: Option<Duration>,
     /// What it rests on.
     pub source: EstimateSource,
 }
@@ -82,10 +92,17 @@ impl EstimateSource {
 /// The estimates that a suite's history gives.
 #[derive(Clone, Debug, Default)]
 pub struct Estimates {
-    cases: BTreeMap<(String, String), f64>,
+    cases: BTreeMap<(String, String), Own>,
     binaries: BTreeMap<String, f64>,
     packages: BTreeMap<String, f64>,
     suite: Option<f64>,
+}
+
+/// What a case's own durations say, in seconds.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    secs: f64,
+    rarely_over: Option<f64>,
 }
 
 impl Estimates {
@@ -96,16 +113,17 @@ impl Estimates {
         let mut binaries: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         let mut packages: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for case in history {
-            let Some(secs) = own_estimate(&case.samples, &speeds) else {
+            let Some(own) = own_estimate(&case.samples, &speeds) else {
                 continue;
             };
-            cases.insert((case.binary.clone(), case.name.clone()), secs);
+            let secs = own.secs;
+            cases.insert((case.binary.clone(), case.name.clone()), own);
             binaries.entry(case.binary.clone()).or_default().push(secs);
             packages.entry(case.package.clone()).or_default().push(secs);
         }
         let high =
             |values: &[f64]| weighted_quantile(values.iter().map(|&value| (value, 1.0)), OTHERS_QUANTILE);
-        let all: Vec<f64> = cases.values().copied().collect();
+        let all: Vec<f64> = cases.values().map(|own: &Own| own.secs).collect();
         let fold = |groups: BTreeMap<String, Vec<f64>>| {
             groups
                 .into_iter()
@@ -124,7 +142,7 @@ impl Estimates {
     pub fn of(&self, binary: &str, package: &str, name: &str) -> Option<Estimate> {
         let own = self.cases.get(&(binary.to_owned(), name.to_owned()));
         let levels = [
-            (own.copied(), EstimateSource::Case),
+            (own.map(|own| own.secs), EstimateSource::Case),
             (self.binaries.get(binary).copied(), EstimateSource::Binary),
             (self.packages.get(package).copied(), EstimateSource::Package),
             (self.suite, EstimateSource::Suite),
@@ -132,12 +150,19 @@ impl Estimates {
         let (secs, source) = levels
             .into_iter()
             .find_map(|(secs, source)| Some((secs?, source)))?;
-        let duration = Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX);
-        Some(Estimate { duration, source })
+        Some(Estimate {
+            duration: duration(secs),
+            rarely_over: own.and_then(|own| own.rarely_over).map(duration),
+            source,
+        })
     }
 }
 
-fn own_estimate(samples: &[Sample], speeds: &BTreeMap<u32, f64>) -> Option<f64> {
+fn duration(secs: f64) -> Duration {
+    Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX)
+}
+
+fn own_estimate(samples: &[Sample], speeds: &BTreeMap<u32, f64>) -> Option<Own> {
     let weighted = samples.iter().enumerate().map(|(age, sample)| {
         let speed = speeds.get(&sample.worker).copied().unwrap_or(1.0);
         (
@@ -145,7 +170,12 @@ fn own_estimate(samples: &[Sample], speeds: &BTreeMap<u32, f64>) -> Option<f64> 
             0.5_f64.powf(age as f64 / HALF_LIFE_SAMPLES),
         )
     });
-    weighted_quantile(weighted, OWN_QUANTILE)
+    let rare =
+        weighted_quantile(weighted.clone(), RARE_QUANTILE).filter(|_| samples.len() >= RARE_SAMPLES_MIN);
+    Some(Own {
+        secs: weighted_quantile(weighted, OWN_QUANTILE)?,
+        rarely_over: rare.map(|secs| secs * RARE_FACTOR),
+    })
 }
 
 #[cfg(test)]
@@ -192,6 +222,16 @@ mod tests {
         assert!(outlier.of("p", "p", "a").unwrap().duration < Duration::from_millis(20));
         let slower = Estimates::new(&[case("p", "a", &[400, 410, 10, 10, 10, 10])]);
         assert!(slower.of("p", "p", "a").unwrap().duration >= Duration::from_millis(400));
+    }
+
+    #[test]
+    fn what_is_rarely_exceeded_needs_three_durations() {
+        let rarely_over = |millis: &[u64]| {
+            let estimate = Estimates::new(&[case("p", "a", millis)]).of("p", "p", "a");
+            estimate.unwrap().rarely_over
+        };
+        assert_eq!(rarely_over(&[10, 20]), None);
+        assert_eq!(rarely_over(&[10, 20, 10]), Some(Duration::from_millis(30)));
     }
 
     #[test]

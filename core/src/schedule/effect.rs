@@ -24,8 +24,10 @@ pub enum Effect {
     Revoke {
         /// From whom.
         worker: WorkerId,
-        /// The run, all of whose cases are meant.
+        /// The run.
         run: RunId,
+        /// Which cases, by their leases; empty: all of the run's that it holds.
+        cases: Vec<(CaseIndex, Generation)>,
         /// Whether processes that run are ended, or only what has not started is dropped.
         kill_running: bool,
     },
@@ -44,6 +46,20 @@ pub enum Effect {
         /// When another follows: how long until then.
         retry_in: Option<Duration>,
     },
+    /// A copy of a case is not needed any more, since another copy was faster. It has been revoked; what its
+    /// worker still says of it is stale.
+    CopyCancelled {
+        /// The run.
+        run: RunId,
+        /// The case.
+        case: CaseIndex,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// Who ran it.
+        worker: WorkerId,
+        /// Under which generation.
+        generation: Generation,
+    },
     /// A case has its final status. Comes exactly once for every case of a run.
     CaseSettled {
         /// The run.
@@ -52,6 +68,14 @@ pub enum Effect {
         case: CaseIndex,
         /// The final status.
         status: CaseStatus,
+    },
+    /// A run starts no further cases. It ends when what runs has ended. Comes at most once for a run, and not at
+    /// all for one whose cases have all been tried.
+    RunStopping {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: StopReason,
     },
     /// A run is over. Every case is settled. The scheduler has forgotten it.
     RunEnded {
@@ -88,6 +112,62 @@ pub struct CaseGrant {
     pub weight: u32,
     /// Its slot within its test group.
     pub group_slot: Option<u32>,
+    /// Why this case goes to this worker now.
+    pub reason: GrantReason,
+}
+
+/// Why a case went to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GrantReason {
+    /// It came first: by its priority, then by its estimate.
+    First,
+    /// The worker holds its binary, and there was time for those before it.
+    Affinity,
+    /// So that a slot need not wait for the next lease.
+    Ahead,
+    /// Its last attempt failed.
+    Retry,
+    /// The worker that had it before is gone.
+    Lost,
+    /// The worker that had it before gave it back.
+    Returned,
+    /// It was taken from a worker that had more than it could start.
+    Stolen,
+    /// Its other copy takes unusually long.
+    Hedge,
+}
+
+impl GrantReason {
+    /// All.
+    pub const ALL: [Self; 8] = [
+        Self::First,
+        Self::Affinity,
+        Self::Ahead,
+        Self::Retry,
+        Self::Lost,
+        Self::Returned,
+        Self::Stolen,
+        Self::Hedge,
+    ];
+
+    /// The reason with this [word](Self::word).
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.word() == word)
+    }
+
+    /// The one word for it, the same in the store and in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Affinity => "affinity",
+            Self::Ahead => "ahead",
+            Self::Retry => "retry",
+            Self::Lost => "lost",
+            Self::Returned => "returned",
+            Self::Stolen => "stolen",
+            Self::Hedge => "hedge",
+        }
+    }
 }
 
 /// Why a run ended.

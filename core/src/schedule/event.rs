@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::case::{FlakyResult, MaxFail, RetryPolicy, TestGroup, ThreadsRequired};
-use crate::id::{BinaryIndex, CaseIndex, Generation, GroupIndex, RunId, WorkerId};
+use super::recovery::Recovery;
+use super::request::RunRequest;
+use crate::id::{CaseIndex, Generation, RunId, WorkerId};
 use crate::outcome::Outcome;
 
 /// What the scheduler is told.
@@ -23,13 +24,27 @@ pub enum Event {
         in_place: bool,
     },
     /// A sign of life.
-    WorkerHeartbeat(WorkerId),
+    WorkerHeartbeat {
+        /// From whom.
+        worker: WorkerId,
+        /// How long a message to the worker and its answer took lately, if it knows.
+        round_trip: Option<Duration>,
+    },
     /// The connection ended.
     WorkerLeft(WorkerId),
     /// The worker takes no new leases.
     WorkerCordoned(WorkerId, CordonReason),
     /// A client submitted a run, and follows it.
     RunSubmitted(RunId, RunRequest),
+    /// A run of an earlier coordinator goes on. No client follows it yet.
+    RunRestored {
+        /// The run.
+        run: RunId,
+        /// As it was submitted.
+        request: RunRequest,
+        /// How far it had come.
+        recovery: Recovery,
+    },
     /// The user cancelled the run.
     RunCancelled(RunId),
     /// A setup script failed: no case of the run can be run as it was meant.
@@ -86,44 +101,6 @@ pub enum CordonReason {
     DiskFull,
     /// It cannot do its work for another reason.
     Fault,
-}
-
-/// A run as the scheduler sees it: what to decide about, nothing of how to execute it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunRequest {
-    /// The platform (target triple) of its binaries.
-    pub platform: String,
-    /// Only a worker that shares the client's files can take it.
-    pub in_place: bool,
-    /// When to stop after failures.
-    pub max_fail: MaxFail,
-    /// The run is cancelled after this.
-    pub global_timeout: Option<Duration>,
-    /// Its test groups.
-    pub groups: Vec<TestGroup>,
-    /// The cases to execute or to take over, in the client's order.
-    pub cases: Vec<PlannedCase>,
-}
-
-/// A case as the scheduler sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PlannedCase {
-    /// Its binary, for in-run estimates.
-    pub binary: BinaryIndex,
-    /// A clean pass is at hand: the case is settled at once.
-    pub reused: bool,
-    /// How long it may take, pessimistically; `None` where history knows nothing.
-    pub estimate: Option<Duration>,
-    /// Higher is earlier.
-    pub priority: i8,
-    /// The slots it takes.
-    pub threads_required: ThreadsRequired,
-    /// Its test group.
-    pub group: Option<GroupIndex>,
-    /// When a failed attempt is tried again.
-    pub retries: RetryPolicy,
-    /// What a pass after a failure is worth.
-    pub flaky_result: FlakyResult,
 }
 
 /// Why an event was refused. Nothing has changed.

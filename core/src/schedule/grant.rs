@@ -1,32 +1,43 @@
 //! Who gets which case next.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::effect::{CaseGrant, Effect};
-use super::run::{Leased, Phase, QueueKey, Run, micros};
+use super::class::ClassIndex;
+use super::effect::{CaseGrant, Effect, GrantReason};
+use super::order::Ready;
+use super::pick::{Picked, Wanted, pick};
+use super::run::{Leased, Phase, micros};
 use super::scheduler::Scheduler;
-use super::worker::Worker;
 use crate::id::{CaseIndex, LeaseId, RunId, WorkerId};
 
-/// How far behind the head of a queue a case is looked for when the head would rather go to another worker.
-const AVOID_LOOK: usize = 8;
+/// After so many workers in turn for which there was nothing, the others are not asked. A case is kept from at
+/// most two workers (where it failed, and where its other copy runs), so that a third would have got it.
+const REFUSALS_MAX: usize = 4;
 
-type Leases = BTreeMap<(WorkerId, RunId), Vec<CaseGrant>>;
+/// While much is left, a slot gets ahead what it would do in this part of the remaining time.
+const AHEAD_PART: u64 = 8;
+
+pub(super) type Leases = BTreeMap<(WorkerId, RunId), Vec<CaseGrant>>;
 
 impl Scheduler {
     /// Grants what can be granted now.
     pub(super) fn grant(&mut self, out: &mut Vec<Effect>) {
-        if !self
-            .runs
-            .values()
-            .any(|run| run.stopping.is_none() && run.has_pending())
-        {
-            return;
-        }
         let mut leases = Leases::new();
-        self.fill_slots(&mut leases);
-        self.give_ahead(&mut leases);
+        for class in self.class_indexes() {
+            let has_room = !self.class(class).idle.is_empty() || !self.class(class).hungry.is_empty();
+            if !has_room {
+                continue;
+            }
+            let mut ready = self.ready(class);
+            if !ready.is_empty() {
+                self.fill_slots(class, &mut ready, &mut leases);
+                self.give_ahead(class, &mut ready, &mut leases);
+            }
+            if ready.is_empty() && !self.class(class).idle.is_empty() {
+                self.recall(class, out);
+                self.hedge(class, &mut leases);
+            }
+        }
         for ((worker, run), cases) in leases {
             let lease = LeaseId(self.next_lease);
             self.next_lease += 1;
@@ -40,74 +51,107 @@ impl Scheduler {
     }
 
     /// One case at a time to the worker with the most free slots, so that the longest cases spread out.
-    fn fill_slots(&mut self, leases: &mut Leases) {
-        let mut hungry: BTreeSet<(Reverse<u32>, WorkerId)> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.cordoned.is_none() && worker.free() > 0)
-            .map(|(&id, worker)| (Reverse(worker.free()), id))
-            .collect();
-        while let Some((_, id)) = hungry.pop_first() {
-            if !self.grant_one(id, None, leases) {
-                continue;
-            }
-            let free = self.workers[&id].free();
-            if free > 0 {
-                hungry.insert((Reverse(free), id));
+    fn fill_slots(&mut self, class: ClassIndex, ready: &mut Ready, leases: &mut Leases) {
+        let mut refused = Vec::new();
+        while !ready.is_empty() && refused.len() < REFUSALS_MAX {
+            let mut idle = self.class(class).idle.iter();
+            let Some(&(_, id)) = idle.find(|(_, id)| !refused.contains(id)) else {
+                return;
+            };
+            if !self.grant_one(id, None, ready, leases) {
+                refused.push(id);
             }
         }
     }
 
-    /// Short cases beyond the slots, so that a slot need not wait for the next lease.
-    fn give_ahead(&mut self, leases: &mut Leases) {
-        let lookahead = micros(self.policy.lookahead);
-        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
-        for id in workers {
-            let worker = &self.workers[&id];
-            let enough = lookahead.saturating_mul(worker.slots.into());
-            // A refill at half the level, not at every outcome, keeps leases big and few.
-            if worker.cordoned.is_some() || worker.held_micros > enough / 2 {
-                continue;
+    /// Cases beyond the slots, so that a slot need not wait for the next lease: many while much is left, fewer
+    /// towards the end.
+    fn give_ahead(&mut self, class: ClassIndex, ready: &mut Ready, leases: &mut Leases) {
+        let hungry: Vec<WorkerId> = self.class(class).hungry.iter().copied().collect();
+        let mut refusals = 0;
+        for id in hungry {
+            if ready.is_empty() || refusals >= REFUSALS_MAX {
+                return;
             }
-            while self.workers[&id].held_micros < enough
+            let slots = self.class(class).slots.max(1);
+            let worker = &self.workers[&id];
+            let least = worker.lookahead(&self.policy);
+            let most = micros(self.policy.lookahead_max).max(least);
+            let ahead = (ready.pending_micros / slots / AHEAD_PART).clamp(least, most);
+            let enough = ahead.saturating_mul(worker.slots.into());
+            let mut granted = false;
+            while self.workers[&id].unstarted_micros < enough
                 && self.workers[&id].held.len() < self.policy.held_cases_max as usize
-                && self.grant_one(id, Some(lookahead), leases)
-            {}
+                && self.grant_one(id, Some(ahead), ready, leases)
+            {
+                granted = true;
+            }
+            refusals = if granted { 0 } else { refusals + 1 };
         }
     }
 
     /// Grants one case to a worker; with `ahead`, only one that is shorter than that (in microseconds) and
     /// holds nothing back from others while it waits. Returns whether there was one.
-    fn grant_one(&mut self, id: WorkerId, ahead: Option<u64>, leases: &mut Leases) -> bool {
+    fn grant_one(
+        &mut self,
+        id: WorkerId,
+        ahead: Option<u64>,
+        ready: &mut Ready,
+        leases: &mut Leases,
+    ) -> bool {
         let Some(worker) = self.workers.get(&id) else {
             return false;
         };
-        let picked = self.order.iter().find_map(|run_id| {
-            let run = &self.runs[run_id];
-            if run.stopping.is_some() || !worker.can_take(&run.request) {
-                return None;
-            }
-            let others = |suits: fn(&Worker) -> bool| {
-                self.workers
-                    .iter()
-                    .any(|(&other, w)| other != id && w.can_take(&run.request) && suits(w))
-            };
-            pick(run, id, worker, ahead, others).map(|case| (*run_id, case))
-        });
-        let Some((run, case)) = picked else { return false };
-        let grant = self.lease(id, run, case);
+        let class = self.class(worker.class);
+        let wanted = Wanted {
+            id,
+            worker,
+            ahead,
+            left_micros: ready.pending_micros / class.slots.max(1),
+            fetch_rate: self.policy.fetch_rate,
+            others: class.workers > 1,
+            others_idle: class.idle.iter().take(2).any(|(_, other)| *other != id),
+        };
+        let picked = ready
+            .iter()
+            .find_map(|(rank, run)| Some((rank, run, pick(&self.runs[&run], &wanted)?)));
+        let Some((rank, run, picked)) = picked else {
+            return false;
+        };
+        let granted = self.runs[&run].present_micros(picked.case);
+        let grant = self.lease(id, run, picked);
+        self.rerank(ready, rank, run, granted);
         leases.entry((id, run)).or_default().push(grant);
         true
     }
 
-    fn lease(&mut self, id: WorkerId, run_id: RunId, case: CaseIndex) -> CaseGrant {
-        let now = self.now;
+    /// Leases a pending case to a worker.
+    fn lease(&mut self, id: WorkerId, run_id: RunId, picked: Picked) -> CaseGrant {
+        let Picked { case, reason } = picked;
         let run = self.runs.get_mut(&run_id).expect("a picked case's run is known");
+        run.dequeue(case);
+        run.tried(case);
+        let reason = run.cases[case.at()].again.take().unwrap_or(reason);
+        let (leased, grant) = self.copy_for(id, run_id, case, reason);
+        let run = self.runs.get_mut(&run_id).expect("a picked case's run is known");
+        run.cases[case.at()].phase = Phase::Leased(leased);
+        grant
+    }
+
+    /// Makes a copy of a case for a worker. The caller keeps it.
+    pub(super) fn copy_for(
+        &mut self,
+        id: WorkerId,
+        run_id: RunId,
+        case: CaseIndex,
+        reason: GrantReason,
+    ) -> (Leased, CaseGrant) {
+        let now = self.now;
+        let run = self.runs.get_mut(&run_id).expect("a granted case's run is known");
         let worker = self
             .workers
             .get_mut(&id)
-            .expect("a case is picked for a known worker");
-        run.dequeue(case);
+            .expect("a case is granted to a known worker");
         let weight = worker.weight(run.planned(case).threads_required);
         let group_slot = run.planned(case).group.map(|group| {
             let used = run.group_weight(group, weight);
@@ -116,90 +160,49 @@ impl Scheduler {
             state.take_slot()
         });
         let micros = run.present_micros(case).saturating_mul(weight.into());
-        let state = &mut run.cases[case.at()];
-        state.generation.0 += 1;
-        state.phase = Phase::Leased(Leased {
+        let generation = &mut run.cases[case.at()].generation;
+        generation.0 += 1;
+        let generation = *generation;
+        let leased = Leased {
             worker: id,
+            generation,
             weight,
             group_slot,
             micros,
-            started: false,
-        });
+            started_at: None,
+            recalled: false,
+        };
         worker.held.insert((run_id, case));
+        if group_slot.is_none() {
+            worker.waiting.insert((run_id, case));
+        }
         worker.held_weight += weight;
         worker.held_micros = worker.held_micros.saturating_add(micros);
-        let grant = CaseGrant {
-            case,
-            generation: state.generation,
-            attempt: state.attempt,
-            weight,
-            group_slot,
-        };
-        if run.first_grant_at.is_none() {
-            run.first_grant_at = Some(now);
+        worker.unstarted_micros = worker.unstarted_micros.saturating_add(micros);
+        run.first_grant_at.get_or_insert(now);
+        if run.slots_from.is_none() {
+            run.slots_from = Some(now);
             run.slot_micros_to = now;
         }
         *run.held_by.entry(id).or_default() += 1;
-        run.known_to.insert(id);
-        grant
+        let binary = run.planned(case).binary;
+        let planned = &run.request.binaries[binary.at()];
+        let known = run.known_to.entry(id).or_default();
+        if planned.bytes > 0 && known.insert(binary) {
+            worker.sent(planned.digest);
+        }
+        let charge = i64::try_from(micros).unwrap_or(i64::MAX);
+        self.shares
+            .charge(run.request.priority, &run.request.submitter, charge);
+        let grant = CaseGrant {
+            case,
+            generation: leased.generation,
+            attempt: run.cases[case.at()].attempt,
+            weight,
+            group_slot,
+            reason,
+        };
+        self.reindex(id);
+        (leased, grant)
     }
-}
-
-/// The best pending case of a run for a worker. A case that failed here goes elsewhere if there are `others`,
-/// but no slot idles for that: while none of them has room either, it is tried here again. One that was given
-/// back is not.
-fn pick(
-    run: &Run,
-    id: WorkerId,
-    worker: &Worker,
-    ahead: Option<u64>,
-    others: impl Fn(fn(&Worker) -> bool) -> bool,
-) -> Option<CaseIndex> {
-    let avoids = |case: CaseIndex| run.cases[case.at()].avoid == Some(id);
-    let elsewhere = |case: CaseIndex| avoids(case) && others(|_| true);
-    let found = best(run, worker, ahead, elsewhere);
-    if found.is_some() || ahead.is_some() || others(|other| other.free() > 0) {
-        return found;
-    }
-    best(run, worker, ahead, |case| {
-        run.cases[case.at()].returns > 0 && elsewhere(case)
-    })
-}
-
-/// The first case in order over all queues whose group has room, without those that `skip` names.
-fn best(
-    run: &Run,
-    worker: &Worker,
-    ahead: Option<u64>,
-    skip: impl Fn(CaseIndex) -> bool,
-) -> Option<CaseIndex> {
-    // What is given ahead waits at its worker: it must not get there before a case of higher priority.
-    let top_priority = run
-        .queues
-        .iter()
-        .filter_map(|queue| queue.first())
-        .map(|key| key.0)
-        .min();
-    let suits = |key: &&QueueKey| {
-        let case = key.2;
-        let planned = run.planned(case);
-        let weight = worker.weight(planned.threads_required);
-        !skip(case)
-            && match ahead {
-                None => planned
-                    .group
-                    .is_none_or(|group| run.group_has_room(group, weight)),
-                Some(most) => {
-                    planned.group.is_none()
-                        && weight == 1
-                        && Some(key.0) == top_priority
-                        && run.present_micros(case) <= most
-                }
-            }
-    };
-    let heads = run
-        .queues
-        .iter()
-        .filter_map(|queue| queue.iter().take(AVOID_LOOK).find(suits));
-    heads.min().map(|key| key.2)
 }

@@ -1,5 +1,6 @@
 //! The scheduler's settings.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The scheduler's settings. All have defaults that are meant to be kept.
@@ -18,16 +19,54 @@ pub struct Policy {
     /// A run of which one case came back unstarted this often is stopped: no worker can start it. What workers
     /// that are leaving give back does not count. Default: 10.
     pub returns_max: u32,
-    /// A worker gets short cases ahead, up to this much estimated time a slot. Default: 40 ms.
+    /// A worker gets cases ahead, at least up to this much estimated time a slot, and at least two round
+    /// trips. Default: 40 ms.
     pub lookahead: Duration,
+    /// While much work is left a worker gets more ahead, up to this much estimated time a slot. Default: 1 s.
+    pub lookahead_max: Duration,
     /// The most unfinished cases that one worker holds. Default: 512.
     pub held_cases_max: u32,
-    /// A case that was lost with its worker while it ran this often is not tried again. Default: 3.
+    /// Unstarted cases are taken back from a worker for an idle slot when they would wait there for at least
+    /// this long. Default: 30 ms.
+    pub steal_min: Duration,
+    /// A second copy of a running case is started for an idle slot of another worker; `None`: never.
+    pub hedge: Option<Hedge>,
+    /// A case whose worker was lost while it ran this often is settled as
+    /// [`TookWorker`](crate::outcome::Outcome::TookWorker). Default: 2.
     pub losses_max: u32,
+    /// A case that was lost unstarted with this many workers is settled as lost: it may be what ends them
+    /// before they can say that it started. Default: 10.
+    pub unstarted_losses_max: u32,
     /// The most slots that a worker may offer; more is refused. Default: 4,096.
     pub slots_max: u32,
     /// The estimate of a case of which nothing at all is known. Default: 1 s.
     pub unknown_estimate: Duration,
+    /// A run with a deadline goes before others of its priority once so little time is left beyond what its
+    /// remaining cases need. Default: 1 min.
+    pub laxity_min: Duration,
+    /// The share of each submitter; those not named have 1.
+    pub shares: BTreeMap<String, u32>,
+    /// What a worker fetches a second, in bytes, for weighing whether a case is better run where its binary
+    /// is. Default: 100 MB/s.
+    pub fetch_rate: u64,
+}
+
+/// When a running case gets a second copy. The first clean outcome wins, the other copy is ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedge {
+    /// Never before it ran this long. Default: 2 s.
+    pub after_min: Duration,
+    /// A case of which only an estimate is known is hedged after so many times that. Default: 3.
+    pub estimates: u32,
+}
+
+impl Default for Hedge {
+    fn default() -> Self {
+        Self {
+            after_min: Duration::from_secs(2),
+            estimates: 3,
+        }
+    }
 }
 
 impl Default for Policy {
@@ -40,10 +79,17 @@ impl Default for Policy {
             return_delay: Duration::from_millis(500),
             returns_max: 10,
             lookahead: Duration::from_millis(40),
+            lookahead_max: Duration::from_secs(1),
             held_cases_max: 512,
-            losses_max: 3,
+            steal_min: Duration::from_millis(30),
+            hedge: Some(Hedge::default()),
+            losses_max: 2,
+            unstarted_losses_max: 10,
             slots_max: 4_096,
             unknown_estimate: Duration::from_secs(1),
+            laxity_min: Duration::from_secs(60),
+            shares: BTreeMap::new(),
+            fetch_rate: 100_000_000,
         }
     }
 }

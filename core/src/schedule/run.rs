@@ -4,41 +4,56 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::effect::StopReason;
-use super::event::{PlannedCase, RunRequest};
+use super::class::ClassIndex;
+use super::effect::{GrantReason, StopReason};
+use super::lane::Lane;
+use super::learned::Learned;
+use super::request::{PlannedCase, RunRequest};
 use crate::case::ThreadsRequired;
 use crate::id::{BinaryIndex, CaseIndex, Generation, GroupIndex, WorkerId};
 use crate::time::Timestamp;
 
-/// Pending cases in the order in which they are to be granted.
-pub(super) type QueueKey = (Reverse<i8>, Reverse<u64>, CaseIndex);
-
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) request: RunRequest,
+    pub(super) class: ClassIndex,
     pub(super) cases: Vec<CaseState>,
-    /// One queue for the cases without a group, then one for each group.
-    pub(super) queues: Vec<BTreeSet<QueueKey>>,
+    /// The second leases of cases that have two.
+    pub(super) hedges: BTreeMap<CaseIndex, Leased>,
+    /// One lane for the cases without a group, then one for each group.
+    pub(super) lanes: Vec<Lane>,
     pub(super) delayed: BTreeSet<(Timestamp, CaseIndex)>,
+    /// Running cases with one copy, by the time from when a second is worth it.
+    pub(super) hedge_from: BTreeSet<(Timestamp, CaseIndex)>,
     pub(super) groups: Vec<GroupUse>,
     pub(super) settled: u32,
     pub(super) failures: u32,
     pub(super) stopping: Option<Stopping>,
-    pub(super) deadline: Option<Timestamp>,
+    pub(super) ends_at: Option<Timestamp>,
+    pub(super) deadline: Option<Deadline>,
     pub(super) detached_at: Option<Timestamp>,
     pub(super) stranded_at: Option<Timestamp>,
     pub(super) first_grant_at: Option<Timestamp>,
-    /// Slots × microseconds that were there for it since its first grant, up to `slot_micros_to`.
+    /// Since when the slots are counted: its first grant, here.
+    pub(super) slots_from: Option<Timestamp>,
+    /// Slots × microseconds that were there for it since then, up to `slot_micros_to`.
     pub(super) slot_micros: u128,
     pub(super) slot_micros_to: Timestamp,
-    /// How many cases each worker holds.
+    /// How many leases each worker holds.
     pub(super) held_by: BTreeMap<WorkerId, u32>,
-    /// Every worker that ever held a case of it and is still connected.
-    pub(super) known_to: BTreeSet<WorkerId>,
-    pub(super) observed: BTreeMap<BinaryIndex, Observed>,
-    /// The estimates of all pending cases together, in microseconds.
-    pub(super) pending_micros: u64,
-    unknown_micros: u64,
+    /// Every worker that ever held a case of it and is still connected, with the binaries that it holds.
+    pub(super) known_to: BTreeMap<WorkerId, BTreeSet<BinaryIndex>>,
+    pub(super) learned: Learned,
+    /// The estimates of all pending cases with a history together, in microseconds.
+    pub(super) known_micros: u64,
+}
+
+/// When a run's verdict is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deadline {
+    pub(super) at: Timestamp,
+    /// Whether it could be met when the first slots were there. One that never could presses nobody.
+    pub(super) feasible: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +65,38 @@ pub(super) struct Stopping {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CaseState {
     pub(super) phase: Phase,
+    /// Of its latest copy.
     pub(super) generation: Generation,
     /// The present or next attempt, from 1.
     pub(super) attempt: u32,
     /// How often it ran on a worker that went.
     pub(super) losses: u32,
+    /// How often it was lost with a worker before that said that it ran.
+    pub(super) unstarted_losses: u32,
     /// How often a worker that is not leaving gave it back unstarted.
     pub(super) returns: u32,
     /// The worker where its last attempt failed, or that gave it back: another is preferred.
     pub(super) avoid: Option<WorkerId>,
+    /// Why it is pending once more; `None` before its first grant.
+    pub(super) again: Option<GrantReason>,
+    /// Where it stands in its run's `hedge_from`.
+    pub(super) hedge_from: Option<Timestamp>,
+}
+
+impl CaseState {
+    fn new(generation: Generation) -> Self {
+        Self {
+            phase: Phase::Settled,
+            generation,
+            attempt: 1,
+            losses: 0,
+            unstarted_losses: 0,
+            returns: 0,
+            avoid: None,
+            again: None,
+            hedge_from: None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +107,18 @@ pub(super) enum Phase {
     Settled,
 }
 
+/// One copy of a case at a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leased {
     pub(super) worker: WorkerId,
+    pub(super) generation: Generation,
     pub(super) weight: u32,
     pub(super) group_slot: Option<u32>,
-    /// What it adds to the worker's `held_micros`.
+    /// What it adds to the worker's `held_micros`, and what its submitter was charged.
     pub(super) micros: u64,
-    pub(super) started: bool,
+    pub(super) started_at: Option<Timestamp>,
+    /// The worker was asked to give it back unstarted.
+    pub(super) recalled: bool,
 }
 
 /// The use of a test group. `max` is `u32::MAX` where the group is bound only by the workers' slots.
@@ -87,23 +129,15 @@ pub(super) struct GroupUse {
     pub(super) slots: BTreeSet<u32>,
 }
 
-/// What this run itself has seen of a binary's cases.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Observed {
-    count: u64,
-    micros: u64,
-}
-
 impl Run {
-    pub(super) fn new(request: RunRequest, unknown_estimate: Duration, now: Timestamp) -> Self {
-        let case = CaseState {
-            phase: Phase::Settled,
-            generation: Generation::default(),
-            attempt: 1,
-            losses: 0,
-            returns: 0,
-            avoid: None,
-        };
+    pub(super) fn new(
+        request: RunRequest,
+        class: ClassIndex,
+        generation: Generation,
+        unknown_estimate: Duration,
+        now: Timestamp,
+        submitted: Timestamp,
+    ) -> Self {
         let groups = request.groups.iter().map(|group| GroupUse {
             max: match group.max_threads {
                 ThreadsRequired::Count(count) => count.max(1),
@@ -112,25 +146,34 @@ impl Run {
             used: 0,
             slots: BTreeSet::new(),
         });
+        let shipped = request.binaries.iter().any(|binary| binary.bytes > 0);
+        let lanes = 0..=request.groups.len();
         Self {
-            cases: vec![case; request.cases.len()],
-            queues: vec![BTreeSet::new(); request.groups.len() + 1],
+            class,
+            cases: vec![CaseState::new(generation); request.cases.len()],
+            hedges: BTreeMap::new(),
+            lanes: lanes.map(|at| Lane::new(shipped && at == 0)).collect(),
             delayed: BTreeSet::new(),
+            hedge_from: BTreeSet::new(),
             groups: groups.collect(),
             settled: 0,
             failures: 0,
             stopping: None,
-            deadline: request.global_timeout.map(|timeout| now.after(timeout)),
+            ends_at: request.global_timeout.map(|timeout| submitted.after(timeout)),
+            deadline: request.deadline.map(|within| Deadline {
+                at: submitted.after(within),
+                feasible: None,
+            }),
             detached_at: None,
             stranded_at: None,
             first_grant_at: None,
+            slots_from: None,
             slot_micros: 0,
             slot_micros_to: now,
             held_by: BTreeMap::new(),
-            known_to: BTreeSet::new(),
-            observed: BTreeMap::new(),
-            pending_micros: 0,
-            unknown_micros: micros(unknown_estimate),
+            known_to: BTreeMap::new(),
+            learned: Learned::new(micros(unknown_estimate)),
+            known_micros: 0,
             request,
         }
     }
@@ -143,61 +186,98 @@ impl Run {
         self.settled as usize == self.cases.len()
     }
 
-    pub(super) fn has_pending(&self) -> bool {
-        self.queues.iter().any(|queue| !queue.is_empty())
+    /// Whether a pending case is not held up by its test group.
+    pub(super) fn has_grantable(&self) -> bool {
+        let mut lanes = self.lanes.iter();
+        let free = lanes.next().is_some_and(|lane| !lane.is_empty());
+        let room = |(lane, group): (&Lane, &GroupUse)| !lane.is_empty() && group.used < group.max;
+        free || lanes.zip(&self.groups).any(room)
     }
 
-    pub(super) fn leased_count(&self) -> u32 {
-        self.held_by.values().sum()
+    /// The estimated time of all pending cases together, in microseconds.
+    pub(super) fn pending_micros(&self) -> u64 {
+        self.known_micros.saturating_add(self.learned.pending_micros())
     }
 
-    /// The estimate that orders the queue: fixed for the run, so that a case finds its own place again.
-    fn queue_micros(&self, case: CaseIndex) -> u64 {
-        self.planned(case).estimate.map_or(self.unknown_micros, micros)
-    }
-
-    /// The best estimate at hand: from history, else from what this run has seen of the binary, half as much
-    /// again to stay on the pessimistic side.
+    /// The best estimate at hand: from history, else from what this run has seen of the binary.
     pub(super) fn present_micros(&self, case: CaseIndex) -> u64 {
         let planned = self.planned(case);
-        match (planned.estimate, self.observed.get(&planned.binary)) {
-            (Some(estimate), _) => micros(estimate),
-            (None, Some(seen)) => (seen.micros / seen.count.max(1)).saturating_mul(3) / 2,
-            (None, None) => self.unknown_micros,
-        }
+        planned
+            .estimate
+            .map_or_else(|| self.learned.estimate(planned.binary), micros)
     }
 
-    pub(super) fn observe(&mut self, binary: BinaryIndex, took: Duration) {
-        let seen = self.observed.entry(binary).or_default();
-        seen.count += 1;
-        seen.micros = seen.micros.saturating_add(micros(took));
+    /// Learns how long a case took, and moves the cases of its binary that have no history.
+    pub(super) fn observe(&mut self, case: CaseIndex, took: Duration) {
+        let binary = self.planned(case).binary;
+        self.learned.observe(binary, micros(took));
+        self.move_unknown(binary);
     }
 
-    pub(super) fn queue_of(&self, case: CaseIndex) -> usize {
+    pub(super) fn lane_of(&self, case: CaseIndex) -> usize {
         self.planned(case).group.map_or(0, |group| group.at() + 1)
     }
 
-    fn queue_key(&self, case: CaseIndex) -> QueueKey {
-        (
-            Reverse(self.planned(case).priority),
-            Reverse(self.queue_micros(case)),
-            case,
-        )
-    }
-
-    /// Puts a case into its queue.
+    /// Puts a case into its lane.
     pub(super) fn enqueue(&mut self, case: CaseIndex) {
         self.cases[case.at()].phase = Phase::Pending;
-        let (queue, key) = (self.queue_of(case), self.queue_key(case));
-        self.queues[queue].insert(key);
-        self.pending_micros = self.pending_micros.saturating_add(self.queue_micros(case));
+        let lane = self.lane_of(case);
+        let planned = &self.request.cases[case.at()];
+        let (binary, priority) = (planned.binary, planned.priority);
+        match planned.estimate.map(micros) {
+            Some(micros) => {
+                self.known_micros = self.known_micros.saturating_add(micros);
+                self.lanes[lane].insert_known(binary, (Reverse(priority), Reverse(micros), case));
+            }
+            None => {
+                self.learned.pending(binary, 1);
+                let place = self.learned.place(binary);
+                self.lanes[lane].insert_unknown(binary, priority, case, place);
+            }
+        }
     }
 
-    /// Takes a pending case out of its queue.
+    /// Takes a pending case out of its lane.
     pub(super) fn dequeue(&mut self, case: CaseIndex) {
-        let (queue, key) = (self.queue_of(case), self.queue_key(case));
-        self.queues[queue].remove(&key);
-        self.pending_micros = self.pending_micros.saturating_sub(self.queue_micros(case));
+        let lane = self.lane_of(case);
+        let planned = &self.request.cases[case.at()];
+        let (binary, priority) = (planned.binary, planned.priority);
+        match planned.estimate.map(micros) {
+            Some(micros) => {
+                self.known_micros = self.known_micros.saturating_sub(micros);
+                self.lanes[lane].remove_known(binary, (Reverse(priority), Reverse(micros), case));
+            }
+            None => {
+                self.learned.pending(binary, -1);
+                let place = self.learned.place(binary);
+                self.lanes[lane].remove_unknown(binary, priority, case, place);
+            }
+        }
+    }
+
+    /// Notes that a case without history is tried now.
+    pub(super) fn tried(&mut self, case: CaseIndex) {
+        let planned = self.planned(case);
+        if planned.estimate.is_none() {
+            let binary = planned.binary;
+            self.learned.tried(binary);
+            self.move_unknown(binary);
+        }
+    }
+
+    fn move_unknown(&mut self, binary: BinaryIndex) {
+        let place = self.learned.place(binary);
+        for lane in &mut self.lanes {
+            lane.move_binary(binary, place);
+        }
+    }
+
+    /// Forgets what is pending or delayed.
+    pub(super) fn clear_pending(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::clear);
+        self.delayed.clear();
+        self.known_micros = 0;
+        self.learned.nothing_pending();
     }
 
     /// What a case of such a weight takes of its group: a heavy case alone may fill it.
@@ -208,6 +288,63 @@ impl Run {
     pub(super) fn group_has_room(&self, group: GroupIndex, weight: u32) -> bool {
         let state = &self.groups[group.at()];
         state.used.saturating_add(self.group_weight(group, weight)) <= state.max
+    }
+
+    /// The copy of a case that a worker holds under a generation.
+    pub(super) fn copy(&self, case: CaseIndex, worker: WorkerId, generation: Generation) -> Option<&Leased> {
+        let is_it = |leased: &&Leased| leased.worker == worker && leased.generation == generation;
+        let first = match &self.cases.get(case.at())?.phase {
+            Phase::Leased(leased) => Some(leased),
+            _ => None,
+        };
+        first
+            .filter(is_it)
+            .or_else(|| self.hedges.get(&case).filter(is_it))
+    }
+
+    /// The one or two copies of a case that are out.
+    pub(super) fn copies(&self, case: CaseIndex) -> impl Iterator<Item = Leased> + use<> {
+        let first = match self.cases.get(case.at()).map(|state| state.phase) {
+            Some(Phase::Leased(leased)) => Some(leased),
+            _ => None,
+        };
+        first.into_iter().chain(self.hedges.get(&case).copied())
+    }
+
+    /// Forgets a copy of a case. Where another is out, that one is the case's lease from now on. Returns
+    /// whether there is another; else the caller gives the case its next phase.
+    pub(super) fn drop_copy(&mut self, case: CaseIndex, generation: Generation) -> bool {
+        if let Phase::Leased(first) = self.cases[case.at()].phase
+            && first.generation != generation
+        {
+            self.hedges.remove(&case);
+            return true;
+        }
+        if let Some(other) = self.hedges.remove(&case) {
+            self.cases[case.at()].phase = Phase::Leased(other);
+            return true;
+        }
+        if let Some(at) = self.cases[case.at()].hedge_from.take() {
+            self.hedge_from.remove(&(at, case));
+        }
+        false
+    }
+
+    /// The same as [`copy`](Self::copy), to change it.
+    pub(super) fn copy_mut(
+        &mut self,
+        case: CaseIndex,
+        worker: WorkerId,
+        generation: Generation,
+    ) -> Option<&mut Leased> {
+        let is_it = |leased: &&mut Leased| leased.worker == worker && leased.generation == generation;
+        let first = match &mut self.cases.get_mut(case.at())?.phase {
+            Phase::Leased(leased) => Some(leased),
+            _ => None,
+        };
+        first
+            .filter(is_it)
+            .or_else(|| self.hedges.get_mut(&case).filter(is_it))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a session wants done.
 
+use std::time::Duration;
+
 use crate::id::{BinaryIndex, CaseIndex, Generation, RunId};
 
 /// What a session wants done.
@@ -43,7 +45,10 @@ pub enum Effect {
     /// Drop what was prepared for a run.
     Release(RunId),
     /// Send a heartbeat.
-    SendHeartbeat,
+    SendHeartbeat {
+        /// How long the last heartbeat and its answer took; `None` before the first answer.
+        round_trip: Option<Duration>,
+    },
     /// The session is over: everything that ran has been told to die, nothing may be reported any more.
     Over,
 }

@@ -30,10 +30,12 @@ pub enum Event {
         /// The generation of its grant.
         generation: Generation,
     },
-    /// The coordinator takes all cases of a run back.
+    /// The coordinator takes cases of a run back.
     Revoked {
         /// The run.
         run: RunId,
+        /// Which cases, by their leases; empty: all.
+        cases: Vec<(CaseIndex, Generation)>,
         /// Whether those that run are ended.
         kill_running: bool,
     },

@@ -1,6 +1,6 @@
 //! The session itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::effect::Effect;
@@ -26,7 +26,14 @@ pub struct Session {
     waiting: VecDeque<(RunId, LeasedCase)>,
     running: BTreeMap<(RunId, CaseIndex), Running>,
     prepared: BTreeMap<(RunId, BinaryIndex), Inputs>,
+    /// The newest lease of each case that came. One that is not newer came twice, and starts nothing.
+    leased: BTreeMap<(RunId, CaseIndex), Generation>,
+    /// The runs that are over: their leases start nothing, however late they come.
+    forgotten: BTreeSet<RunId>,
     last_answer: Timestamp,
+    /// When the heartbeat was sent that is not yet answered.
+    asked_at: Option<Timestamp>,
+    round_trip: Option<Duration>,
     next_heartbeat: Timestamp,
     over: bool,
 }
@@ -54,7 +61,11 @@ impl Session {
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
             prepared: BTreeMap::new(),
+            leased: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             last_answer: now,
+            asked_at: None,
+            round_trip: None,
             next_heartbeat: now.after(terms.heartbeat),
             over: false,
         }
@@ -73,9 +84,13 @@ impl Session {
                 case,
                 generation,
             } => self.ended(run, case, generation),
-            Event::Revoked { run, kill_running } => self.revoked(run, kill_running, out),
+            Event::Revoked {
+                run,
+                cases,
+                kill_running,
+            } => self.revoked(run, &cases, kill_running, out),
             Event::Forgotten(run) => self.forgotten(run, out),
-            Event::HeartbeatAnswered => self.last_answer = self.last_answer.max(now),
+            Event::HeartbeatAnswered => self.answered(now),
             Event::Disconnected => self.end(out),
         }
         self.start(out);
@@ -90,7 +105,9 @@ impl Session {
             self.end(out);
         } else if now >= self.next_heartbeat {
             self.next_heartbeat = now.after(self.terms.heartbeat);
-            out.push(Effect::SendHeartbeat);
+            let round_trip = self.round_trip;
+            out.push(Effect::SendHeartbeat { round_trip });
+            self.asked_at.get_or_insert(now);
         }
     }
 
@@ -108,9 +125,20 @@ impl Session {
         self.last_answer.after(self.terms.lease_ttl)
     }
 
+    fn answered(&mut self, now: Timestamp) {
+        self.last_answer = self.last_answer.max(now);
+        if let Some(asked_at) = self.asked_at.take() {
+            self.round_trip = Some(now.since(asked_at));
+        }
+    }
+
     fn leased(&mut self, run: RunId, cases: Vec<LeasedCase>, out: &mut Vec<Effect>) {
         let mut unusable = Vec::new();
         for case in cases {
+            if self.is_old(run, &case) {
+                continue;
+            }
+            self.leased.insert((run, case.case), case.generation);
             match self.prepared.get(&(run, case.binary)) {
                 Some(Inputs::Unusable) => unusable.push((case.case, case.generation)),
                 Some(Inputs::Pending | Inputs::Usable) => self.waiting.push_back((run, case)),
@@ -125,6 +153,12 @@ impl Session {
             }
         }
         give_back(run, unusable, out);
+    }
+
+    /// Whether a lease came before, or is of a run that is over.
+    fn is_old(&self, run: RunId, case: &LeasedCase) -> bool {
+        let newest = self.leased.get(&(run, case.case));
+        self.forgotten.contains(&run) || newest.is_some_and(|newest| *newest >= case.generation)
     }
 
     fn prepared(&mut self, run: RunId, binary: BinaryIndex, usable: bool, out: &mut Vec<Effect>) {
@@ -148,17 +182,31 @@ impl Session {
         }
     }
 
-    fn revoked(&mut self, run: RunId, kill_running: bool, out: &mut Vec<Effect>) {
-        let dropped = self.drop_waiting(|of, _| of == run);
+    fn revoked(
+        &mut self,
+        run: RunId,
+        cases: &[(CaseIndex, Generation)],
+        kill_running: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let meant = |of: RunId, case: CaseIndex, generation: Generation| {
+            of == run && (cases.is_empty() || cases.contains(&(case, generation)))
+        };
+        let dropped = self.drop_waiting(|of, leased| meant(of, leased.case, leased.generation));
         give_back(run, dropped, out);
         if kill_running {
-            self.kill(|of, killed| of == run && !killed, out);
+            self.kill(
+                |(of, case), running| meant(of, case, running.generation) && !running.killed,
+                out,
+            );
         }
     }
 
     fn forgotten(&mut self, run: RunId, out: &mut Vec<Effect>) {
         self.drop_waiting(|of, _| of == run);
-        self.kill(|of, _| of == run, out);
+        self.kill(|(of, _), _| of == run, out);
+        self.leased.retain(|(of, _), _| *of != run);
+        self.forgotten.insert(run);
         let before = self.prepared.len();
         self.prepared.retain(|(of, _), _| *of != run);
         if self.prepared.len() != before {
@@ -177,10 +225,10 @@ impl Session {
         out.push(Effect::Over);
     }
 
-    /// Kills what `which` chooses by its run and by whether it was killed before.
-    fn kill(&mut self, which: impl Fn(RunId, bool) -> bool, out: &mut Vec<Effect>) {
+    /// Kills what `which` chooses.
+    fn kill(&mut self, which: impl Fn((RunId, CaseIndex), &Running) -> bool, out: &mut Vec<Effect>) {
         for ((run, case), running) in &mut self.running {
-            if which(*run, running.killed) {
+            if which((*run, *case), running) {
                 running.killed = true;
                 out.push(Effect::Kill {
                     run: *run,

@@ -130,6 +130,7 @@ fn revocation_returns_what_waits_and_kills_only_if_asked() {
         at(1),
         Event::Revoked {
             run: RUN,
+            cases: Vec::new(),
             kill_running: false,
         },
         &mut out,
@@ -146,6 +147,7 @@ fn revocation_returns_what_waits_and_kills_only_if_asked() {
         at(1),
         Event::Revoked {
             run: RUN,
+            cases: Vec::new(),
             kill_running: true,
         },
         &mut out,
@@ -154,6 +156,7 @@ fn revocation_returns_what_waits_and_kills_only_if_asked() {
         at(1),
         Event::Revoked {
             run: RUN,
+            cases: Vec::new(),
             kill_running: true,
         },
         &mut out,
@@ -175,6 +178,7 @@ fn what_was_told_to_end_is_killed_when_the_session_or_the_run_is_over() {
         let mut out = Vec::new();
         let revoked = Event::Revoked {
             run: RUN,
+            cases: Vec::new(),
             kill_running: true,
         };
         session.apply(at(1), revoked, &mut out);
@@ -194,7 +198,7 @@ fn silence_beyond_the_lease_ends_the_session_and_every_process() {
     let (mut session, _) = leased(1, vec![case(0, 1), case(1, 1)]);
     let mut out = Vec::new();
     session.advance(at(1), &mut out);
-    assert_eq!(out, [Effect::SendHeartbeat]);
+    assert_eq!(out, [Effect::SendHeartbeat { round_trip: None }]);
     session.apply(at(2), Event::HeartbeatAnswered, &mut out);
     out.clear();
     session.advance(at(7), &mut out);
@@ -207,5 +211,28 @@ fn silence_beyond_the_lease_ends_the_session_and_every_process() {
     assert_eq!(session.next_deadline(), None);
     out.clear();
     session.apply(at(8), ended(0), &mut out);
+    assert_eq!(out, []);
+}
+
+#[test]
+fn a_lease_that_came_before_or_whose_run_is_over_starts_nothing() {
+    let (mut session, _) = leased(2, vec![case(1, 1)]);
+    let lease = |generation| Event::Leased {
+        run: RUN,
+        cases: vec![LeasedCase {
+            generation: Generation(generation),
+            ..case(1, 1)
+        }],
+    };
+    let mut out = Vec::new();
+    session.apply(at(0), lease(1), &mut out);
+    session.apply(at(0), ended(1), &mut out);
+    session.apply(at(0), lease(1), &mut out);
+    assert_eq!(out, []);
+    session.apply(at(0), lease(2), &mut out);
+    assert_eq!(started(&out), [(1, 0)]);
+    session.apply(at(0), Event::Forgotten(RUN), &mut out);
+    out.clear();
+    session.apply(at(0), lease(3), &mut out);
     assert_eq!(out, []);
 }

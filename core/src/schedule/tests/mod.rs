@@ -1,0 +1,6 @@
+mod farm;
+mod faults;
+mod leases;
+mod random;
+mod sharing;
+mod spare;

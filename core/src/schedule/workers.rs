@@ -1,0 +1,230 @@
+//! Workers come, are heard, and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::effect::{Effect, GrantReason};
+use super::event::{CordonReason, Rejected};
+use super::mutation::Mutation;
+use super::run::Leased;
+use super::scheduler::Scheduler;
+use super::worker::{Place, Worker};
+use crate::id::{CaseIndex, RunId, WorkerId};
+use crate::outcome::Outcome;
+use crate::verdict::CaseStatus;
+
+/// No round trip is believed to be longer.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
+
+impl Scheduler {
+    pub(super) fn worker_joined(
+        &mut self,
+        id: WorkerId,
+        slots: u32,
+        cpus: u32,
+        platform: &str,
+        in_place: bool,
+    ) -> Result<(), Rejected> {
+        if self.workers.contains_key(&id) {
+            return Err(Rejected::DuplicateWorker(id));
+        }
+        if slots == 0 || slots > self.policy.slots_max {
+            return Err(Rejected::Slots {
+                slots,
+                max: self.policy.slots_max,
+            });
+        }
+        self.account_slots();
+        let class = self.class_of(in_place, platform);
+        let worker = Worker {
+            slots,
+            cpus,
+            class,
+            cordoned: None,
+            heard_at: self.now,
+            listed_at: self.now,
+            round_trip: Duration::ZERO,
+            held: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            held_weight: 0,
+            held_micros: 0,
+            unstarted_micros: 0,
+            holds: BTreeSet::new(),
+            place: Place::default(),
+        };
+        self.workers.insert(id, worker);
+        self.heard.insert((self.now, id));
+        let class = self.class_mut(class);
+        class.workers += 1;
+        class.slots += u64::from(slots);
+        self.reindex(id);
+        Ok(())
+    }
+
+    pub(super) fn worker_heartbeat(
+        &mut self,
+        id: WorkerId,
+        round_trip: Option<Duration>,
+    ) -> Result<(), Rejected> {
+        self.heard_of(id)?;
+        if let Some(round_trip) = round_trip
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.round_trip = round_trip.min(ROUND_TRIP_MAX);
+            self.reindex(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn heard_of(&mut self, id: WorkerId) -> Result<(), Rejected> {
+        let worker = self.workers.get_mut(&id).ok_or(Rejected::UnknownWorker(id))?;
+        worker.heard_at = self.now;
+        Ok(())
+    }
+
+    /// Gives up the workers that were not heard for too long. A worker's place in the list is put right only
+    /// here, when it comes up: once in a time to live, not at every word from it.
+    pub(super) fn give_up_silent_workers(&mut self, out: &mut Vec<Effect>) {
+        while let Some(&(listed_at, id)) = self.heard.first()
+            && listed_at.after(self.policy.lease_ttl) <= self.now
+            && !self.mutated(Mutation::KeepSilentWorkers)
+        {
+            match self.workers.get_mut(&id) {
+                Some(worker) if worker.heard_at > listed_at => {
+                    worker.listed_at = worker.heard_at;
+                    self.heard.remove(&(listed_at, id));
+                    self.heard.insert((worker.listed_at, id));
+                }
+                _ => self.remove_worker(id, out),
+            }
+        }
+    }
+
+    pub(super) fn worker_cordoned(&mut self, id: WorkerId, reason: CordonReason) -> Result<(), Rejected> {
+        self.heard_of(id)?;
+        self.account_slots();
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return Ok(());
+        };
+        let (class, slots, first) = (worker.class, worker.slots, worker.cordoned.is_none());
+        worker.cordoned = Some(reason);
+        if first {
+            let class = self.class_mut(class);
+            class.workers -= 1;
+            class.slots -= u64::from(slots);
+        }
+        self.reindex(id);
+        Ok(())
+    }
+
+    pub(super) fn worker_left(&mut self, id: WorkerId, out: &mut Vec<Effect>) -> Result<(), Rejected> {
+        self.workers.get(&id).ok_or(Rejected::UnknownWorker(id))?;
+        self.remove_worker(id, out);
+        Ok(())
+    }
+
+    /// Removes a worker; what it held goes back to the queue.
+    pub(super) fn remove_worker(&mut self, id: WorkerId, out: &mut Vec<Effect>) {
+        self.account_slots();
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
+        let leaving = worker.cordoned.is_some();
+        let held: Vec<(RunId, CaseIndex)> = worker.held.iter().copied().collect();
+        let mut requeued: BTreeMap<RunId, u32> = BTreeMap::new();
+        for (run, case) in held {
+            if self.lose(id, leaving, run, case, out) {
+                *requeued.entry(run).or_default() += 1;
+            }
+        }
+        for run in self.runs.values_mut() {
+            run.known_to.remove(&id);
+        }
+        if let Some(worker) = self.workers.remove(&id) {
+            self.heard.remove(&(worker.listed_at, id));
+            self.unindex(id, worker.class, worker.place);
+            if !leaving {
+                let class = self.class_mut(worker.class);
+                class.workers -= 1;
+                class.slots -= u64::from(worker.slots);
+            }
+        }
+        out.push(Effect::WorkerLost {
+            worker: id,
+            requeued: requeued.into_iter().collect(),
+        });
+    }
+
+    /// Handles a held case whose worker went. Returns whether it went back to the queue.
+    fn lose(
+        &mut self,
+        worker: WorkerId,
+        leaving: bool,
+        id: RunId,
+        case: CaseIndex,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(leased) = self.copy_at(worker, id, case) else {
+            return false;
+        };
+        let another = self.release(id, case, leased, None);
+        let forgets_losses = self.mutated(Mutation::ForgetLosses);
+        let forgets = self.mutated(Mutation::ForgetRequeue);
+        let (losses_max, unstarted_max) = (self.policy.losses_max, self.policy.unstarted_losses_max);
+        let Some(run) = self.runs.get_mut(&id) else {
+            return false;
+        };
+        let state = &mut run.cases[case.at()];
+        let was_running = leased.started_at.is_some();
+        // A worker that said that it is leaving was not taken down by what it ran.
+        if was_running && !leaving && !forgets_losses {
+            state.losses += 1;
+        } else if !was_running && !leaving {
+            state.unstarted_losses += 1;
+        }
+        let took_workers = state.losses >= losses_max;
+        let hopeless = took_workers || state.unstarted_losses >= unstarted_max;
+        let (attempt, stopping) = (state.attempt, run.stopping.is_some());
+        if another && !took_workers {
+            return false;
+        }
+        let requeue = !hopeless && !stopping;
+        let outcome = if took_workers {
+            Outcome::TookWorker
+        } else {
+            Outcome::Lost
+        };
+        let decided = !requeue && !stopping;
+        if was_running || decided {
+            out.push(Effect::AttemptAccepted {
+                run: id,
+                case,
+                attempt,
+                worker,
+                outcome: outcome.clone(),
+                retry_in: requeue.then_some(Duration::ZERO),
+            });
+        }
+        if requeue {
+            run.cases[case.at()].again = Some(GrantReason::Lost);
+            if !forgets {
+                run.enqueue(case);
+            }
+        } else if was_running || decided {
+            if another {
+                self.cancel_copies(id, case, out);
+            }
+            self.settle_last(id, case, attempt, outcome, out);
+        } else {
+            self.settle(id, case, CaseStatus::NotRun, out);
+            self.end_if_over(id, out);
+        }
+        requeue
+    }
+
+    /// The copy of a case that a worker holds.
+    pub(super) fn copy_at(&self, worker: WorkerId, id: RunId, case: CaseIndex) -> Option<Leased> {
+        let run = self.runs.get(&id)?;
+        run.copies(case).find(|leased| leased.worker == worker)
+    }
+}
