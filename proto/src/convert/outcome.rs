@@ -44,6 +44,10 @@ pub fn outcome_to_wire(outcome: &Outcome) -> v1::Outcome {
             leaked: *leaked,
             ..base
         },
+        Outcome::TookWorker => v1::Outcome {
+            kind: Kind::Crashed.into(),
+            ..base
+        },
         Outcome::TimedOut { passes } => v1::Outcome {
             kind: Kind::TimedOut.into(),
             passes: *passes,
@@ -89,6 +93,7 @@ pub fn outcome_from_wire(outcome: Option<&v1::Outcome>) -> Result<Outcome, Inval
             cause: FailureCause::ExitCode(outcome.code),
             leaked,
         },
+        Kind::Crashed if outcome.code == 0 => Outcome::TookWorker,
         Kind::Crashed => Outcome::Crashed {
             signal: outcome.code,
             leaked,
@@ -124,6 +129,7 @@ mod tests {
                 leaked: false,
             },
             Outcome::TimedOut { passes: true },
+            Outcome::TookWorker,
             Outcome::Lost,
             Outcome::Cancelled,
         ];

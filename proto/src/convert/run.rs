@@ -5,7 +5,7 @@ use thresh_core::case::{
     ThreadsRequired,
 };
 use thresh_core::reuse::KeyParts;
-use thresh_core::schedule::StopReason;
+use thresh_core::schedule::{RunPriority, StopReason};
 
 use super::scalar::{
     digest_from_wire, digest_to_wire, duration_from_wire, duration_or_zero, duration_to_wire,
@@ -38,6 +38,28 @@ pub fn threads_from_wire(
     threads: Option<v1::ThreadsRequired>,
 ) -> Result<ThreadsRequired, InvalidMessage> {
     threads_required::from_wire(field, threads)
+}
+
+/// Returns the wire form of a run's priority.
+pub fn priority_to_wire(priority: RunPriority) -> v1::RunPriority {
+    match priority {
+        RunPriority::Speculative => v1::RunPriority::Speculative,
+        RunPriority::Interactive => v1::RunPriority::Interactive,
+        RunPriority::Trunk => v1::RunPriority::Trunk,
+        RunPriority::Gate => v1::RunPriority::Gate,
+        RunPriority::TrunkFix => v1::RunPriority::TrunkFix,
+    }
+}
+
+/// Reads a run's priority.
+pub fn priority_from_wire(priority: v1::RunPriority) -> RunPriority {
+    match priority {
+        v1::RunPriority::Speculative => RunPriority::Speculative,
+        v1::RunPriority::Interactive => RunPriority::Interactive,
+        v1::RunPriority::Trunk => RunPriority::Trunk,
+        v1::RunPriority::Gate => RunPriority::Gate,
+        v1::RunPriority::TrunkFix => RunPriority::TrunkFix,
+    }
 }
 
 /// Returns the wire form of a test group.
