@@ -1,130 +1,140 @@
 //! Why the store cannot be used.
 
-use std::path::{Path, PathBuf};
-
-use sqlx::sqlite::SqliteError;
 use thresh_core::fault::Fault;
 
-/// Why the store cannot be used. Every message names the database's file.
+use super::Location;
+
+/// Why the store cannot be used. Every message names the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The text does not name a database.
+    #[error("read the location of the store: {cause}; give a path, or postgres://HOST/DATABASE")]
+    Url {
+        /// What is wrong with it.
+        cause: String,
+    },
     /// A newer program wrote it.
     #[error(
-        "use {path}: it has schema version {found}, this thresh knows versions up to {known}; upgrade this \
-         thresh, or set THRESH_HOME to another folder", path = path.display()
+        "use {at}: it has schema version {found}, this thresh knows versions up to {known}; upgrade this \
+         thresh, or {elsewhere}", elsewhere = at.elsewhere()
     )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// Its schema version.
         found: i64,
         /// The newest version that this program knows.
         known: i64,
     },
     /// Some other program's database.
-    #[error(
-        "use {path}: it is a database of another program; move it away, or set THRESH_HOME to another folder",
-        path = path.display()
-    )]
+    #[error("use {at}: it is a database of another program; move it away, or {elsewhere}", elsewhere = at.elsewhere())]
     Foreign {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
     },
-    /// The file is damaged.
+    /// The database is damaged.
     #[error(
-        "read {path}: it is damaged ({cause}); move it away to start again without history and reusable passes",
-        path = path.display()
+        "read {at}: it is damaged ({cause}); move it away to start again without history and reusable passes"
     )]
     Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite says.
+        /// The database.
+        at: Location,
+        /// What the engine says.
         cause: sqlx::Error,
     },
     /// No space is left on the device.
-    #[error("write {path}: the disk is full", path = path.display())]
+    #[error("write {at}: the disk is full")]
     Full {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
     },
-    /// The file or its folder cannot be written.
-    #[error(
-        "write {path}: it or its folder is read-only; set THRESH_HOME to a folder that can be written",
-        path = path.display()
-    )]
+    /// It cannot be written.
+    #[error("write {at}: it is read-only; make it writable, or {elsewhere}", elsewhere = at.elsewhere())]
     ReadOnly {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
     },
-    /// Another process held the file for too long.
-    #[error("use {path}: another process has kept it locked for over 10 s", path = path.display())]
+    /// Others held it for too long.
+    #[error("use {at}: another process has kept it locked for over 10 s")]
     Busy {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
     },
-    /// The file or its folder cannot be opened.
-    #[error("open {path}: {cause}", path = path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite or the system says.
+    /// The server does not answer, or ended the connection.
+    #[error("reach {at}: {cause}")]
+    Unreachable {
+        /// The database.
+        at: Location,
+        /// What the system or the server says.
         cause: sqlx::Error,
     },
+    /// It cannot be opened: no such folder, no permission, no such database, a wrong password.
+    #[error("open {at}: {cause}")]
+    Open {
+        /// The database.
+        at: Location,
+        /// What the engine says.
+        cause: sqlx::Error,
+    },
+    /// Another coordinator leads now; what this one says does not count any more.
+    #[error("write {at}: coordinator {leader} has taken over from this one, {epoch}")]
+    Superseded {
+        /// The database.
+        at: Location,
+        /// The epoch of this coordinator.
+        epoch: u32,
+        /// The epoch of the one that leads.
+        leader: u32,
+    },
     /// Anything else.
-    #[error("{doing} in {path}: {cause}", path = path.display())]
+    #[error("{doing} in {at}: {cause}")]
     Query {
-        /// The file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// What was being done.
         doing: &'static str,
-        /// What SQLite says.
+        /// What the engine says.
         cause: sqlx::Error,
     },
 }
 
-/// Primary result codes of SQLite (<https://sqlite.org/rescode.html>), the low byte of the extended ones.
-mod code {
-    pub(super) const BUSY: i32 = 5;
-    pub(super) const LOCKED: i32 = 6;
-    pub(super) const READONLY: i32 = 8;
-    pub(super) const CORRUPT: i32 = 11;
-    pub(super) const FULL: i32 = 13;
-    pub(super) const CANTOPEN: i32 = 14;
-    pub(super) const NOTADB: i32 = 26;
+/// What an engine's error comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ErrorKind {
+    Damaged,
+    Full,
+    ReadOnly,
+    Busy,
+    Unreachable,
+    Open,
+    Other,
 }
 
 impl StoreError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Url { .. } => Fault::Input,
             Self::Query { .. } => Fault::Internal,
             _ => Fault::Environment,
         }
     }
 
-    pub(super) fn of(path: &Path, doing: &'static str, cause: sqlx::Error) -> Self {
-        let path = path.to_owned();
-        match primary_code(&cause) {
-            Some(code::CORRUPT | code::NOTADB) => Self::Damaged { path, cause },
-            Some(code::FULL) => Self::Full { path },
-            Some(code::READONLY) => Self::ReadOnly { path },
-            Some(code::BUSY | code::LOCKED) => Self::Busy { path },
-            Some(code::CANTOPEN) => Self::Open { path, cause },
-            _ => Self::Query { path, doing, cause },
+    /// Whether it may pass by itself within minutes, so that trying again makes sense.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Unreachable { .. })
+    }
+
+    pub(super) fn of(at: &Location, doing: &'static str, kind: ErrorKind, cause: sqlx::Error) -> Self {
+        let at = at.clone();
+        match kind {
+            ErrorKind::Damaged => Self::Damaged { at, cause },
+            ErrorKind::Full => Self::Full { at },
+            ErrorKind::ReadOnly => Self::ReadOnly { at },
+            ErrorKind::Busy => Self::Busy { at },
+            ErrorKind::Unreachable => Self::Unreachable { at, cause },
+            ErrorKind::Open => Self::Open { at, cause },
+            ErrorKind::Other => Self::Query { at, doing, cause },
         }
     }
-}
-
-/// Whether trying again can help.
-pub(super) fn is_busy(error: &sqlx::Error) -> bool {
-    matches!(primary_code(error), Some(code::BUSY | code::LOCKED))
-}
-
-fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let sqlx::Error::Database(error) = error else {
-        return None;
-    };
-    let code = error.try_downcast_ref::<SqliteError>()?;
-    let extended: i32 = sqlx::error::DatabaseError::code(code)?.parse().ok()?;
-    Some(extended & 0xff)
 }

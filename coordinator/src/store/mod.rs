@@ -1,31 +1,49 @@
-//! What outlives a run: history, reusable passes, cached test lists.
+//! What outlives a run and its coordinator: history, reusable passes, cached test lists, quarantine, and the
+//! journal of runs that are going on.
 //!
-//! [`Store`] is the interface; [`SqliteStore`] keeps it in one file that several coordinators on one machine
-//! share. Every method takes or returns many rows at a time, since a call costs far more than a row.
+//! [`Store`] is the interface, [`SqlStore`] keeps it in a file of SQLite that several processes of one machine
+//! share, or in a database of PostgreSQL that several machines share. Every method takes or returns many rows at
+//! a time, since a call costs far more than a row.
 //!
-//! Deliberately absent: the state of runs that are going on (the driver's, in memory) and blobs
-//! (`thresh-cas`).
+//! What is written is safe in two degrees. The journal is on the disk when [`Store::journal`] returns. All else
+//! survives the death of the process, and may miss its last moments when the machine dies.
+//!
+//! Deliberately absent: blobs (`thresh-cas`), and what the journal's bytes mean (the driver's).
 
+#[cfg(test)]
+pub(crate) mod bad;
 mod error;
+mod journal;
+mod leadership;
+mod location;
 mod record;
-mod sqlite;
+mod sql;
+
+use std::collections::BTreeSet;
 
 pub use error::StoreError;
+pub use journal::{EventBatch, JournalEntry, OpenRun};
+pub use leadership::Leadership;
+pub use location::Location;
 pub use record::{
-    AttemptRecord, Batch, CaseId, KnownPass, LastPass, PassRecord, PastAttempt, PastCase, RunRecord,
+    AttemptRecord, Batch, CaseId, KnownPass, LastPass, PassRecord, PastAttempt, PastCase, Quarantine,
+    RunRecord, RunTimeline, TimelineAttempt,
 };
-pub use sqlite::SqliteStore;
+pub use sql::SqlStore;
 
 use thresh_core::digest::Digest;
 use thresh_core::estimate::CaseSamples;
+use thresh_core::id::RunId;
 use thresh_core::reuse::CaseKey;
 use thresh_core::time::Timestamp;
 
-/// What outlives a run. All methods fail with a [`StoreError`] that names the database.
+/// What outlives a run. All methods fail with a [`StoreError`] that names the database; when it
+/// [is transient](StoreError::is_transient), the same call may be tried again.
 #[tonic::async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Writes attempts, passes and ended runs, all or nothing.
-    async fn record(&self, batch: Batch) -> Result<(), StoreError>;
+    /// Writes attempts, passes and ended runs, in this order and in transactions of bounded size. After an error
+    /// a part may be written; writing the same again does no harm (see [`AttemptRecord::lease`]).
+    async fn record(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Returns the recent durations of every known case of a project.
     async fn samples(&self, project: &str) -> Result<Vec<CaseSamples>, StoreError>;
@@ -38,6 +56,12 @@ pub trait Store: Send + Sync + 'static {
         patterns: &[String],
         attempts_max: u32,
     ) -> Result<Vec<PastCase>, StoreError>;
+
+    /// Returns the latest ended runs of a project (`None`: of all), newest first.
+    async fn runs(&self, project: Option<&str>, runs_max: u32) -> Result<Vec<RunRecord>, StoreError>;
+
+    /// Returns what happened in a run; `None` when nothing is known of it.
+    async fn timeline(&self, run: RunId) -> Result<Option<RunTimeline>, StoreError>;
 
     /// Returns which of `keys` have a clean pass, in ascending order of position.
     async fn find_passes(&self, keys: &[CaseKey]) -> Result<Vec<KnownPass>, StoreError>;
@@ -55,7 +79,45 @@ pub trait Store: Send + Sync + 'static {
     /// Stores test lists; the newest of a key stays.
     async fn put_lists(&self, lists: &[(Digest, Vec<u8>)], now: Timestamp) -> Result<(), StoreError>;
 
-    /// Removes what is old, unless that was done within the last day. Returns whether it was done.
+    /// Puts cases of a project into quarantine. What was said of the same cases before is replaced.
+    async fn add_quarantine(&self, project: &str, cases: &[Quarantine]) -> Result<(), StoreError>;
+
+    /// Returns the cases in quarantine and those that were lately, by name.
+    async fn quarantine(&self, project: &str) -> Result<Vec<Quarantine>, StoreError>;
+
+    /// Lets cases count again from `now` on. Returns how many did not already.
+    async fn expire_quarantine(
+        &self,
+        project: &str,
+        cases: &[CaseId],
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Returns the cases that may fail at `now` without failing their run.
+    async fn quarantined(&self, project: &str, now: Timestamp) -> Result<BTreeSet<CaseId>, StoreError>;
+
+    /// Numbers a coordinator that starts, from 1: no other on this store ever has the same number.
+    async fn begin_epoch(&self) -> Result<u32, StoreError>;
+
+    /// Waits until this process is the one coordinator that acts, and begins an epoch. Only coordinators that
+    /// serve others ask for it; processes that merely use the store are not concerned.
+    async fn lead(&self) -> Result<Leadership, StoreError>;
+
+    /// Writes entries, all or nothing, in the name of the coordinator that began `epoch`. When this returns,
+    /// they are on the disk. Writing them again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] when a coordinator with a later epoch leads.
+    async fn journal(&self, epoch: u32, entries: &[JournalEntry]) -> Result<(), StoreError>;
+
+    /// Returns the runs of the journal that are not closed, and those that were closed at `closed_since` or
+    /// later, by when they were submitted.
+    async fn open_runs(&self, closed_since: Timestamp) -> Result<Vec<OpenRun>, StoreError>;
+
+    /// Removes what is old. The journal of runs that were closed more than a day ago goes at any time; the rest
+    /// once a day, and whether that was done is returned. What stays: per case its 50 newest attempts, none older
+    /// than 90 days; runs for 90 days; passes and test lists that were used within 30 days, at most 256 passes a
+    /// case; what is counted and measured per case for a year after its last attempt.
     async fn sweep(&self, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Ends all connections.

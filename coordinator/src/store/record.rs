@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thresh_core::id::RunId;
+use thresh_core::id::{LeaseId, RunId};
 use thresh_core::outcome::Outcome;
 use thresh_core::reuse::{CaseKey, KeyParts};
 use thresh_core::schedule::StopReason;
@@ -56,6 +56,13 @@ pub struct AttemptRecord {
     pub started: Timestamp,
     /// From spawn to exit.
     pub took: Duration,
+    /// When its case was granted to the worker.
+    pub granted: Option<Timestamp>,
+    /// Why its case went to this worker, in a word; empty when nobody noted it.
+    pub why: &'static str,
+    /// The lease under which it was granted. Of attempts that agree in run, case, number and lease only the first
+    /// is recorded; those without a lease are all recorded.
+    pub lease: Option<LeaseId>,
 }
 
 /// A clean pass that may be reused.
@@ -108,6 +115,10 @@ pub struct PastCase {
     pub attempts: u32,
     /// Those of them that did not pass.
     pub failures: u32,
+    /// Runs in which it both failed and passed, since its history began.
+    pub flaky_runs: u32,
+    /// The share of such runs among the last 20 in which it was tried, from 0 to 1; 0 when it never was.
+    pub flake_rate: f64,
     /// The newest attempts, newest first.
     pub newest: Vec<PastAttempt>,
 }
@@ -147,4 +158,50 @@ pub struct LastPass {
     pub at: Timestamp,
     /// What its key was made of.
     pub parts: KeyParts,
+}
+
+/// What happened in a run.
+#[derive(Clone, Debug)]
+pub struct RunTimeline {
+    /// The run; `None` when it has not ended.
+    pub record: Option<RunRecord>,
+    /// Its attempts by when they were granted, else by when they began.
+    pub attempts: Vec<TimelineAttempt>,
+}
+
+/// An attempt of a run.
+#[derive(Clone, Debug)]
+pub struct TimelineAttempt {
+    /// The case.
+    pub case: CaseId,
+    /// What was done.
+    pub attempt: PastAttempt,
+    /// When the case was granted to the worker.
+    pub granted: Option<Timestamp>,
+    /// Why it went to this worker, in a word; empty when nobody noted it.
+    pub why: String,
+    /// The lease under which it was granted; leases are numbered anew when a coordinator starts.
+    pub lease: Option<LeaseId>,
+}
+
+/// A case that may fail without failing its run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The case.
+    pub case: CaseId,
+    /// Who sees to it.
+    pub owner: String,
+    /// Why it is here.
+    pub reason: String,
+    /// When it was put here.
+    pub since: Timestamp,
+    /// When it counts again.
+    pub until: Timestamp,
+}
+
+impl Quarantine {
+    /// Whether the case counts again.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.until <= now
+    }
 }
