@@ -13,6 +13,7 @@ use thresh_core::fault::Fault;
 use thresh_core::schedule::Policy;
 use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::v1::blobs_server::BlobsServer;
+use thresh_proto::v1::records_server::RecordsServer;
 use thresh_proto::v1::runs_server::RunsServer;
 use thresh_proto::v1::work_server::WorkServer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,10 +24,12 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router, TcpIncoming};
 
 use crate::clock::Clock;
-use crate::driver;
+use crate::committer;
+use crate::driver::{self, JournalState, KEPT_AFTER_END, Outlet, Start};
 use crate::recorder::Recorder;
-use crate::services::{BlobsService, RunsService, Shared, WorkService};
-use crate::store::{SqliteStore, Store, StoreError};
+use crate::restore::restore;
+use crate::services::{BlobsService, RecordsService, RunsService, Shared, WorkService};
+use crate::store::{Leadership, Location, SqlStore, Store, StoreError};
 
 /// The database, within the data folder.
 const DATABASE: &str = "thresh.db";
@@ -49,8 +52,10 @@ const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// What a coordinator is started with.
 #[derive(Clone, Debug)]
 pub struct CoordinatorConfig {
-    /// The folder of its database and blobs; made if absent. Several coordinators may share it.
+    /// The folder of its blobs, and of its database where `store` is absent; made if absent.
     pub data_dir: PathBuf,
+    /// Where the database is, if not in the folder.
+    pub store: Option<Location>,
     /// The scheduler's settings.
     pub policy: Policy,
     /// Take only runs whose worker shares the client's files; no blobs are kept.
@@ -87,6 +92,11 @@ impl StartError {
             Self::Blobs(error) => error.fault(),
         }
     }
+
+    /// Whether it may pass by itself within minutes, so that trying again makes sense.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_transient())
+    }
 }
 
 /// Why connections are no longer served.
@@ -108,16 +118,28 @@ pub struct Coordinator {
     shared: Shared,
     stopping: Arc<watch::Sender<bool>>,
     stale_reports: Arc<AtomicU64>,
+    standing: Arc<Standing>,
+}
+
+/// By what right it acts.
+enum Standing {
+    /// It serves its own process only.
+    Private,
+    /// It leads a farm, as long as nobody else does.
+    Leading(Leadership, watch::Receiver<JournalState>),
 }
 
 impl Coordinator {
-    /// Opens the store and starts the driver. Must be called within a tokio runtime.
+    /// Opens the store and starts the driver. One that serves a farm first waits until no other coordinator
+    /// leads on the store, and then carries on the runs that it finds there. Must be called within a tokio
+    /// runtime.
     ///
     /// # Errors
     /// When the data folder, the database or the blobs cannot be used.
     pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
         let CoordinatorConfig {
             data_dir,
+            store,
             policy,
             in_place_only,
             version,
@@ -127,7 +149,13 @@ impl Coordinator {
             cause,
         };
         std::fs::create_dir_all(&data_dir).map_err(folder)?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(data_dir.join(DATABASE)).await?);
+        let at = store.unwrap_or_else(|| data_dir.join(DATABASE).into());
+        let store: Arc<dyn Store> = Arc::new(SqlStore::open(at).await?);
+        let leadership = if in_place_only {
+            None
+        } else {
+            Some(store.lead().await?)
+        };
         let blobs = if in_place_only {
             None
         } else {
@@ -135,9 +163,27 @@ impl Coordinator {
         };
         let clock = Clock::start();
         let recorder = Recorder::start(store.clone(), clock);
-        // Only the jitter of retry delays hangs on it.
-        let seed = RandomState::new().hash_one(clock.now());
-        let (driver, stale_reports) = driver::start(policy, version.clone(), seed, clock, recorder.clone());
+        let (standing, outlet, restored) = match leadership {
+            // A process that serves only itself has no successor.
+            None => (Standing::Private, Outlet::Open, Vec::new()),
+            Some(leadership) => {
+                let ended_since = clock.now().before(KEPT_AFTER_END);
+                let restored = restore(&*store, &recorder, ended_since).await?;
+                let (outlet, state) = committer::start(store.clone(), leadership.epoch());
+                (Standing::Leading(leadership, state), outlet, restored)
+            }
+        };
+        let (driver, stale_reports) = driver::start(Start {
+            policy,
+            version: version.clone(),
+            // Only the jitter of retry delays hangs on it.
+            seed: RandomState::new().hash_one(clock.now()),
+            epoch: standing.epoch(),
+            clock,
+            recorder: recorder.clone(),
+            outlet,
+            restored,
+        });
         Ok(Self {
             shared: Shared {
                 driver,
@@ -149,7 +195,25 @@ impl Coordinator {
             },
             stopping: Arc::new(watch::Sender::new(false)),
             stale_reports,
+            standing: Arc::new(standing),
         })
+    }
+
+    /// Waits until another coordinator leads in this one's place, or may: then nothing leaves this one any more,
+    /// and [`give_up`](Self::give_up) is all that is left to do.
+    pub async fn superseded(&self) {
+        match &*self.standing {
+            Standing::Private => std::future::pending().await,
+            Standing::Leading(leadership, state) => {
+                let mut state = state.clone();
+                let is_superseded = |state: &JournalState| matches!(state, JournalState::Superseded(_));
+                tokio::select! {
+                    () = leadership.lost() => {}
+                    // An error means that the committer has ended, which it does only then.
+                    _ = state.wait_for(is_superseded) => {}
+                }
+            }
+        }
     }
 
     /// Serves connections that a listener accepts, until [`shutdown`](Self::shutdown).
@@ -195,6 +259,9 @@ impl Coordinator {
         let runs = RunsServer::new(RunsService::new(self.shared.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let records = RecordsServer::new(RecordsService::new(self.shared.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let work = WorkServer::new(WorkService::new(self.shared.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -207,18 +274,39 @@ impl Coordinator {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .add_service(runs)
+            .add_service(records)
             .add_service(work)
             .add_service(blobs)
     }
 
-    /// Ends the coordinator: runs that go on end without a verdict, workers are disconnected, what is not yet
-    /// written is written.
+    /// Ends the coordinator: workers are disconnected, what is not yet written is written. Runs that go on end
+    /// without a verdict in one's own process; on a farm the next coordinator carries them on.
     pub async fn shutdown(self) {
-        self.shared.driver.shutdown().await;
+        self.end(true).await;
+    }
+
+    /// Ends a coordinator that was superseded: everyone is disconnected at once, and finds the other.
+    pub async fn give_up(self) {
+        self.end(false).await;
+    }
+
+    async fn end(self, orderly: bool) {
+        self.shared.driver.shutdown(orderly).await;
         self.stopping.send_replace(true);
-        // The driver has had everything written by now; what requests that are still being handled add (the
-        // use of passes) can be lost.
-        self.shared.store.close().await;
+        if orderly {
+            // The driver has had everything written by now; what requests that are still being handled add (the
+            // use of passes) can be lost.
+            self.shared.store.close().await;
+        }
+    }
+}
+
+impl Standing {
+    fn epoch(&self) -> u32 {
+        match self {
+            Self::Private => 0,
+            Self::Leading(leadership, _) => leadership.epoch(),
+        }
     }
 }
 

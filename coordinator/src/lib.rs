@@ -1,18 +1,22 @@
 //! The coordinator: an async shell around the scheduler of thresh-core.
 //!
 //! [`Coordinator`] opens the [`store`], starts the driver (the one task that owns the scheduler) and the
-//! recorder (the one that writes), and serves the gRPC services `Runs`, `Work` and `Blobs` over any
+//! recorder (the one that writes history) and, on a farm, the committer (the one that makes decisions durable
+//! before they leave), and serves the gRPC services `Runs`, `Work` and `Blobs` over any
 //! connections: a listener's, or in-memory ones of the same process.
 //!
-//! What is kept in memory: runs that go on with all their events, and those that ended within the last 60 s.
+//! What is kept in memory: runs that go on with all their events, and those that ended within the last 60 s. On a
+//! farm a coordinator that starts takes both from the journal, which is all that it needs to carry them on.
 //!
 //! Deliberately absent: scheduling decisions (`thresh_core::schedule`), starting processes (`thresh-worker`),
-//! building and listing (`thresh-client`), authentication, and taking over the runs of a coordinator that died.
+//! building and listing (`thresh-client`), authentication.
 
 mod clock;
+mod committer;
 mod coordinator;
 mod driver;
 mod recorder;
+mod restore;
 mod services;
 pub mod store;
 

@@ -1,21 +1,25 @@
 //! The task that writes to the store, so that nobody who decides waits for the disk.
 //!
-//! Records gather for up to [`LINGER`], then go into one transaction; the end of a run and whoever asks for a
-//! flush are served at once, and a run's end is published only when everything before it is written. When
-//! writing fails, runs go on: the fault is logged once, and the end of every run concerned says so.
+//! Records gather for up to [`LINGER`], then go into one transaction. Writing takes at most half of the time, as
+//! long as not too much has gathered: what decides about runs needs the processor more urgently. The end of a run
+//! and whoever asks for a flush are served at once, and a run's end is published only when everything before it is
+//! written. When
+//! writing fails, runs go on: what may pass by itself is tried again for up to [`PATIENCE`]; then the fault is
+//! logged once, and the end of every run concerned says so.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use thresh_core::reuse::CaseKey;
 use thresh_core::time::Timestamp;
 use thresh_proto::v1;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::clock::Clock;
 use crate::driver::RunLog;
-use crate::store::{AttemptRecord, Batch, PassRecord, RunRecord, Store};
+use crate::store::{AttemptRecord, Batch, PassRecord, RunRecord, Store, StoreError};
 
 /// How long an attempt may wait for others before it is written. A process that is killed loses this much.
 const LINGER: Duration = Duration::from_millis(250);
@@ -23,11 +27,28 @@ const LINGER: Duration = Duration::from_millis(250);
 /// So many entries are written at once without waiting for more.
 const ENTRIES_MAX: usize = 4_096;
 
+/// While more entries than this wait, writing does not pause.
+const BACKLOG_MAX: usize = 250_000;
+
+/// How long a database that is away or locked is waited for. What comes meanwhile gathers in memory.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How soon it is asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
 /// Where records go. Unbounded, since the driver may not wait for the disk; an entry is some 200 bytes, and
 /// they come no faster than test processes end.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     entries: mpsc::UnboundedSender<Entry>,
+    urgency: Arc<Urgency>,
+}
+
+/// How many urgent entries are not yet written, and what wakes the task when one comes.
+#[derive(Debug, Default)]
+struct Urgency {
+    entries: AtomicUsize,
+    came: Notify,
 }
 
 /// The end of a run: recorded, then published.
@@ -44,6 +65,7 @@ enum Entry {
     Attempt(AttemptRecord),
     Pass(PassRecord),
     Used(Vec<CaseKey>),
+    Run(RunRecord),
     End(Box<End>),
     Flush(oneshot::Sender<Result<(), String>>),
 }
@@ -52,14 +74,16 @@ impl Recorder {
     /// Starts the task. It ends when every clone of the recorder is gone and everything is written.
     pub(crate) fn start(store: Arc<dyn Store>, clock: Clock) -> Self {
         let (entries, inbox) = mpsc::unbounded_channel();
+        let urgency = Arc::<Urgency>::default();
         let task = Task {
             store,
             clock,
             inbox,
+            urgency: urgency.clone(),
             trouble: None,
         };
         tokio::spawn(task.run());
-        Self { entries }
+        Self { entries, urgency }
     }
 
     pub(crate) fn attempt(&self, record: AttemptRecord) {
@@ -77,6 +101,11 @@ impl Recorder {
         }
     }
 
+    /// Notes a run that has ended, of which everyone was told before.
+    pub(crate) fn run(&self, record: RunRecord) {
+        self.send(Entry::Run(record));
+    }
+
     pub(crate) fn end(&self, end: End) {
         self.send(Entry::End(Box::new(end)));
     }
@@ -89,6 +118,10 @@ impl Recorder {
     }
 
     fn send(&self, entry: Entry) {
+        if entry.is_urgent() {
+            self.urgency.entries.fetch_add(1, Ordering::Relaxed);
+            self.urgency.came.notify_one();
+        }
         // The task ends only after the last sender: a closed channel means that it panicked, which was told.
         let _ = self.entries.send(entry);
     }
@@ -98,6 +131,7 @@ struct Task {
     store: Arc<dyn Store>,
     clock: Clock,
     inbox: mpsc::UnboundedReceiver<Entry>,
+    urgency: Arc<Urgency>,
     /// Why the last write failed, until one succeeds.
     trouble: Option<String>,
 }
@@ -105,7 +139,26 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         while let Some(entries) = self.gather().await {
+            let began = Instant::now();
+            let urgent = entries.iter().filter(|entry| entry.is_urgent()).count();
             self.write(entries).await;
+            self.urgency.entries.fetch_sub(urgent, Ordering::Relaxed);
+            self.rest(began.elapsed()).await;
+        }
+    }
+
+    /// Leaves the processor to others for a time, unless somebody waits.
+    async fn rest(&self, time: Duration) {
+        if self.inbox.len() > BACKLOG_MAX {
+            return;
+        }
+        let deadline = Instant::now() + time;
+        while self.urgency.entries.load(Ordering::Relaxed) == 0 {
+            tokio::select! {
+                () = sleep_until(deadline) => return,
+                // Maybe of one that has been written by now.
+                () = self.urgency.came.notified() => {}
+            }
         }
     }
 
@@ -134,6 +187,7 @@ impl Task {
                 Entry::Attempt(record) => batch.attempts.push(record),
                 Entry::Pass(record) => batch.passes.push(record),
                 Entry::Used(keys) => used.extend(keys),
+                Entry::Run(record) => batch.runs.push(record),
                 Entry::End(end) => {
                     batch.runs.push(end.record.clone());
                     ends.push(end);
@@ -157,13 +211,32 @@ impl Task {
         if batch.is_empty() {
             return;
         }
-        match self.store.record(batch).await {
+        match self.record_patiently(&batch).await {
             Ok(()) => self.trouble = None,
             Err(error) => {
                 if self.trouble.is_none() {
                     tracing::warn!("history is not being written: failed to {error}");
                 }
                 self.trouble = Some(error.to_string());
+            }
+        }
+    }
+
+    async fn record_patiently(&self, batch: &Batch) -> Result<(), StoreError> {
+        // Who has waited in vain does not wait again until a write succeeds.
+        let patience = if self.trouble.is_none() {
+            PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.store.record(batch).await {
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    tracing::debug!("failed to {error}; trying again");
+                    sleep(RETRY_PAUSE).await;
+                }
+                done => return done,
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::bytes::Bytes;
 use thresh_core::id::{CaseIndex, Generation, RunId, WorkerId};
 use thresh_core::outcome::Outcome;
 use thresh_core::schedule::CordonReason;
@@ -21,7 +22,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 /// What the driver can be asked and told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Submit(Box<Submission>, Reply<()>),
+    /// With the submission as it is journaled, where it is.
+    Submit(Box<Submission>, Option<Bytes>, Reply<()>),
     Cancel(RunId, Reply<()>),
     Watch(RunId, Reply<Arc<RunLog>>),
     Unwatch(RunId),
@@ -30,7 +32,10 @@ pub(super) enum Command {
     Said(WorkerId, Said),
     Leave(WorkerId),
     Capacity(Option<(String, bool)>, Reply<Capacity>),
-    Shutdown(Reply<()>),
+    Shutdown {
+        orderly: bool,
+        reply: Reply<()>,
+    },
 }
 
 /// What is connected now.
@@ -61,7 +66,7 @@ pub(crate) struct Joined {
 /// What a worker says.
 #[derive(Debug)]
 pub(crate) enum Said {
-    Heartbeat,
+    Heartbeat { round_trip: Option<Duration> },
     Cordon(CordonReason, String),
     Reports(Vec<Report>),
 }

@@ -1,8 +1,9 @@
 //! Carrying out what the scheduler wants done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use thresh_core::id::{CaseIndex, LeaseId, RunId, WorkerId};
+use thresh_core::id::{CaseIndex, Generation, LeaseId, RunId, WorkerId};
 use thresh_core::outcome::Outcome;
 use thresh_core::schedule::{CaseGrant, Effect, StopReason};
 use thresh_core::time::Timestamp;
@@ -14,10 +15,11 @@ use thresh_proto::v1::run_event::Event as News;
 
 use super::command::Measured;
 use super::link::Link;
+use super::outlet::Departure;
 use super::run_state::{Grant, RunState};
 use super::task::Driver;
 use crate::recorder::End;
-use crate::store::{AttemptRecord, RunRecord};
+use crate::store::{AttemptRecord, JournalEntry, RunRecord};
 
 /// An accepted attempt, as the scheduler tells of it.
 struct Accepted {
@@ -26,6 +28,14 @@ struct Accepted {
     worker: WorkerId,
     outcome: Outcome,
     retry_in: Option<Duration>,
+}
+
+/// What is recorded of an attempt.
+struct Ended {
+    attempt: u32,
+    outcome: Outcome,
+    started: Timestamp,
+    took: Duration,
 }
 
 impl Driver {
@@ -40,8 +50,9 @@ impl Driver {
             Effect::Revoke {
                 worker,
                 run,
+                cases,
                 kill_running,
-            } => self.revoke(worker, run, kill_running),
+            } => self.revoke(worker, run, &cases, kill_running),
             Effect::AttemptAccepted {
                 run,
                 case,
@@ -62,7 +73,20 @@ impl Driver {
                     },
                 );
             }
+            Effect::CopyCancelled {
+                run,
+                case,
+                attempt,
+                worker,
+                ..
+            } => self.copy_cancelled(now, run, case, attempt, worker),
             Effect::CaseSettled { run, case, status } => self.settled(now, run, case, &status),
+            Effect::RunStopping { run, reason } => {
+                if let Some(run) = self.runs.get_mut(&run) {
+                    let reason = stop_reason_to_wire(reason).into();
+                    run.publish(now, News::Stopping(v1::RunStopping { reason }));
+                }
+            }
             Effect::RunEnded {
                 run,
                 reason,
@@ -78,15 +102,17 @@ impl Driver {
     }
 
     fn grant(&mut self, now: Timestamp, worker: WorkerId, lease: LeaseId, id: RunId, cases: &[CaseGrant]) {
-        let threads = self.test_threads(id);
-        let (Some(link), Some(run)) = (self.links.get_mut(&worker), self.runs.get_mut(&id)) else {
+        let is_new = self.links.get_mut(&worker).is_some_and(|link| link.brief(id));
+        // Asked once for each worker and run, since it looks at all workers.
+        let threads = if is_new { self.test_threads(id) } else { 0 };
+        let (Some(link), Some(run)) = (self.links.get(&worker), self.runs.get_mut(&id)) else {
             return;
         };
-        if link.brief(id) {
-            link.send(Message::Run(v1::RunBrief {
+        if is_new {
+            self.departures.push(link.message(Message::Run(v1::RunBrief {
                 header: Some(run.submission.header.clone()),
                 test_threads: threads,
-            }));
+            })));
             if let Some(cause) = link.remap_cause() {
                 let (worker, cause) = (link.name().to_string(), cause.to_owned());
                 run.publish(now, News::InputsRemapped(v1::InputsRemapped { worker, cause }));
@@ -97,6 +123,7 @@ impl Driver {
                 case,
                 generation,
                 attempt,
+                reason,
                 ..
             } = *grant;
             run.granted(
@@ -105,14 +132,18 @@ impl Driver {
                     worker,
                     generation,
                     attempt,
+                    lease,
+                    reason,
+                    at: now,
+                    started: None,
                 },
             );
         }
-        link.send(Message::Lease(v1::Lease {
+        self.departures.push(link.message(Message::Lease(v1::Lease {
             lease_id: lease.0,
             run_id: run_id_to_wire(id),
             cases: cases.iter().filter_map(|grant| leased_case(run, grant)).collect(),
-        }));
+        })));
     }
 
     /// The slots of all workers that can take a run's cases now.
@@ -123,25 +154,34 @@ impl Driver {
             .slots
     }
 
-    fn revoke(&self, worker: WorkerId, run: RunId, kill_running: bool) {
+    fn revoke(
+        &mut self,
+        worker: WorkerId,
+        run: RunId,
+        cases: &[(CaseIndex, Generation)],
+        kill_running: bool,
+    ) {
         if let Some(link) = self.links.get(&worker) {
             let run_id = run_id_to_wire(run);
-            link.send(Message::Revoke(v1::Revoke {
+            let cases = cases.iter().map(|(case, generation)| v1::CaseGrant {
+                case: case.0,
+                generation: generation.0,
+            });
+            self.departures.push(link.message(Message::Revoke(v1::Revoke {
                 run_id,
-                cases: Vec::new(),
+                cases: cases.collect(),
                 kill_running,
-            }));
+            })));
         }
     }
 
     fn accepted(&mut self, now: Timestamp, id: RunId, accepted: Accepted) {
-        // Without a measurement the worker is gone, and nobody knows when the attempt began.
-        let measured = self.measured.take().unwrap_or(Measured {
-            started: now,
-            took: Duration::ZERO,
-            output: None,
-        });
         let Some(run) = self.runs.get_mut(&id) else { return };
+        let grant = run.grant_of(accepted.worker, accepted.case).copied();
+        let measured = self
+            .measured
+            .take()
+            .unwrap_or_else(|| unmeasured(grant.as_ref(), now));
         let worker = self
             .links
             .get(&accepted.worker)
@@ -164,21 +204,64 @@ impl Driver {
             output: measured.output,
             last: retry_in.is_none(),
             retry_in: retry_in.map(duration_to_wire),
+            lease: grant.map_or(0, |grant| grant.lease.0),
+            why: grant.map_or("", |grant| grant.reason.word()).to_owned(),
+            granted_micros: grant.map_or(0, |grant| grant.at.as_micros()),
         };
         run.publish(now, News::Attempt(event));
-        if let Some(case) = run.submission.case_id(case.at()) {
-            self.recorder.attempt(AttemptRecord {
-                project: run.submission.project.clone(),
-                case,
-                run: id,
-                attempt,
-                worker,
-                outcome,
-                // By the worker's clock, which may be wrong; history is kept and removed by this time.
-                started: measured.started.clamp(run.submitted, now),
-                took: measured.took,
-            });
-        }
+        let ended = Ended {
+            attempt,
+            outcome,
+            started: measured.started,
+            took: measured.took,
+        };
+        self.record(now, id, case, accepted.worker, worker, ended);
+    }
+
+    /// Keeps the trace of a copy of a case that was not needed any more.
+    fn copy_cancelled(&mut self, now: Timestamp, id: RunId, case: CaseIndex, attempt: u32, worker: WorkerId) {
+        let Some(name) = self.links.get(&worker).map(|link| link.name().clone()) else {
+            return;
+        };
+        let grant = self.runs.get(&id).and_then(|run| run.grant_of(worker, case));
+        let Measured { started, took, .. } = unmeasured(grant, now);
+        let ended = Ended {
+            attempt,
+            outcome: Outcome::Cancelled,
+            started,
+            took,
+        };
+        self.record(now, id, case, worker, name, ended);
+    }
+
+    fn record(
+        &mut self,
+        now: Timestamp,
+        id: RunId,
+        case: CaseIndex,
+        worker: WorkerId,
+        name: Arc<str>,
+        ended: Ended,
+    ) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let Some(case_id) = run.submission.case_id(case.at()) else {
+            return;
+        };
+        let grant = run.grant_of(worker, case);
+        self.recorder.attempt(AttemptRecord {
+            project: run.submission.project.clone(),
+            case: case_id,
+            run: id,
+            attempt: ended.attempt,
+            worker: name,
+            outcome: ended.outcome,
+            // By the worker's clock, which may be wrong; history is kept and removed by this time.
+            started: ended.started.clamp(run.submitted, now),
+            took: ended.took,
+            granted: grant.map(|grant| grant.at),
+            why: grant.map_or("", |grant| grant.reason.word()),
+            lease: grant.map(|grant| grant.lease),
+        });
     }
 
     fn settled(&mut self, now: Timestamp, id: RunId, case: CaseIndex, status: &CaseStatus) {
@@ -203,9 +286,9 @@ impl Driver {
             if let Some(link) = self.links.get_mut(worker)
                 && link.forget(run)
             {
-                link.send(Message::Forget(v1::Forget {
+                self.departures.push(link.message(Message::Forget(v1::Forget {
                     run_id: run_id_to_wire(run),
-                }));
+                })));
             }
         }
     }
@@ -214,29 +297,44 @@ impl Driver {
     fn ended(&mut self, now: Timestamp, id: RunId, reason: StopReason, took: Duration, slots: u32) {
         let connected: Vec<String> = self.links.values().map(Link::describe).collect();
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let message = end_message(run, reason, &connected);
-        run.deliver();
+        let ended = v1::RunEnded {
+            reason: stop_reason_to_wire(reason).into(),
+            message: end_message(run, reason, &connected),
+            took: Some(duration_to_wire(took)),
+            slots,
+        };
+        self.departures.extend(run.deliver());
+        run.journal_end(now, ended.clone());
         run.ended = Some(now);
         tracing::debug!("run {id} ended: {reason:?}, {:?}", run.tally);
-        self.recorder.end(End {
-            record: RunRecord {
-                run: id,
-                project: run.submission.project.clone(),
-                title: run.submission.header.title.clone(),
-                started: run.submitted,
-                took,
-                reason,
-                tally: run.tally,
-            },
+        let record = RunRecord {
+            run: id,
+            project: run.submission.project.clone(),
+            title: run.submission.header.title.clone(),
+            started: run.submitted,
+            took,
+            reason,
+            tally: run.tally,
+        };
+        let end = End {
+            record,
             at: now,
-            ended: v1::RunEnded {
-                reason: stop_reason_to_wire(reason).into(),
-                message,
-                took: Some(duration_to_wire(took)),
-                slots,
-            },
+            ended,
             log: run.log.clone(),
-        });
+        };
+        self.closed.push(JournalEntry::Closed { run: id, at: now });
+        self.departures
+            .push(Departure::End(Box::new(end), self.recorder.clone()));
+    }
+}
+
+/// What is known of an attempt whose worker did not tell of its end.
+fn unmeasured(grant: Option<&Grant>, now: Timestamp) -> Measured {
+    let started = grant.and_then(|grant| grant.started).unwrap_or(now);
+    Measured {
+        started,
+        took: now.since(started),
+        output: None,
     }
 }
 

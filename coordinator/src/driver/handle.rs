@@ -15,16 +15,23 @@ use super::submission::Submission;
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
+    journaled: bool,
 }
 
 impl Handle {
-    pub(super) fn new(commands: mpsc::Sender<Command>) -> Self {
-        Self { commands }
+    pub(super) fn new(commands: mpsc::Sender<Command>, journaled: bool) -> Self {
+        Self { commands, journaled }
     }
 
-    /// Starts a run.
+    /// Starts a run. On a farm it is durable when this returns.
     pub(crate) async fn submit(&self, submission: Submission) -> Result<(), Refusal> {
-        self.ask(|reply| Command::Submit(Box::new(submission), reply))
+        // Here and not in the driver, which has others to serve.
+        let encoded = if self.journaled {
+            Some(submission.encode()?)
+        } else {
+            None
+        };
+        self.ask(|reply| Command::Submit(Box::new(submission), encoded, reply))
             .await
     }
 
@@ -65,10 +72,11 @@ impl Handle {
         self.ask(|reply| Command::Capacity(of, reply)).await
     }
 
-    /// Ends the driver: connections close, records are written.
-    pub(crate) async fn shutdown(&self) {
+    /// Ends the driver: connections close; with `orderly` what was decided is written first, as far as that is
+    /// possible soon.
+    pub(crate) async fn shutdown(&self, orderly: bool) {
         // An error says that it has ended already.
-        let _ = self.ask(Command::Shutdown).await;
+        let _ = self.ask(|reply| Command::Shutdown { orderly, reply }).await;
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {

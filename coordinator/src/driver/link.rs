@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::command::WorkerProfile;
+use super::outlet::Departure;
 use super::submission::Submission;
 
 /// Where messages for a worker go. Unbounded, since the driver may not wait for one worker; what can pile up
@@ -84,11 +85,17 @@ impl Link {
         self.briefed.remove(&run)
     }
 
-    pub(super) fn send(&self, message: Message) {
-        // A closed channel means a connection that is gone, of which its reading side tells.
-        let _ = self.outbound.send(Ok(CoordinatorMessage {
+    /// A message on its way, once everything before it is durable.
+    pub(super) fn message(&self, message: Message) -> Departure {
+        let message = CoordinatorMessage {
             message: Some(message),
-        }));
+        };
+        Departure::Message(self.outbound.clone(), Box::new(message))
+    }
+
+    /// Sends what commits nobody to anything, so that it need not wait.
+    pub(super) fn send_now(&self, message: Message) {
+        self.message(message).go();
     }
 
     /// Ends the stream with a reason.

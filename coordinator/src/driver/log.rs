@@ -12,7 +12,8 @@ use tokio::sync::watch;
 /// long had, unless they are very slow; the events themselves all stay.
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
 
-/// The events of a run, numbered from 1 without gaps. After the end nothing is added.
+/// The events of a run, numbered from 1 without gaps. After the end nothing is added. Followers see an event once
+/// it is revealed: when it is as durable as it is to be.
 #[derive(Debug)]
 pub(crate) struct RunLog {
     entries: Mutex<Entries>,
@@ -22,6 +23,8 @@ pub(crate) struct RunLog {
 #[derive(Debug, Default)]
 struct Entries {
     events: Vec<v1::RunEvent>,
+    /// How many of them followers may see.
+    revealed: usize,
     /// The positions of the events whose output is kept, oldest first, each with its bytes.
     with_output: VecDeque<(usize, usize)>,
     output_bytes: usize,
@@ -56,25 +59,69 @@ impl RunLog {
         }
     }
 
-    /// Adds an event. Followers see it after the next [`wake`](Self::wake), so that many cost one wake-up.
-    pub(super) fn append(&self, at: Timestamp, event: Event) {
-        self.entries().append(at, event);
-    }
-
-    pub(super) fn wake(&self) {
-        self.changes.send_modify(|changes| *changes += 1);
-    }
-
-    /// Adds the last event.
-    pub(crate) fn end(&self, at: Timestamp, ended: v1::RunEnded) {
+    /// A log with the events of an earlier coordinator.
+    pub(super) fn restored(events: Vec<v1::RunEvent>, ended: bool) -> Self {
+        let log = Self::new();
         {
-            let mut entries = self.entries();
-            entries.append(at, Event::Ended(ended));
-            if entries.phase == Phase::Open {
+            let mut entries = log.entries();
+            entries.revealed = events.len();
+            for event in events {
+                entries.keep(event);
+            }
+            if ended {
                 entries.phase = Phase::Ended;
             }
         }
-        self.wake();
+        log
+    }
+
+    /// Adds an event, and returns it as it is kept; `None` after the end.
+    pub(super) fn append<R>(
+        &self,
+        at: Timestamp,
+        event: Event,
+        look: impl FnOnce(&v1::RunEvent) -> R,
+    ) -> Option<R> {
+        let mut entries = self.entries();
+        let number = entries.events.len() as u64 + 1;
+        let event = v1::RunEvent {
+            number,
+            at_micros: at.as_micros(),
+            event: Some(event),
+        };
+        if entries.phase != Phase::Open {
+            return None;
+        }
+        let looked = look(&event);
+        entries.keep(event);
+        Some(looked)
+    }
+
+    /// The number of events.
+    pub(super) fn len(&self) -> usize {
+        self.entries().events.len()
+    }
+
+    /// Lets followers see the first `count` events, and wakes them.
+    pub(super) fn reveal(&self, count: usize) {
+        {
+            let mut entries = self.entries();
+            entries.revealed = entries.revealed.max(count.min(entries.events.len()));
+        }
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Adds the last event, and lets followers see everything.
+    pub(crate) fn end(&self, at: Timestamp, ended: v1::RunEnded) {
+        self.append(at, Event::Ended(ended), |_| ());
+        let count = {
+            let mut entries = self.entries();
+            if entries.phase == Phase::Open {
+                entries.phase = Phase::Ended;
+            }
+            entries.events.len()
+        };
+        self.reveal(count);
     }
 
     pub(super) fn abandon(&self) {
@@ -84,7 +131,7 @@ impl RunLog {
                 entries.phase = Phase::Abandoned;
             }
         }
-        self.wake();
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// Waits for events after number `after`; returns at most `max` of them.
@@ -107,16 +154,9 @@ impl RunLog {
 }
 
 impl Entries {
-    fn append(&mut self, at: Timestamp, event: Event) {
-        if self.phase == Phase::Open {
-            let position = self.events.len();
-            self.events.push(v1::RunEvent {
-                number: position as u64 + 1,
-                at_micros: at.as_micros(),
-                event: Some(event),
-            });
-            self.bound_output(position, OUTPUT_BYTES_MAX);
-        }
+    fn keep(&mut self, event: v1::RunEvent) {
+        self.events.push(event);
+        self.bound_output(self.events.len() - 1, OUTPUT_BYTES_MAX);
     }
 
     /// Counts the output of the newest event, and leaves out the oldest while there is more than `bytes_max`.
@@ -143,10 +183,8 @@ impl Entries {
     }
 
     fn after(&self, after: u64, max: usize) -> Option<Chunk> {
-        let from = usize::try_from(after)
-            .unwrap_or(usize::MAX)
-            .min(self.events.len());
-        let events = &self.events[from..];
+        let from = usize::try_from(after).unwrap_or(usize::MAX).min(self.revealed);
+        let events = &self.events[from..self.revealed];
         match self.phase {
             _ if !events.is_empty() => Some(Chunk::Events(events[..events.len().min(max)].to_vec())),
             Phase::Open => None,
@@ -182,16 +220,21 @@ mod tests {
         }
     }
 
+    fn add(log: &RunLog) {
+        log.append(AT, Event::Reused(v1::CaseReused::default()), |_| ());
+    }
+
     #[tokio::test]
     async fn events_are_numbered_from_one_and_read_from_any_point() {
         let log = RunLog::new();
         for _ in 0..3 {
-            log.append(AT, Event::Reused(v1::CaseReused::default()));
+            add(&log);
         }
+        log.reveal(9);
         assert_eq!(numbers(log.read(0, 2).await), [1, 2]);
         assert_eq!(numbers(log.read(2, 2).await), [3]);
         log.end(AT, v1::RunEnded::default());
-        log.append(AT, Event::Reused(v1::CaseReused::default()));
+        add(&log);
         assert_eq!(numbers(log.read(3, 9).await), [4], "nothing follows the end");
         assert_eq!(log.read(4, 9).await, Chunk::Ended);
         assert_eq!(log.read(u64::MAX, 9).await, Chunk::Ended);
@@ -235,10 +278,11 @@ mod tests {
     async fn a_reader_waits_for_what_is_not_there_yet() {
         let log = RunLog::new();
         let (chunk, ()) = tokio::join!(log.read(0, 9), async {
-            log.append(AT, Event::Reused(v1::CaseReused::default()));
-            log.wake();
+            add(&log);
+            add(&log);
+            log.reveal(1);
         });
-        assert_eq!(numbers(chunk), [1]);
+        assert_eq!(numbers(chunk), [1], "the second is not revealed");
         let (chunk, ()) = tokio::join!(log.read(1, 9), async { log.abandon() });
         assert_eq!(chunk, Chunk::Abandoned);
     }

@@ -2,7 +2,8 @@
 //!
 //! Everyone else holds a [`Handle`]. The task gathers commands, reads the clock once, feeds the scheduler, and
 //! carries out what it says: events into the logs of runs, messages to workers, records to the
-//! [`Recorder`](crate::recorder::Recorder). What the scheduler does not need to know (names, commands,
+//! [`Recorder`](crate::recorder::Recorder). What others learn of leaves by the [`Outlet`]: on a farm only when
+//! everything before it is in the journal. What the scheduler does not need to know (names, commands,
 //! output) it keeps here, by position.
 //!
 //! Deliberately absent: decisions (`thresh_core::schedule`), validation (the services), waiting for the disk
@@ -13,17 +14,20 @@ mod effects;
 mod handle;
 mod link;
 mod log;
+mod outlet;
 mod refusal;
 mod reports;
 mod run_state;
 mod runs;
 mod submission;
 mod task;
+mod unjournaled;
 mod workers;
 
 pub(crate) use command::{Joined, Measured, Report, ReportNews, Said, WorkerProfile};
 pub(crate) use handle::Handle;
 pub(crate) use log::{Chunk, RunLog};
+pub(crate) use outlet::{Departure, JournalState, Outlet, Turn};
 pub(crate) use refusal::Refusal;
 pub(crate) use submission::{CasePlan, Submission};
-pub(crate) use task::start;
+pub(crate) use task::{KEPT_AFTER_END, Start, start};

@@ -9,6 +9,17 @@ pub(crate) enum Refusal {
     /// It has ended.
     #[error("the coordinator is shutting down")]
     ShuttingDown,
+    /// Nothing could be made durable.
+    #[error("the coordinator takes no runs until it can write its journal: failed to {0}")]
+    NotDurable(String),
+    /// No journal takes it.
+    #[error("the run is described by {bytes} bytes, over the limit of {max}; split it")]
+    TooLarge {
+        /// What it takes.
+        bytes: usize,
+        /// The most that it may take.
+        max: usize,
+    },
     /// The scheduler refused.
     #[error(transparent)]
     Rejected(#[from] Rejected),

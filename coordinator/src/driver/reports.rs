@@ -73,6 +73,7 @@ impl Driver {
                 attempt,
                 worker: name.unwrap_or_default(),
             };
+            state.started(worker, case, now);
             state.publish(now, News::Started(started));
         }
     }

@@ -1,15 +1,21 @@
 //! A run, as the driver sees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use thresh_core::id::{CaseIndex, Generation, RunId, WorkerId};
+use thresh_core::id::{CaseIndex, Generation, LeaseId, RunId, WorkerId};
+use thresh_core::schedule::GrantReason;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::Tally;
+use thresh_proto::v1;
 use thresh_proto::v1::run_event::Event;
 
 use super::log::RunLog;
+use super::outlet::Departure;
 use super::submission::Submission;
-use crate::store::PassRecord;
+use super::unjournaled::Unjournaled;
+use crate::restore::RestoredRun;
+use crate::store::{JournalEntry, PassRecord};
 
 /// A run, from its submission until a while after its end.
 #[derive(Debug)]
@@ -24,8 +30,11 @@ pub(super) struct RunState {
     pub(super) unconfirmed: Vec<PassRecord>,
     /// The latest thing that people should know when the run ends badly.
     pub(super) remark: Option<String>,
-    grants: Vec<Option<Grant>>,
+    /// Who has which case, or had it last: one worker, or two where it has a second copy.
+    grants: BTreeMap<CaseIndex, Vec<Grant>>,
     has_news: bool,
+    /// Where the run is journaled: the events that are not.
+    unjournaled: Option<Unjournaled>,
 }
 
 /// Who has a case.
@@ -34,10 +43,15 @@ pub(super) struct Grant {
     pub(super) worker: WorkerId,
     pub(super) generation: Generation,
     pub(super) attempt: u32,
+    pub(super) lease: LeaseId,
+    pub(super) reason: GrantReason,
+    pub(super) at: Timestamp,
+    /// When its process was said to have been started.
+    pub(super) started: Option<Timestamp>,
 }
 
 impl RunState {
-    pub(super) fn new(submission: Submission, now: Timestamp) -> Self {
+    pub(super) fn new(submission: Submission, now: Timestamp, journaled: bool) -> Self {
         let cases = submission.cases.len();
         Self {
             tally: Tally::new(u32::try_from(cases).unwrap_or(u32::MAX)),
@@ -48,9 +62,21 @@ impl RunState {
             ended: None,
             unconfirmed: Vec::new(),
             remark: None,
-            grants: vec![None; cases],
+            grants: BTreeMap::new(),
             has_news: false,
+            unjournaled: journaled.then(Unjournaled::default),
         }
+    }
+
+    /// A run of an earlier coordinator.
+    pub(super) fn restored(run: RestoredRun) -> Self {
+        let mut state = Self::new(run.submission, run.submitted, true);
+        for (_, status) in run.recovery.statuses() {
+            state.tally.count(status);
+        }
+        state.log = Arc::new(RunLog::restored(run.events, run.ended.is_some()));
+        state.ended = run.ended;
+        state
     }
 
     pub(super) fn id(&self) -> RunId {
@@ -62,10 +88,33 @@ impl RunState {
     }
 
     pub(super) fn publish(&mut self, at: Timestamp, event: Event) {
-        if self.is_running() {
-            self.log.append(at, event);
-            self.has_news = true;
+        if !self.is_running() {
+            return;
         }
+        let unjournaled = &mut self.unjournaled;
+        self.log.append(at, event, |event| {
+            if let Some(unjournaled) = unjournaled {
+                unjournaled.add(event);
+            }
+        });
+        self.has_news = true;
+    }
+
+    /// Journals the last event, which is published when the history has it.
+    pub(super) fn journal_end(&mut self, at: Timestamp, ended: v1::RunEnded) {
+        if let Some(unjournaled) = &mut self.unjournaled {
+            unjournaled.add(&v1::RunEvent {
+                number: self.log.len() as u64 + 1,
+                at_micros: at.as_micros(),
+                event: Some(Event::Ended(ended)),
+            });
+        }
+    }
+
+    /// Takes what is to be journaled.
+    pub(super) fn take_unjournaled(&mut self) -> Option<JournalEntry> {
+        let run = self.id();
+        self.unjournaled.as_mut()?.take(run)
     }
 
     /// Whether something was published that followers were not woken for.
@@ -73,16 +122,27 @@ impl RunState {
         self.has_news
     }
 
-    /// Lets followers see what was published.
-    pub(super) fn deliver(&mut self) {
-        if std::mem::take(&mut self.has_news) {
-            self.log.wake();
-        }
+    /// What lets followers see what was published.
+    pub(super) fn deliver(&mut self) -> Option<Departure> {
+        let has_news = std::mem::take(&mut self.has_news);
+        has_news.then(|| Departure::Reveal(self.log.clone(), self.log.len()))
     }
 
     pub(super) fn granted(&mut self, case: CaseIndex, grant: Grant) {
-        if let Some(place) = self.grants.get_mut(case.at()) {
-            *place = Some(grant);
+        let grants = self.grants.entry(case).or_default();
+        grants.retain(|other| other.worker != grant.worker);
+        grants.push(grant);
+    }
+
+    /// Notes that a worker has started the process of a case.
+    pub(super) fn started(&mut self, worker: WorkerId, case: CaseIndex, at: Timestamp) {
+        let grants = self
+            .grants
+            .get_mut(&case)
+            .map(Vec::as_mut_slice)
+            .unwrap_or_default();
+        for grant in grants.iter_mut().filter(|grant| grant.worker == worker) {
+            grant.started.get_or_insert(at);
         }
     }
 
@@ -93,14 +153,18 @@ impl RunState {
         case: CaseIndex,
         generation: Generation,
     ) -> Option<u32> {
-        let grant = (*self.grants.get(case.at())?)?;
-        (grant.worker == worker && grant.generation == generation).then_some(grant.attempt)
+        let grant = self.grant_of(worker, case)?;
+        (grant.generation == generation).then_some(grant.attempt)
+    }
+
+    /// What a worker was last granted of a case that is not settled.
+    pub(super) fn grant_of(&self, worker: WorkerId, case: CaseIndex) -> Option<&Grant> {
+        let grants = self.grants.get(&case)?;
+        grants.iter().find(|grant| grant.worker == worker)
     }
 
     pub(super) fn settled(&mut self, case: CaseIndex) {
-        if let Some(place) = self.grants.get_mut(case.at()) {
-            *place = None;
-        }
+        self.grants.remove(&case);
     }
 
     /// The most attempts that a case can have by its settings.

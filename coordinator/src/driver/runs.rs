@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::bytes::Bytes;
 use thresh_core::id::RunId;
 use thresh_core::schedule::{Event, Rejected, RunRequest};
 use thresh_core::time::Timestamp;
@@ -15,10 +16,21 @@ use super::log::RunLog;
 use super::run_state::RunState;
 use super::submission::Submission;
 use super::task::{Driver, answer};
+use crate::restore::RestoredRun;
+use crate::store::JournalEntry;
 
 impl Driver {
-    pub(super) fn submit(&mut self, now: Timestamp, mut submission: Submission) -> Result<(), Refusal> {
+    /// `encoded` is the submission for the journal, where there is one.
+    pub(super) fn submit(
+        &mut self,
+        now: Timestamp,
+        mut submission: Submission,
+        encoded: Option<Bytes>,
+    ) -> Result<(), Refusal> {
         let id = submission.run;
+        if let Some(why) = self.outlet.trouble() {
+            return Err(Refusal::NotDurable(why));
+        }
         if self.runs.contains_key(&id) {
             return Err(Rejected::DuplicateRun(id).into());
         }
@@ -30,7 +42,13 @@ impl Driver {
         let slots = self
             .capacity(Some((request.platform.clone(), request.in_place)))
             .slots;
-        let mut run = RunState::new(submission, now);
+        let submitted = encoded.map(|request| JournalEntry::Submitted {
+            run: id,
+            project: submission.project.clone(),
+            at: now,
+            request,
+        });
+        let mut run = RunState::new(submission, now, submitted.is_some());
         run.publish(now, News::Planned(run.submission.planned(slots)));
         let reused = run.submission.reused();
         if !reused.is_empty() {
@@ -41,10 +59,36 @@ impl Driver {
             self.runs.remove(&id);
             return Err(rejected.into());
         }
+        self.submitted.extend(submitted);
         // The client has its grace period to begin to follow; one that died after submitting never will. A
         // run that is over at once is unknown to the scheduler by now.
         let _ = self.apply(now, Event::ClientDetached(id));
         Ok(())
+    }
+
+    /// Carries on a run of an earlier coordinator, or keeps one that has ended for those who follow it.
+    pub(super) fn restore(&mut self, now: Timestamp, run: RestoredRun) {
+        let (id, open) = (run.submission.run, run.ended.is_none());
+        let recovery = run.recovery.clone();
+        let mut state = RunState::restored(run);
+        let cases = std::mem::take(&mut state.submission.request.cases);
+        let request = RunRequest {
+            cases,
+            ..state.submission.request.clone()
+        };
+        self.runs.insert(id, state);
+        if !open {
+            return;
+        }
+        let restored = Event::RunRestored {
+            run: id,
+            request,
+            recovery,
+        };
+        if let Err(rejected) = self.apply(now, restored) {
+            tracing::error!("run {id} cannot be carried on: {rejected}");
+            self.runs.remove(&id);
+        }
     }
 
     pub(super) fn cancel(&mut self, now: Timestamp, run: RunId) -> Result<(), Refusal> {

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use thresh_core::estimate::{Estimate, EstimateSource};
+use prost::Message;
+use prost::bytes::Bytes;
+use thresh_core::estimate::{Estimate, EstimateSource, Estimates};
 use thresh_core::id::{BinaryIndex, RunId};
 use thresh_core::reuse::KeyParts;
 use thresh_core::schedule::RunRequest;
 use thresh_core::time::Timestamp;
-use thresh_proto::convert::duration_to_wire;
+use thresh_proto::convert::{duration_to_wire, key_parts_to_wire};
 use thresh_proto::v1;
 
+use super::refusal::Refusal;
 use crate::store::{CaseId, PassRecord};
+
+/// The most that a run's description may take in the journal. A value in a database has a limit of some 1 GB.
+const ENCODED_BYTES_MAX: usize = 512 << 20;
 
 /// A run, validated and planned: every position in it points somewhere.
 #[derive(Debug)]
@@ -34,11 +40,42 @@ pub(crate) struct Submission {
 pub(crate) struct CasePlan {
     pub(crate) reused: bool,
     pub(crate) estimate: Option<Estimate>,
+    /// It runs, but cannot fail the run.
+    pub(crate) quarantined: bool,
 }
 
 impl Submission {
     pub(crate) fn is_in_place(&self) -> bool {
         self.request.in_place
+    }
+
+    /// The submission as the client sent it, in one message.
+    pub(crate) fn encode(&self) -> Result<Bytes, Refusal> {
+        let header = v1::RunHeader {
+            key_parts: self.key_parts.iter().map(key_parts_to_wire).collect(),
+            ..self.header.clone()
+        };
+        let message = v1::SubmitRequest {
+            header: Some(header),
+            cases: self.cases.clone(),
+        };
+        let bytes = message.encoded_len();
+        if bytes > ENCODED_BYTES_MAX {
+            let max = ENCODED_BYTES_MAX;
+            return Err(Refusal::TooLarge { bytes, max });
+        }
+        Ok(message.encode_to_vec().into())
+    }
+
+    /// Fills in how long each case may take.
+    pub(crate) fn estimate(&mut self, estimates: &Estimates) {
+        let plans = self.plans.iter_mut().zip(&mut self.request.cases);
+        for ((plan, request), case) in plans.zip(&self.cases) {
+            let binary = &self.header.binaries[case.binary as usize];
+            plan.estimate = estimates.of(&binary.id, &binary.package, &case.name);
+            request.estimate = plan.estimate.map(|estimate| estimate.duration);
+            request.rarely_over = plan.estimate.and_then(|estimate| estimate.rarely_over);
+        }
     }
 
     /// Names a case. `None` where the run has no such case.
@@ -72,9 +109,18 @@ impl Submission {
 
     /// The positions of the cases that are taken over from earlier runs.
     pub(crate) fn reused(&self) -> Vec<u32> {
+        self.positions(|plan| plan.reused)
+    }
+
+    /// The positions of the cases that cannot fail the run.
+    fn quarantined(&self) -> Vec<u32> {
+        self.positions(|plan| plan.quarantined)
+    }
+
+    fn positions(&self, which: impl Fn(&CasePlan) -> bool) -> Vec<u32> {
         (0..)
             .zip(&self.plans)
-            .filter(|(_, plan)| plan.reused)
+            .filter(|(_, plan)| which(plan))
             .map(|(case, _)| case)
             .collect()
     }
@@ -101,6 +147,7 @@ impl Submission {
             total: Some(duration_to_wire(total)),
             longest: Some(duration_to_wire(longest)),
             known: length(known),
+            quarantined: self.quarantined(),
         }
     }
 }

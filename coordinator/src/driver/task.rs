@@ -8,28 +8,36 @@ use std::time::Duration;
 use thresh_core::id::{RunId, WorkerId};
 use thresh_core::schedule::{Effect, Event, Policy, Rejected, Scheduler};
 use thresh_core::time::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::command::{Command, Measured, Reply};
 use super::handle::Handle;
 use super::link::Link;
+use super::outlet::{Departure, Outlet, Turn};
+use super::refusal::Refusal;
 use super::run_state::RunState;
 use crate::clock::Clock;
 use crate::recorder::Recorder;
+use crate::restore::RestoredRun;
+use crate::store::JournalEntry;
 
 /// The most commands that are taken at one reading of the clock; also how many can wait, so that a sender
 /// that is faster than the driver is slowed down, and with it the connection that it reads from.
 const BATCH_MAX: usize = 1_024;
 
 /// How long an ended run can still be followed and confirmed.
-const KEPT_AFTER_END: Duration = Duration::from_secs(60);
+pub(crate) const KEPT_AFTER_END: Duration = Duration::from_secs(60);
 
 /// Followers are woken no more often, so that the events of very short cases share messages.
 const NEWS_PACE: Duration = Duration::from_millis(20);
 
 /// How long to sleep when nothing is due.
 const IDLE: Duration = Duration::from_secs(3_600);
+
+/// How long shutting down waits until what was decided is in the journal. What is not never left, and is decided
+/// anew.
+const LAST_COMMIT_MAX: Duration = Duration::from_secs(10);
 
 /// Owns the scheduler, and what belongs to runs and workers besides.
 pub(super) struct Driver {
@@ -40,6 +48,12 @@ pub(super) struct Driver {
     pub(super) links: BTreeMap<WorkerId, Link>,
     pub(super) last_worker: u64,
     pub(super) recorder: Recorder,
+    pub(super) outlet: Outlet,
+    /// What this turn of the loop leads to.
+    pub(super) departures: Vec<Departure>,
+    /// Runs of this turn for the journal, and ends.
+    pub(super) submitted: Vec<JournalEntry>,
+    pub(super) closed: Vec<JournalEntry>,
     /// Of the attempt whose end is just being told to the scheduler.
     pub(super) measured: Option<Measured>,
     /// The worker whose leaving is just being told to the scheduler.
@@ -52,25 +66,48 @@ pub(super) struct Driver {
     news_at: Timestamp,
 }
 
+/// What a driver is started with.
+pub(crate) struct Start {
+    pub(crate) policy: Policy,
+    /// The program's version, for messages.
+    pub(crate) version: String,
+    pub(crate) seed: u64,
+    pub(crate) epoch: u32,
+    pub(crate) clock: Clock,
+    pub(crate) recorder: Recorder,
+    pub(crate) outlet: Outlet,
+    /// Runs of an earlier coordinator, in the order in which they were submitted.
+    pub(crate) restored: Vec<RestoredRun>,
+}
+
 /// Starts the driver. It ends on [`Handle::shutdown`], or when no handle is left. Returns with it the count of
 /// stale reports.
-pub(crate) fn start(
-    policy: Policy,
-    version: String,
-    seed: u64,
-    clock: Clock,
-    recorder: Recorder,
-) -> (Handle, Arc<AtomicU64>) {
+pub(crate) fn start(start: Start) -> (Handle, Arc<AtomicU64>) {
+    let Start {
+        policy,
+        version,
+        seed,
+        epoch,
+        clock,
+        recorder,
+        outlet,
+        restored,
+    } = start;
     let (commands, inbox) = mpsc::channel(BATCH_MAX);
     let stale_reports = Arc::new(AtomicU64::new(0));
-    let driver = Driver {
-        scheduler: Scheduler::new(policy.clone(), seed),
+    let handle = Handle::new(commands, outlet.is_journaled());
+    let mut driver = Driver {
+        scheduler: Scheduler::new(policy.clone(), seed, epoch),
         policy,
         version,
         runs: BTreeMap::new(),
         links: BTreeMap::new(),
         last_worker: 0,
         recorder,
+        outlet,
+        departures: Vec::new(),
+        submitted: Vec::new(),
+        closed: Vec::new(),
         measured: None,
         leaving: None,
         stale_reports: stale_reports.clone(),
@@ -78,13 +115,18 @@ pub(crate) fn start(
         effects: Vec::new(),
         news_at: Timestamp::from_micros(0),
     };
+    for run in restored {
+        driver.restore(clock.now(), run);
+    }
     tokio::spawn(driver.run(inbox));
-    (Handle::new(commands), stale_reports)
+    (handle, stale_reports)
 }
 
 impl Driver {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         let mut batch = Vec::new();
+        // What restored runs led to.
+        self.depart();
         loop {
             tokio::select! {
                 count = inbox.recv_many(&mut batch, BATCH_MAX) => if count == 0 { break },
@@ -93,15 +135,16 @@ impl Driver {
             let now = self.clock.now();
             let mut ending = None;
             for command in batch.drain(..) {
-                if let Command::Shutdown(reply) = command {
-                    ending = Some(reply);
+                if let Command::Shutdown { orderly, reply } = command {
+                    ending = Some((orderly, reply));
                 } else {
                     self.take(now, command);
                 }
             }
             self.advance(now);
-            if let Some(reply) = ending {
-                self.end(reply).await;
+            self.depart();
+            if let Some((orderly, reply)) = ending {
+                self.end(orderly, reply).await;
                 return;
             }
         }
@@ -109,8 +152,14 @@ impl Driver {
 
     fn take(&mut self, now: Timestamp, command: Command) {
         match command {
-            Command::Submit(submission, reply) => answer(reply, self.submit(now, *submission)),
-            Command::Cancel(run, reply) => answer(reply, self.cancel(now, run)),
+            Command::Submit(submission, encoded, reply) => {
+                let submitted = self.submit(now, *submission, encoded);
+                self.answer_durably(reply, submitted);
+            }
+            Command::Cancel(run, reply) => {
+                let cancelled = self.cancel(now, run);
+                self.answer_durably(reply, cancelled);
+            }
             Command::Watch(run, reply) => answer(reply, self.watch(now, run)),
             Command::Unwatch(run) => self.unwatch(now, run),
             Command::Confirm(run, reply) => self.confirm(run, reply),
@@ -119,7 +168,15 @@ impl Driver {
             Command::Leave(worker) => self.leave(now, worker),
             Command::Capacity(of, reply) => answer(reply, Ok(self.capacity(of))),
             // Taken out before, since it ends the loop.
-            Command::Shutdown(reply) => answer(reply, Ok(())),
+            Command::Shutdown { reply, .. } => answer(reply, Ok(())),
+        }
+    }
+
+    /// Tells of a success once it is durable, of a refusal at once.
+    fn answer_durably(&mut self, reply: Reply<()>, result: Result<(), Refusal>) {
+        match result {
+            Ok(()) => self.departures.push(Departure::Done(reply)),
+            refused => answer(reply, refused),
         }
     }
 
@@ -140,7 +197,8 @@ impl Driver {
             panic!("the scheduler is broken: {violation}");
         }
         if now >= self.news_at && self.has_news() {
-            self.runs.values_mut().for_each(RunState::deliver);
+            let delivered = self.runs.values_mut().filter_map(RunState::deliver);
+            self.departures.extend(delivered);
             self.news_at = now.after(NEWS_PACE);
         }
         self.runs
@@ -170,14 +228,35 @@ impl Driver {
         self.runs.values().any(RunState::has_news)
     }
 
-    /// Ends all connections and has everything written.
-    async fn end(self, reply: Reply<()>) {
+    /// Hands over what this turn led to.
+    fn depart(&mut self) {
+        let mut entries = std::mem::take(&mut self.submitted);
+        entries.extend(self.runs.values_mut().filter_map(RunState::take_unjournaled));
+        if self.outlet.is_journaled() {
+            entries.append(&mut self.closed);
+        }
+        let departures = std::mem::take(&mut self.departures);
+        if !entries.is_empty() || !departures.is_empty() {
+            self.outlet.send(Turn { entries, departures });
+        }
+    }
+
+    /// Ends all connections; `orderly`: when everything is written.
+    async fn end(mut self, orderly: bool, reply: Reply<()>) {
+        let news = self.runs.values_mut().filter_map(RunState::deliver);
+        self.departures.extend(news);
+        let (mark, marked) = oneshot::channel();
+        self.departures.push(Departure::Mark(mark));
+        self.depart();
         for link in self.links.into_values() {
             link.close(tonic::Status::unavailable("the coordinator is shutting down"));
         }
-        let flushed = self.recorder.flush();
-        // Runs that have ended are published by then; the others never will be.
-        let _ = flushed.await;
+        if orderly {
+            // Too late or superseded: another coordinator decides about what was not committed.
+            let _ = tokio::time::timeout(LAST_COMMIT_MAX, marked).await;
+            // Runs that have ended are published by then; the others never will be, by this coordinator.
+            let _ = self.recorder.flush().await;
+        }
         for run in self.runs.values() {
             run.log.abandon();
         }
@@ -185,7 +264,7 @@ impl Driver {
     }
 }
 
-pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, super::Refusal>) {
+pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, Refusal>) {
     // Whoever asked may have gone.
     let _ = reply.send(result);
 }

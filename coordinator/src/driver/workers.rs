@@ -1,5 +1,7 @@
 //! Workers that come, speak and go.
 
+use std::time::Duration;
+
 use thresh_core::id::{RunId, WorkerId};
 use thresh_core::schedule::{CordonReason, Event};
 use thresh_core::time::Timestamp;
@@ -40,7 +42,7 @@ impl Driver {
             link.describe(),
             link.slots()
         );
-        link.send(Message::Welcome(v1::Welcome {
+        link.send_now(Message::Welcome(v1::Welcome {
             heartbeat: Some(duration_to_wire(self.policy.heartbeat)),
             lease_ttl: Some(duration_to_wire(self.policy.lease_ttl)),
             worker_id: worker.0,
@@ -53,7 +55,7 @@ impl Driver {
 
     pub(super) fn said(&mut self, now: Timestamp, worker: WorkerId, said: Said) {
         match said {
-            Said::Heartbeat => self.heartbeat(now, worker),
+            Said::Heartbeat { round_trip } => self.heartbeat(now, worker, round_trip),
             Said::Cordon(reason, message) => self.cordon(now, worker, reason, message),
             Said::Reports(reports) => {
                 for report in reports {
@@ -64,11 +66,12 @@ impl Driver {
     }
 
     /// Answers, but only a worker that still has its leases: silence tells the others to end their processes.
-    fn heartbeat(&mut self, now: Timestamp, worker: WorkerId) {
-        if self.apply(now, Event::WorkerHeartbeat(worker)).is_ok()
+    fn heartbeat(&mut self, now: Timestamp, worker: WorkerId, round_trip: Option<Duration>) {
+        let heartbeat = Event::WorkerHeartbeat { worker, round_trip };
+        if self.apply(now, heartbeat).is_ok()
             && let Some(link) = self.links.get(&worker)
         {
-            link.send(Message::Heartbeat(v1::HeartbeatReply {}));
+            link.send_now(Message::Heartbeat(v1::HeartbeatReply {}));
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod plan;
+mod records;
 mod runs;
 mod status;
 mod submission;
@@ -9,7 +10,9 @@ mod version;
 mod work;
 
 pub(crate) use blobs::BlobsService;
+pub(crate) use records::RecordsService;
 pub(crate) use runs::RunsService;
+pub(crate) use submission::validate;
 pub(crate) use work::WorkService;
 
 use std::sync::Arc;

@@ -17,10 +17,12 @@ const USED_STEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Fills in the plans of a submission. A store that fails costs the run its knowledge, not its life.
 pub(super) async fn fill_in(shared: &Shared, submission: &mut Submission) {
-    let (passes, estimates) = tokio::join!(
+    let (passes, estimates, quarantined) = tokio::join!(
         find_passes(shared, submission),
-        shared.store.samples(&submission.project)
+        shared.store.samples(&submission.project),
+        shared.store.quarantined(&submission.project, shared.clock.now())
     );
+    let quarantined = quarantined.unwrap_or_else(|error| without("its quarantine", &error));
     let reused = passes.unwrap_or_else(|error| without("reusable passes", &error));
     let estimates = match estimates {
         Ok(samples) => Estimates::new(&samples),
@@ -29,18 +31,19 @@ pub(super) async fn fill_in(shared: &Shared, submission: &mut Submission) {
     for position in reused {
         submission.plans[position].reused = true;
     }
-    let header = &submission.header;
-    let planned = submission
-        .plans
-        .iter_mut()
-        .zip(&mut submission.request.cases)
-        .zip(&submission.cases);
-    for ((plan, request), case) in planned {
-        let binary = &header.binaries[case.binary as usize];
-        plan.estimate = estimates.of(&binary.id, &binary.package, &case.name);
-        request.reused = plan.reused;
-        request.estimate = plan.estimate.map(|estimate| estimate.duration);
+    if !quarantined.is_empty() {
+        for case in 0..submission.plans.len() {
+            let excused = submission
+                .case_id(case)
+                .is_some_and(|case| quarantined.contains(&case));
+            submission.plans[case].quarantined = excused;
+        }
     }
+    for (plan, request) in submission.plans.iter().zip(&mut submission.request.cases) {
+        request.reused = plan.reused;
+        request.quarantined = plan.quarantined;
+    }
+    submission.estimate(&estimates);
 }
 
 fn without<T: Default>(what: &str, error: &StoreError) -> T {

@@ -266,11 +266,13 @@ fn case_history(past: PastCase, estimates: &Estimates) -> v1::CaseHistory {
         name: past.case.name.to_string(),
         runs: past.attempts,
         failures: past.failures,
+        flaky_runs: past.flaky_runs,
+        flake_rate: past.flake_rate,
         outcomes: past.newest.into_iter().map(past_outcome).collect(),
     }
 }
 
-fn past_outcome(past: PastAttempt) -> v1::PastOutcome {
+pub(super) fn past_outcome(past: PastAttempt) -> v1::PastOutcome {
     v1::PastOutcome {
         run_id: run_id_to_wire(past.run),
         at_micros: past.started.as_micros(),

@@ -10,7 +10,8 @@ use crate::store::StoreError;
 pub(super) fn of_refusal(refusal: Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
-        Refusal::ShuttingDown => Status::unavailable(text),
+        Refusal::ShuttingDown | Refusal::NotDurable(_) => Status::unavailable(text),
+        Refusal::TooLarge { .. } => Status::resource_exhausted(text),
         Refusal::NotEnded(_) => Status::failed_precondition(text),
         Refusal::NotStored(..) => Status::internal(text),
         Refusal::Rejected(rejected) => match rejected {
@@ -28,7 +29,8 @@ pub(super) fn of_store(error: &StoreError) -> Status {
     let text = format!("failed to {error}");
     match error {
         StoreError::Full { .. } => Status::resource_exhausted(text),
-        StoreError::Busy { .. } => Status::unavailable(text),
+        StoreError::Superseded { .. } => Status::unavailable(text),
+        _ if error.is_transient() => Status::unavailable(text),
         StoreError::Damaged { .. } => Status::data_loss(text),
         _ if error.fault() == Fault::Environment => Status::failed_precondition(text),
         _ => Status::internal(text),

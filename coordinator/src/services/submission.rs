@@ -8,11 +8,11 @@ use thresh_core::case::{FlakyResult, RetryPolicy, ThreadsRequired};
 use thresh_core::digest::Digest;
 use thresh_core::id::{BinaryIndex, GroupIndex, RunId};
 use thresh_core::reuse::KeyParts;
-use thresh_core::schedule::{PlannedCase, RunRequest};
+use thresh_core::schedule::{PlannedBinary, PlannedCase, RunRequest};
 use thresh_proto::convert::{
     InvalidMessage, digest_from_wire, duration_from_wire, group_from_wire, key_parts_from_wire,
-    leak_timeout_from_wire, max_fail_from_wire, retries_from_wire, run_id_from_wire, slow_timeout_from_wire,
-    threads_from_wire,
+    leak_timeout_from_wire, max_fail_from_wire, priority_from_wire, retries_from_wire, run_id_from_wire,
+    slow_timeout_from_wire, threads_from_wire,
 };
 use thresh_proto::v1;
 use tokio_stream::{Stream, StreamExt};
@@ -73,7 +73,7 @@ pub(super) async fn receive(
 }
 
 /// Checks a run and gives it the form that the driver takes, as yet unplanned.
-pub(super) fn validate(
+pub(crate) fn validate(
     mut header: v1::RunHeader,
     cases: Vec<v1::Case>,
 ) -> Result<Submission, InvalidMessage> {
@@ -100,15 +100,26 @@ pub(super) fn validate(
     let global_timeout = header
         .global_timeout
         .map(|timeout| duration_from_wire("global_timeout", Some(timeout)));
+    let deadline = header
+        .deadline
+        .map(|deadline| duration_from_wire("deadline", Some(deadline)));
     let request = RunRequest {
         platform: header.platform.clone(),
         in_place,
+        submitter: header.submitter.clone(),
+        priority: priority_from_wire(header.priority()),
+        deadline: deadline.transpose()?,
         max_fail: max_fail_from_wire(header.max_fail),
         global_timeout: global_timeout.transpose()?,
         groups: header
             .groups
             .iter()
             .map(group_from_wire)
+            .collect::<Result<_, _>>()?,
+        binaries: header
+            .binaries
+            .iter()
+            .map(|binary| planned_binary(binary, in_place))
             .collect::<Result<_, _>>()?,
         cases: planned,
     };
@@ -307,11 +318,20 @@ fn check_case(case: &v1::Case, header: &v1::RunHeader, key_parts: usize) -> Resu
     Ok(())
 }
 
+fn planned_binary(binary: &v1::Binary, in_place: bool) -> Result<PlannedBinary, InvalidMessage> {
+    Ok(PlannedBinary {
+        digest: digest_from_wire("binaries.digest", &binary.digest)?,
+        bytes: if in_place { 0 } else { binary.bytes },
+    })
+}
+
 fn planned_case(case: &v1::Case, settings: &Settings) -> PlannedCase {
     PlannedCase {
         binary: BinaryIndex(case.binary),
         reused: false,
+        quarantined: false,
         estimate: None,
+        rarely_over: None,
         priority: settings.priority,
         threads_required: settings.threads_required,
         group: settings.group,

@@ -135,7 +135,12 @@ fn said_from_wire(message: v1::WorkerMessage) -> Result<Said, InvalidMessage> {
     match message.message {
         None => Err(InvalidMessage::new("message", "is missing or of an unknown kind")),
         Some(Message::Hello(_)) => Err(InvalidMessage::new("hello", "comes twice")),
-        Some(Message::Heartbeat(_)) => Ok(Said::Heartbeat),
+        Some(Message::Heartbeat(heartbeat)) => {
+            let micros = heartbeat.round_trip_micros;
+            Ok(Said::Heartbeat {
+                round_trip: (micros > 0).then(|| Duration::from_micros(micros)),
+            })
+        }
         Some(Message::Cordon(cordon)) => {
             let reason = match cordon.reason() {
                 Reason::Drain => CordonReason::Drain,

@@ -1,5 +1,6 @@
 //! A coordinator in memory, with scripted clients and workers.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -46,13 +47,7 @@ impl Farm {
     }
 
     pub(crate) async fn start_in(folder: TempDir, policy: Policy) -> Self {
-        let config = CoordinatorConfig {
-            data_dir: folder.path().to_owned(),
-            policy,
-            in_place_only: false,
-            version: "0.1.0 (test)".to_owned(),
-        };
-        let coordinator = Coordinator::start(config).await.unwrap();
+        let coordinator = Coordinator::start(config(folder.path(), policy)).await.unwrap();
         let (connections, incoming) = mpsc::unbounded_channel();
         tokio::spawn(coordinator.serve_connections(UnboundedReceiverStream::new(incoming)));
         Self {
@@ -60,6 +55,12 @@ impl Farm {
             connections,
             folder,
         }
+    }
+
+    /// Another coordinator with the same files, to which nobody connects.
+    pub(crate) async fn start_at(folder: PathBuf) -> Coordinator {
+        let config = config(&folder, Policy::default());
+        Coordinator::start(config).await.unwrap()
     }
 
     /// A connection of its own, as each part of a farm has.
@@ -103,6 +104,16 @@ impl Farm {
             remap_cause: None,
         };
         Worker::connect(self, hello).await.unwrap()
+    }
+}
+
+fn config(folder: &Path, policy: Policy) -> CoordinatorConfig {
+    CoordinatorConfig {
+        data_dir: folder.to_owned(),
+        store: None,
+        policy,
+        in_place_only: false,
+        version: "0.1.0 (test)".to_owned(),
     }
 }
 
@@ -275,6 +286,7 @@ pub(crate) fn run(id: u128, cases: u32) -> v1::SubmitRequest {
             path: "/target/tests".into(),
             digest: bytes(Digest::of(b"binary")),
             manifest: Default::default(),
+            bytes: 0,
         }],
         settings: vec![v1::Settings {
             threads_required: Some(threads),

@@ -167,7 +167,7 @@ async fn heartbeats_keep_a_worker_and_are_answered() {
     let mut beat = tokio::time::interval(Duration::from_millis(50));
     for _ in 0..8 {
         beat.tick().await;
-        worker.say(FromWorker::Heartbeat(v1::Heartbeat {}));
+        worker.say(FromWorker::Heartbeat(v1::Heartbeat::default()));
         assert!(matches!(worker.next().await, Ok(Some(ToWorker::Heartbeat(_)))));
     }
 }

@@ -7,7 +7,9 @@
 
 mod farm;
 mod faults;
+mod records;
 mod remapped;
+mod restart;
 mod reuse;
 mod runs;
 mod steps;

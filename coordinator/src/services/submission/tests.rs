@@ -200,7 +200,7 @@ proptest! {
         for case in 0..submission.cases.len() {
             prop_assert!(submission.case_id(case).is_some());
         }
-        let mut scheduler = Scheduler::new(Policy::default(), 0);
+        let mut scheduler = Scheduler::new(Policy::default(), 0, 0);
         let event = Event::RunSubmitted(submission.run, submission.request);
         prop_assert!(scheduler.apply(Timestamp::default(), event, &mut Vec::new()).is_ok());
         prop_assert!(scheduler.check_invariants().is_ok());

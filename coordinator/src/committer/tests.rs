@@ -1,0 +1,60 @@
+use thresh_core::id::RunId;
+use thresh_core::time::Timestamp;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::*;
+use crate::store::bad::{BadStore, busy, full};
+
+/// A turn with something to journal, and what tells that its departure has left.
+fn turn() -> (Turn, oneshot::Receiver<()>) {
+    let (mark, marked) = oneshot::channel();
+    let entry = JournalEntry::Closed {
+        run: RunId::from_u128(1),
+        at: Timestamp::default(),
+    };
+    let turn = Turn {
+        entries: vec![entry],
+        departures: vec![Departure::Mark(mark)],
+    };
+    (turn, marked)
+}
+
+fn superseded() -> StoreError {
+    StoreError::Superseded {
+        at: "thresh.db".parse().unwrap(),
+        epoch: 1,
+        leader: 2,
+    }
+}
+
+#[tokio::test]
+async fn nothing_leaves_before_it_is_written_and_everything_then() {
+    for error in [full as fn() -> StoreError, busy] {
+        let (outlet, mut state) = start(Arc::new(BadStore::new(3, error)), 1);
+        let (first, mut left) = turn();
+        outlet.send(first);
+        state.changed().await.unwrap();
+        assert!(matches!(&*state.borrow_and_update(), JournalState::Stuck(_)));
+        assert!(outlet.trouble().is_some_and(|why| why.contains("thresh.db")));
+        assert_eq!(left.try_recv(), Err(TryRecvError::Empty));
+        left.await.unwrap();
+        assert_eq!(
+            (&*state.borrow(), outlet.trouble()),
+            (&JournalState::Written, None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_leaves_a_coordinator_that_was_superseded() {
+    let (outlet, mut state) = start(Arc::new(BadStore::new(1, superseded)), 1);
+    let (first, left) = turn();
+    outlet.send(first);
+    assert!(left.await.is_err());
+    let is_superseded = |state: &JournalState| matches!(state, JournalState::Superseded(_));
+    state.wait_for(is_superseded).await.unwrap();
+    let (second, left) = turn();
+    outlet.send(second);
+    assert!(left.await.is_err());
+}
