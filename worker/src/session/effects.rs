@@ -40,7 +40,12 @@ impl Live {
             } => self.kill(run, (case, generation)),
             Effect::Return { run, cases } => self.give_back(run, &cases),
             Effect::Release(run) => self.release(run),
-            Effect::SendHeartbeat => self.outbox.send(Message::Heartbeat(Heartbeat {})),
+            Effect::SendHeartbeat { round_trip } => {
+                let round_trip = round_trip.map_or(0, |took| took.as_micros().max(1));
+                self.outbox.send(Message::Heartbeat(Heartbeat {
+                    round_trip_micros: u64::try_from(round_trip).unwrap_or(u64::MAX),
+                }));
+            }
             Effect::Over => {
                 self.over.get_or_insert_with(|| "it was ended".to_owned());
             }

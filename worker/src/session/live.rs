@@ -137,6 +137,7 @@ impl Live {
         for run in runs {
             self.apply(Event::Revoked {
                 run,
+                cases: Vec::new(),
                 kill_running: false,
             });
         }
@@ -172,7 +173,7 @@ impl Live {
                 };
                 self.report(run, Report::Slow(slow));
             }
-            Word::Ended(attempt) => self.ended(run, (case, generation), Report::Attempt(attempt)),
+            Word::Ended(attempt) => self.ended(run, (case, generation), Report::Attempt(*attempt)),
             Word::NotStarted(cause) => {
                 let error = PrepareError::io("prepare temp folders in", "the run's folder".as_ref(), &cause);
                 self.failed(&error);

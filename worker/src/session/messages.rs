@@ -91,11 +91,10 @@ impl Live {
 
     fn revoked(&mut self, revoke: &v1::Revoke) -> Result<(), InvalidMessage> {
         let run = run_id_from_wire(&revoke.run_id)?;
-        // All of the run's cases are meant; one that names some of them gets an answer for all, and those that
-        // were not meant are granted anew.
         self.gently = true;
         self.apply(Event::Revoked {
             run,
+            cases: revoke.cases.iter().map(granted).collect(),
             kill_running: revoke.kill_running,
         });
         self.gently = false;
@@ -116,6 +115,10 @@ impl Live {
             self.outbox.report(run, returned(grants, message));
         }
     }
+}
+
+fn granted(case: &v1::CaseGrant) -> Grant {
+    (CaseIndex(case.case), Generation(case.generation))
 }
 
 fn grant(case: &v1::LeasedCase) -> Grant {

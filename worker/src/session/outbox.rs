@@ -138,7 +138,7 @@ mod tests {
         let mut outbox = Outbox::default();
         (0..130).for_each(|case| outbox.report(RUN, started(case)));
         assert!(outbox.is_urgent());
-        outbox.send(Message::Heartbeat(v1::Heartbeat {}));
+        outbox.send(Message::Heartbeat(v1::Heartbeat::default()));
         assert_eq!(batches(&mut outbox), [0, 64, 64, 2]);
         assert!(outbox.is_empty() && outbox.bytes == 0);
     }

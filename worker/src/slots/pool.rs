@@ -39,7 +39,7 @@ pub(crate) enum Word {
     /// A slow period has passed.
     Slow(Slow),
     /// It has ended.
-    Ended(Attempt),
+    Ended(Box<Attempt>),
     /// It could not be started, for a reason that is not about the case.
     NotStarted(io::Error),
 }
@@ -104,12 +104,12 @@ fn run(slot: u32, executor: &mut Executor, assignment: Assignment) {
         Ok(place) => {
             let invocation = ready.invocation(&case, slot, &place);
             let execution = executor.run(&invocation, &killer, &mut |slow| say(Word::Slow(slow)));
-            Word::Ended(attempt_to_wire(
+            Word::Ended(Box::new(attempt_to_wire(
                 case.case,
                 generation,
                 execution,
                 ready.keeps_passing_output(),
-            ))
+            )))
         }
     };
     // Let go before the last word: after it the session may wait for the run's folders to be removed.

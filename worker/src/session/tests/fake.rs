@@ -52,6 +52,7 @@ pub(super) struct FakeSession {
     reports: VecDeque<Report>,
     /// Urgent messages received so far.
     pub(super) cordons: Vec<v1::Cordon>,
+    generation: u64,
 }
 
 impl Fake {
@@ -147,7 +148,12 @@ impl FakeSession {
         }));
     }
 
-    pub(super) fn lease_more(&self, run: RunId, cases: Vec<v1::LeasedCase>) {
+    /// Leases further cases, or the same again: under a new generation.
+    pub(super) fn lease_more(&mut self, run: RunId, mut cases: Vec<v1::LeasedCase>) {
+        self.generation += 1;
+        for case in &mut cases {
+            case.generation = self.generation;
+        }
         self.tell(Order::Lease(v1::Lease {
             lease_id: 2,
             run_id: run_id_to_wire(run),
@@ -244,6 +250,7 @@ impl Work for Service {
             outbound: outbound.clone(),
             reports: VecDeque::new(),
             cordons: vec![],
+            generation: 1,
         };
         session.tell(Order::Welcome(v1::Welcome {
             heartbeat: Some(duration_to_wire(self.terms.0)),
