@@ -5,6 +5,7 @@ pub mod command;
 pub mod list;
 pub mod nextest;
 pub mod project;
+pub mod records;
 pub mod report;
 pub mod reuse;
 pub mod run;

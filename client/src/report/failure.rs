@@ -82,6 +82,7 @@ pub(super) fn failure_kind(outcome: &Outcome) -> String {
             ..
         } => "execution failure".to_owned(),
         Outcome::Crashed { leaked: leaks, .. } => format!("test abort{}", leaked(leaks)),
+        Outcome::TookWorker => "worker went down with the test".to_owned(),
         Outcome::TimedOut { .. } => "test timeout".to_owned(),
         Outcome::Leaked { .. } => {
             "test exited with code 0, but leaked handles so was marked failed".to_owned()

@@ -188,7 +188,7 @@ impl<'a> OutcomeBody<'a> {
                 leaks = Some(*leaked);
             }
             Outcome::Passed | Outcome::Leaked { .. } | Outcome::TimedOut { .. } => {}
-            Outcome::Lost | Outcome::Cancelled => {}
+            Outcome::TookWorker | Outcome::Lost | Outcome::Cancelled => {}
         }
         Self {
             outcome: outcome.word(),

@@ -175,6 +175,12 @@ fn status<'a>(
             status.add_reruns(later.iter().map(|attempt| rerun(attempt, settings)));
             (status, Some(first))
         }
+        CaseStatus::Quarantined(outcome) => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_type("quarantined");
+            status.set_message(format!("it is quarantined, and {outcome}"));
+            (status, attempts.last())
+        }
         CaseStatus::Ended(_) | CaseStatus::NotRun => {
             let mut status = TestCaseStatus::skipped();
             status.set_message("not run: the run ended before");

@@ -31,4 +31,6 @@ pub use remapped::RemappedWorker;
 pub use reporter::{ReportError, Reporter, Reporters};
 pub use rerun::RerunCommand;
 pub use summary::{Floor, RunSummary};
+pub(crate) use summary::{counts, reason_clause, reason_word};
+pub(crate) use text::counted;
 pub use text::one_line;

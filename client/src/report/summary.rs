@@ -10,6 +10,7 @@ use thresh_core::verdict::{Tally, Verdict};
 
 use super::event::{CaseRecord, Roster, ScriptRecord};
 use super::remapped::RemappedWorker;
+use super::text::counted;
 
 /// The word for the end of a run in machine formats.
 pub(crate) fn reason_word(reason: StopReason) -> &'static str {
@@ -33,6 +34,24 @@ pub(crate) fn reason_clause(reason: StopReason) -> &'static str {
         StopReason::SetupScriptFailed => "a setup script failed",
         StopReason::Stranded => "no worker could run what was left",
     }
+}
+
+/// The cases of a run by status, for people.
+pub(crate) fn counts(tally: &Tally) -> String {
+    let mut counts = vec![format!("{} passed", tally.passed)];
+    for (count, word) in [
+        (tally.reused, "reused"),
+        (tally.flaky, "flaky"),
+        (tally.failed, "failed"),
+        (tally.quarantined, "quarantined"),
+        (tally.planned.saturating_sub(tally.reported()), "not run"),
+    ] {
+        if count > 0 {
+            counts.push(format!("{count} {word}"));
+        }
+    }
+    let cases = counted(tally.planned as usize, "case");
+    format!("{cases}: {}", counts.join(", "))
 }
 
 /// A finished run.

@@ -113,7 +113,7 @@ fn skip_string(chars: &mut Peekable<Chars<'_>>) {
 }
 
 /// A count with its noun, which takes an `s` for more than one.
-pub(super) fn counted(count: usize, noun: &str) -> String {
+pub(crate) fn counted(count: usize, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")
     } else {

@@ -157,7 +157,7 @@ impl RunError {
     }
 
     /// Makes a refusal out of a status, unless it is about versions.
-    pub(super) fn refused(doing: &'static str, status: Status) -> Self {
+    pub(crate) fn refused(doing: &'static str, status: Status) -> Self {
         Self::Refused {
             doing,
             status: Box::new(status),

@@ -242,6 +242,8 @@ impl Runs for Fake {
             runs: 3,
             failures: 1,
             outcomes: vec![past],
+            flaky_runs: 1,
+            flake_rate: 0.5,
         };
         Ok(Response::new(v1::HistoryReply { cases: vec![case] }))
     }

@@ -4,6 +4,7 @@
 //! was said before (a second end of a case, a case that does not exist) is dropped too, but then the run is
 //! never green: whoever contradicts itself may have been wrong the first time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Fold {
     decided: Vec<Option<CaseRecord>>,
     scripts: Vec<ScriptRecord>,
     remapped: Vec<RemappedWorker>,
+    /// Cases that cannot fail the run.
+    quarantined: BTreeSet<CaseIndex>,
     seen: u64,
     contradictions: u32,
     /// Bytes of output in `attempts`, or handed from there to `decided`.
@@ -76,6 +79,7 @@ impl Fold {
             decided: vec![None; count],
             scripts: Vec::new(),
             remapped: Vec::new(),
+            quarantined: BTreeSet::new(),
             seen: 0,
             contradictions: 0,
             kept_bytes: 0,
@@ -113,7 +117,12 @@ impl Fold {
         match event.event {
             // An event of a newer coordinator; the protocol's version says that it may be left out.
             None => {}
-            Some(Event::Planned(planned)) => report(at, &ReportEvent::Planned(&self.plan(&planned))),
+            // Why is said at the end.
+            Some(Event::Stopping(_)) => {}
+            Some(Event::Planned(planned)) => {
+                self.quarantined = planned.quarantined.iter().copied().map(CaseIndex).collect();
+                report(at, &ReportEvent::Planned(&self.plan(&planned)));
+            }
             Some(Event::Reused(reused)) => self.reused(at, &reused.cases, report),
             Some(Event::Started(started)) => self.started(at, &started, report),
             Some(Event::Slow(slow)) => self.slow(at, &slow, report),
@@ -251,10 +260,26 @@ impl Fold {
         let last = record.last;
         self.attempts[case.at()].push(record);
         if last {
-            let status = status(&self.attempts[case.at()], self.cases[case.at()].flaky_passes);
+            let status = self.status(case);
             self.decide(at, case, status, report);
         }
         Ok(())
+    }
+
+    /// The status of a case after its last attempt.
+    fn status(&self, case: CaseIndex) -> CaseStatus {
+        let status = status(&self.attempts[case.at()], self.cases[case.at()].flaky_passes);
+        match status {
+            CaseStatus::Flaky { .. } if self.quarantined.contains(&case) => {
+                CaseStatus::Flaky { passes: true }
+            }
+            CaseStatus::Ended(outcome)
+                if outcome.is_about_the_case() && !outcome.passes() && self.quarantined.contains(&case) =>
+            {
+                CaseStatus::Quarantined(outcome)
+            }
+            status => status,
+        }
     }
 
     fn script(
@@ -350,7 +375,8 @@ impl Fold {
     }
 }
 
-/// The status of a case after its last attempt. Attempts that the farm lost say nothing about it.
+/// The status of a case after its last attempt, were it not quarantined. Attempts that the farm lost say nothing
+/// about it.
 fn status(attempts: &[AttemptRecord], flaky_passes: bool) -> CaseStatus {
     let Some((last, earlier)) = attempts.split_last() else {
         return CaseStatus::NotRun;

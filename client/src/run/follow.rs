@@ -15,11 +15,11 @@ use super::fold::Fold;
 use super::session::Session;
 use crate::report::{ReportEvent, Reporters};
 
-/// How long a connection that broke is tried again. It is the time after which a coordinator cancels a
-/// run that nobody follows.
-pub(super) const RECONNECT: Duration = Duration::from_secs(10);
+/// How long a connection that broke is tried again: another coordinator may take over, or this one may have to wait
+/// for its database.
+pub(super) const RECONNECT: Duration = Duration::from_secs(120);
 /// Between two attempts.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 /// How often reporters hear that time passes.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a coordinator may take to answer a cancellation before an interrupted client goes without.

@@ -4,13 +4,16 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use thresh_core::time::Timestamp;
-use thresh_proto::convert::{duration_or_zero, outcome_from_wire, run_id_from_wire};
+use thresh_proto::convert::{duration_or_zero, outcome_from_wire, rate_from_wire, run_id_from_wire};
 use thresh_proto::v1;
 use tonic::transport::Channel;
 
 use super::error::RunError;
 use super::session::Session;
-use crate::report::one_line;
+use crate::report::{counted, one_line};
+
+/// Over how many runs a flake rate is taken, at most.
+const FLAKE_RATE_RUNS: u32 = 20;
 
 /// Which past is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,10 @@ pub struct CasePast {
     pub runs: u32,
     /// How often it failed.
     pub failures: u32,
+    /// In how many runs it both failed and passed.
+    pub flaky_runs: u32,
+    /// The share of such runs among the last 20 in which it was tried, from 0 to 1.
+    pub flake_rate: f64,
     /// Its last attempts, newest first.
     pub outcomes: Vec<PastAttempt>,
 }
@@ -92,6 +99,8 @@ fn case_past(case: v1::CaseHistory) -> Result<CasePast, RunError> {
         estimate_seconds: duration_or_zero(case.estimate).as_secs_f64(),
         runs: case.runs,
         failures: case.failures,
+        flaky_runs: case.flaky_runs,
+        flake_rate: rate_from_wire("flake_rate", case.flake_rate)?,
         outcomes,
     })
 }
@@ -122,11 +131,14 @@ pub fn write_history(sink: &mut impl Write, cases: &[CasePast]) -> io::Result<()
             failures,
             estimate_seconds,
             outcomes,
+            ..
         } = case;
+        let flakiness = flakiness(case);
+        let attempts = counted(*runs as usize, "attempt");
         let name = one_line(name);
         writeln!(
             sink,
-            "[{estimate_seconds:>8.3}s] {binary_id} {name}: {runs} runs, {failures} failed"
+            "[{estimate_seconds:>8.3}s] {binary_id} {name}: {attempts}, {failures} failed{flakiness}"
         )?;
         for past in outcomes {
             let when = chrono::DateTime::from_timestamp_micros((past.at * 1e6) as i64).unwrap_or_default();
@@ -143,4 +155,66 @@ pub fn write_history(sink: &mut impl Write, cases: &[CasePast]) -> io::Result<()
         }
     }
     Ok(())
+}
+
+/// How often a case was flaky, as a clause; nothing if it never was.
+fn flakiness(case: &CasePast) -> String {
+    if case.flaky_runs == 0 {
+        return String::new();
+    }
+    // A case that was tried fewer times than the rate looks back was not in more runs either.
+    let of = if case.runs < FLAKE_RATE_RUNS {
+        "all"
+    } else {
+        "the last 20"
+    };
+    let runs = counted(case.flaky_runs as usize, "run");
+    format!(", flaky in {runs} ({:.0} % of {of})", case.flake_rate * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(runs: u32, flaky_runs: u32, flake_rate: f64) -> CasePast {
+        CasePast {
+            binary_id: "demo::it".into(),
+            name: "flaky".into(),
+            estimate_seconds: 0.5,
+            runs,
+            failures: 4,
+            flaky_runs,
+            flake_rate,
+            outcomes: vec![],
+        }
+    }
+
+    #[test]
+    fn flakiness_is_told_where_there_is_some() {
+        let mut out = Vec::new();
+        write_history(
+            &mut out,
+            &[
+                case(40, 3, 0.15),
+                case(5, 1, 0.25),
+                case(99, 2, 0.0),
+                case(9, 0, 0.0),
+            ],
+        )
+        .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let ends: Vec<&str> = text
+            .lines()
+            .map(|line| line.split_once("failed").unwrap().1)
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                ", flaky in 3 runs (15 % of the last 20)",
+                ", flaky in 1 run (25 % of all)",
+                ", flaky in 2 runs (0 % of the last 20)",
+                "",
+            ]
+        );
+    }
 }

@@ -1,8 +1,10 @@
 //! What a run is asked to do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thresh_core::case::{MaxFail, ThreadsRequired};
+use thresh_core::schedule::RunPriority;
 
 use crate::build::{ArchiveOptions, BuildOptions};
 use crate::list::SelectionOptions;
@@ -49,6 +51,12 @@ pub struct RunOptions {
     pub farm: Option<String>,
     /// Whose history it is.
     pub project: Option<String>,
+    /// Who asks: submitters share a farm.
+    pub submitter: String,
+    /// What the run is for.
+    pub priority: RunPriority,
+    /// Its verdict is wanted within this time from its submission.
+    pub deadline: Option<Duration>,
     /// Files that the program writes itself during the run (reports), absolute or relative to the working
     /// directory: they are no inputs of the cases.
     pub outputs: Vec<PathBuf>,
@@ -81,6 +89,9 @@ impl RunOptions {
             farm: None,
             project: None,
             outputs: Vec::new(),
+            submitter: String::new(),
+            priority: RunPriority::default(),
+            deadline: None,
             title: String::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! The calls of one client to one coordinator.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
@@ -12,6 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::error::RunError;
+use super::follow::RECONNECT_PAUSE;
 use crate::reuse::PastPass;
 
 /// Bytes of lists in one message.
@@ -74,11 +76,32 @@ impl Session {
         self.channel.clone()
     }
 
-    pub(super) async fn submit(&mut self, messages: Vec<v1::SubmitRequest>) -> Result<(), RunError> {
-        let reply = self.runs.submit(tokio_stream::iter(messages)).await;
-        reply
-            .map(|_| ())
-            .map_err(|status| RunError::refused("submit the run", status))
+    /// Submits a run; while the coordinator cannot be reached or takes none, again for up to `patience`. `note` is
+    /// told why.
+    pub(super) async fn submit(
+        &mut self,
+        messages: Vec<v1::SubmitRequest>,
+        patience: Duration,
+        mut note: impl FnMut(&Status),
+    ) -> Result<(), RunError> {
+        let started = Instant::now();
+        let mut again = false;
+        loop {
+            let status = match self.runs.submit(tokio_stream::iter(messages.clone())).await {
+                Ok(_) => return Ok(()),
+                // The answer to an earlier attempt was lost on its way.
+                Err(status) if again && status.code() == Code::AlreadyExists => return Ok(()),
+                Err(status) => status,
+            };
+            let may_pass = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled);
+            if !may_pass || started.elapsed() >= patience {
+                return Err(RunError::refused("submit the run", status));
+            }
+            if !std::mem::replace(&mut again, true) {
+                note(&status);
+            }
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
     }
 
     pub(super) async fn plan(&mut self, messages: Vec<v1::SubmitRequest>) -> Result<v1::PlanReply, RunError> {

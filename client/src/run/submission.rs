@@ -10,7 +10,7 @@ use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
 use thresh_proto::convert::{
     case_settings_to_wire, digest_to_wire, duration_to_wire, group_to_wire, key_parts_to_wire,
-    leak_timeout_to_wire, max_fail_to_wire, run_id_to_wire, slow_timeout_to_wire,
+    leak_timeout_to_wire, max_fail_to_wire, priority_to_wire, run_id_to_wire, slow_timeout_to_wire,
 };
 use thresh_proto::v1;
 
@@ -114,6 +114,9 @@ impl Submission<'_> {
             no_capture: prepared.no_capture(),
             platform: suite.platform.clone(),
             title: prepared.options.title.clone(),
+            submitter: prepared.options.submitter.clone(),
+            priority: priority_to_wire(prepared.options.priority).into(),
+            deadline: prepared.options.deadline.map(duration_to_wire),
         }
     }
 
@@ -127,6 +130,7 @@ impl Submission<'_> {
             path: binary.path.to_string(),
             digest: digest_to_wire(digest),
             manifest: manifest.map(digest_to_wire).unwrap_or_default(),
+            bytes: self.shipment.map_or(0, |shipment| shipment.binary_bytes[at]),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thresh_core::id::RunId;
 use tokio::runtime::Handle;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use super::Cancel;
@@ -99,7 +100,13 @@ impl Prepared {
         unless_interrupted(&cancel, prepared.upload(&session, &ready, reporters)).await?;
         let submission = prepared.submission(&ready).messages();
         let started = now();
-        unless_interrupted(&cancel, session.submit(submission)).await?;
+        // Within the process a connection that broke cannot be made again.
+        let patience = prepared.farm().map_or(Duration::ZERO, |_| RECONNECT);
+        let note = |status: &Status| {
+            let text = format!("the run is not taken yet, trying again: {}", status.message());
+            reporters.event(now(), &ReportEvent::Note(&text));
+        };
+        unless_interrupted(&cancel, session.submit(submission, patience, note)).await?;
 
         let roster = Arc::new(prepared.roster(suite));
         let start = RunStart {
@@ -133,8 +140,7 @@ impl Prepared {
             fold: &mut fold,
             reporters,
             cancel,
-            // Within the process a connection that broke cannot be made again.
-            patience: prepared.farm().map_or(Duration::ZERO, |_| RECONNECT),
+            patience,
         };
         follower.follow().await?;
         if ready.keys.is_some() && ready.shipment.is_none() {

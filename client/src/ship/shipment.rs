@@ -71,6 +71,8 @@ pub struct Shipment {
     pub target: Digest,
     /// For each test binary the manifest of what its cases need besides; none for one without a selected case.
     pub binaries: Vec<Option<Digest>>,
+    /// What each of these manifests names, in bytes; 0 where there is none.
+    pub binary_bytes: Vec<u64>,
     /// Further folders (absolute) with their manifests: toolchain libraries, a build folder elsewhere.
     pub folders: Vec<(PathBuf, Digest)>,
     /// Every blob, manifests included.
@@ -98,9 +100,11 @@ impl Shipment {
         let common = common_files(suite, files)?;
         let target = packer.pack_files(common.iter(), &mut elsewhere)?;
         let mut binaries = Vec::with_capacity(suite.binaries.len());
+        let mut binary_bytes = Vec::with_capacity(suite.binaries.len());
         for (position, binary) in suite.binaries.iter().enumerate() {
             if files.binary(position).is_none() {
                 binaries.push(None);
+                binary_bytes.push(0);
                 continue;
             }
             let own: BTreeSet<PathBuf> = std::iter::once(binary.path.clone().into_std_path_buf())
@@ -108,6 +112,7 @@ impl Shipment {
                 // What every case gets is there already; no file may be named twice.
                 .filter(|path| !common.contains(path))
                 .collect();
+            binary_bytes.push(own.iter().map(|path| bytes_of(path)).sum());
             binaries.push(Some(packer.pack_files(own.iter(), &mut elsewhere)?));
         }
         let folders = elsewhere
@@ -119,6 +124,7 @@ impl Shipment {
             sources,
             target,
             binaries,
+            binary_bytes,
             folders,
             blobs: packer.blobs,
         })
@@ -159,6 +165,11 @@ impl Elsewhere {
                 .insert(name.into());
         }
     }
+}
+
+/// The size of a file; 0 where it cannot be told, since it only serves to weigh one way against another.
+fn bytes_of(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
 }
 
 struct Packer<'a> {

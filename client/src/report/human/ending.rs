@@ -8,7 +8,7 @@ use thresh_core::verdict::{CaseStatus, Verdict};
 use super::super::event::{AttemptRecord, CaseLabel, CaseRecord};
 use super::super::remapped::remapped_failures;
 use super::super::rerun::RerunCommand;
-use super::super::summary::{RunSummary, reason_clause};
+use super::super::summary::{RunSummary, counts, reason_clause};
 use super::super::text::{counted, one_line};
 use super::line::{self, RULE, status_line, status_word};
 use super::output::write_attempt;
@@ -102,7 +102,7 @@ impl Ending {
 fn final_level_of(record: &CaseRecord) -> FinalStatusLevel {
     match &record.status {
         status if status.fails() => FinalStatusLevel::Fail,
-        CaseStatus::Flaky { .. } => FinalStatusLevel::Flaky,
+        CaseStatus::Flaky { .. } | CaseStatus::Quarantined(_) => FinalStatusLevel::Flaky,
         CaseStatus::Ended(Outcome::Leaked { .. }) => FinalStatusLevel::Leak,
         CaseStatus::Ended(Outcome::TimedOut { .. }) => FinalStatusLevel::Slow,
         CaseStatus::NotRun | CaseStatus::Ended(_) => FinalStatusLevel::Skip,
@@ -114,6 +114,7 @@ fn final_level_of(record: &CaseRecord) -> FinalStatusLevel {
 fn telling_failure(record: &CaseRecord) -> Option<&AttemptRecord> {
     match record.status {
         CaseStatus::Flaky { .. } => record.attempts.iter().find(|attempt| !attempt.outcome.passes()),
+        CaseStatus::Quarantined(_) => record.attempts.last(),
         _ if record.status.fails() => record.attempts.last(),
         _ => None,
     }
@@ -121,20 +122,8 @@ fn telling_failure(record: &CaseRecord) -> Option<&AttemptRecord> {
 
 fn write_counts(sink: &mut Vec<u8>, paint: &Paint, summary: &RunSummary) -> io::Result<()> {
     let tally = &summary.tally;
-    let mut counts = vec![format!("{} passed", tally.passed)];
-    for (count, word) in [
-        (tally.reused, "reused"),
-        (tally.flaky, "flaky"),
-        (tally.failed, "failed"),
-        (tally.planned.saturating_sub(tally.reported()), "not run"),
-    ] {
-        if count > 0 {
-            counts.push(format!("{count} {word}"));
-        }
-    }
     let tone = tone(summary.verdict);
-    let cases = counted(tally.planned as usize, "case");
-    let what = format!("{cases}: {}; {} skipped", counts.join(", "), summary.skipped);
+    let what = format!("{}; {} skipped", counts(tally), summary.skipped);
     writeln!(
         sink,
         "{}",

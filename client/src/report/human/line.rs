@@ -43,6 +43,7 @@ pub(super) fn status_word(record: &CaseRecord) -> (String, Tone) {
             }
         }
         CaseStatus::Ended(outcome) => outcome_word(outcome),
+        CaseStatus::Quarantined(outcome) => (format!("QUARANTINED {}", outcome_word(outcome).0), Tone::Warn),
     }
 }
 
@@ -65,6 +66,7 @@ pub(super) fn retried_word(attempt: &AttemptRecord) -> (String, Tone) {
         Outcome::Failed { leaked: true, .. } => "FL+LK".to_owned(),
         Outcome::Failed { leaked: false, .. } => "FAIL".to_owned(),
         Outcome::Crashed { signal, .. } => short_signal(*signal),
+        Outcome::TookWorker => "WORKER".to_owned(),
         Outcome::Leaked { .. } => "LKFAIL".to_owned(),
         Outcome::TimedOut { .. } => "TMT".to_owned(),
         Outcome::Lost => "LOST".to_owned(),
@@ -96,6 +98,7 @@ fn outcome_word(outcome: &Outcome) -> (String, Tone) {
                 signal_name(*signal).map_or_else(|| format!("ABORT {signal}"), |name| format!("SIG{name}"));
             return (word, Tone::Bad);
         }
+        Outcome::TookWorker => ("CRASHED WORKER", Tone::Bad),
         Outcome::TimedOut { passes: true } => ("TIMEOUT-PASS", Tone::Warn),
         Outcome::TimedOut { passes: false } => ("TIMEOUT", Tone::Bad),
         Outcome::Lost => ("LOST", Tone::Warn),

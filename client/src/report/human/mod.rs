@@ -345,7 +345,7 @@ impl<W: Write + Send> Reporter for HumanReporter<W> {
 fn level_of(record: &CaseRecord) -> StatusLevel {
     match &record.status {
         status if status.fails() => StatusLevel::Fail,
-        CaseStatus::Flaky { .. } => StatusLevel::Retry,
+        CaseStatus::Flaky { .. } | CaseStatus::Quarantined(_) => StatusLevel::Retry,
         CaseStatus::Ended(Outcome::Leaked { .. }) => StatusLevel::Leak,
         CaseStatus::Ended(Outcome::TimedOut { .. }) => StatusLevel::Slow,
         CaseStatus::Passed => StatusLevel::Pass,

@@ -219,7 +219,7 @@ async fn history_is_shown_on_one_line_each() {
     write_history(&mut text, &cases).unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
-        "[   2.000s] p a\\nb: 3 runs, 1 failed\n    2023-11-14 22:13:20 UTC [   1.500s] crashed by signal 6 \
+        "[   2.000s] p a\\nb: 3 attempts, 1 failed, flaky in 1 run (50 % of all)\n    2023-11-14 22:13:20 UTC [   1.500s] crashed by signal 6 \
          (attempt 1, w, run 07070707-0707-0707-0707-070707070707)\n"
     );
 }

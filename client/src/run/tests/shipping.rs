@@ -21,6 +21,7 @@ fn shipment(sources: Vec<BlobSource>) -> Shipment {
         sources: none,
         target: none,
         binaries: Vec::new(),
+        binary_bytes: Vec::new(),
         folders: Vec::new(),
         blobs,
     }

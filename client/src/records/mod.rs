@@ -1,0 +1,19 @@
+//! What outlives runs: which cases are in quarantine, which runs there were, and what happened in one.
+//!
+//! Each operation asks the coordinator, then decides and formats without any I/O.
+
+mod case_ref;
+mod quarantine;
+mod replay;
+mod session;
+mod words;
+
+pub use case_ref::CaseRef;
+pub use quarantine::{
+    Added, Expired, NewQuarantine, Quarantine, QuarantineError, QuarantineList, QuarantineState, Until,
+    add_quarantine, expire_quarantine, list_quarantine, write_added, write_expired, write_quarantine,
+};
+pub use replay::{
+    InvalidRunChoice, PastRun, Replay, ReplayError, ReplayOptions, RunChoice, Timeline, TimelineAttempt,
+    latest_runs, timeline, write_replay, write_runs, write_trace,
+};
