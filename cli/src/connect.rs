@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use thresh_client::project::StateFolder;
 use thresh_worker::WorkerHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::embedded::Embedded;
 use crate::failure::Failure;
-
-/// How long one attempt to connect takes at most.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+use crate::farm_address::FarmAddress;
 
 /// How often it is tried.
 const TRIES: u32 = 3;
@@ -39,8 +37,8 @@ impl Connection {
         worker: Option<LocalWorker<'_>>,
     ) -> Result<Self, Failure> {
         match farm {
-            Some(url) => Ok(Self {
-                channel: connect(url).await?,
+            Some(farm) => Ok(Self {
+                channel: connect(farm).await?,
                 embedded: None,
                 worker: None,
             }),
@@ -76,26 +74,19 @@ impl Connection {
     }
 }
 
-async fn connect(url: &str) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|cause| {
-            Failure::input(format!(
-                "use farm address `{url}`: {cause}; give one like http://farm:8980"
-            ))
-        })?
-        .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(10));
+async fn connect(text: &str) -> Result<Channel, Failure> {
+    let farm: FarmAddress = text
+        .parse()
+        .map_err(|cause| Failure::input(format!("use farm address {cause}")))?;
     let mut wait = Duration::from_millis(100);
     let mut tries = 0;
     loop {
         tries += 1;
-        match endpoint.connect().await {
+        match farm.connect().await {
             Ok(channel) => return Ok(channel),
             Err(cause) if tries == TRIES => {
                 return Err(Failure::environment(format!(
-                    "reach the farm at {url}: {} (tried {TRIES} times); check the address, and that `thresh \
+                    "reach the farm at {farm}: {} (tried {TRIES} times); check the address, and that `thresh \
                      coordinator` runs there",
                     causes(&cause)
                 )));

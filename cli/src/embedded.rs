@@ -38,6 +38,7 @@ impl Embedded {
     pub(crate) async fn start(home: &Path) -> Result<Self, StartError> {
         let config = CoordinatorConfig {
             data_dir: home.to_owned(),
+            store: None,
             policy: Policy {
                 lease_ttl: NEVER,
                 client_grace: NEVER,

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use thresh_client::records::{QuarantineError, ReplayError};
 use thresh_client::report::ReportError;
 use thresh_client::run::RunError;
 use thresh_core::fault::Fault;
@@ -59,6 +60,24 @@ impl Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
+        Self {
+            message: error.to_string(),
+            code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL),
+        }
+    }
+}
+
+impl From<QuarantineError> for Failure {
+    fn from(error: QuarantineError) -> Self {
+        Self {
+            message: error.to_string(),
+            code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL),
+        }
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
         Self {
             message: error.to_string(),
             code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL),

@@ -5,9 +5,11 @@ mod command;
 mod connect;
 mod embedded;
 mod failure;
+mod farm_address;
 mod interrupt;
 mod options;
 mod output;
+mod project;
 mod reporting;
 mod version;
 
@@ -61,6 +63,8 @@ fn execute(command: Command) -> Result<i32, Failure> {
         Command::Run(args) => wait_on_one_thread(command::run::run(*args)),
         Command::List(args) => wait(command::list::list(*args)),
         Command::History(args) => wait(command::history::show(*args)),
+        Command::Replay(args) => wait(command::replay::replay(*args)),
+        Command::Quarantine(args) => wait(command::quarantine::quarantine(*args)),
         Command::Explain(args) => wait(command::history::explain(*args)),
         Command::Coordinator(args) => wait(command::coordinator::serve(args)).map(|()| 0),
         Command::Worker(args) => wait(command::worker::work(args)).map(|()| 0),

@@ -88,6 +88,11 @@ pub(crate) fn run_options(args: &RunArgs, color: Option<&str>) -> Result<RunOpti
         no_run: args.no_run,
         reuse: !args.no_reuse,
         outputs: args.report.junit.clone().into_iter().collect(),
+        submitter: (args.standing.submitter.clone())
+            .or_else(|| std::env::var("USER").ok())
+            .unwrap_or_default(),
+        priority: args.standing.priority,
+        deadline: args.standing.deadline,
         title: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         ..options
     })

@@ -2,18 +2,46 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use thresh_coordinator::store::Location;
+use thresh_core::schedule::RunPriority;
+
+use crate::farm_address::FarmAddress;
 
 /// Flags that name a farm.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct FarmArgs {
-    /// The coordinator's address, like http://farm:8980; without it the run stays in this process
+    /// The coordinator's address, like http://farm:8980, or several with commas between where others stand by;
+    /// without it the run stays in this process
     #[arg(long, value_name = "URL", env = "THRESH_FARM", help_heading = "Farm")]
     pub(crate) farm: Option<String>,
     /// Whose history this is; by default the origin of the git repository
     #[arg(long, value_name = "NAME", env = "THRESH_PROJECT", help_heading = "Farm")]
     pub(crate) project: Option<String>,
+}
+
+/// How a run stands to others on a farm.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct StandingArgs {
+    /// What the run is for: speculative, interactive, trunk, gate or trunk-fix. A later one in this list is
+    /// always served before an earlier one
+    #[arg(
+        long = "run-priority",
+        value_name = "PRIORITY",
+        env = "THRESH_RUN_PRIORITY",
+        default_value_t,
+        help_heading = "Farm"
+    )]
+    pub(crate) priority: RunPriority,
+    /// When the verdict is wanted, like 10m or 90s from now. A run that is pressed goes before others of its
+    /// priority, unless its deadline could not be met from the start
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Farm")]
+    pub(crate) deadline: Option<Duration>,
+    /// Who asks: submitters get equal parts of a farm; by default the user's name
+    #[arg(long, value_name = "NAME", env = "THRESH_SUBMITTER", help_heading = "Farm")]
+    pub(crate) submitter: Option<String>,
 }
 
 /// `thresh coordinator`.
@@ -22,17 +50,38 @@ pub(crate) struct CoordinatorArgs {
     /// Where to listen. There is no authentication yet: keep it inside a trusted network
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8980")]
     pub(crate) listen: SocketAddr,
-    /// Folder for history, reusable passes and blobs
+    /// Folder for blobs, and for the database if --store names no other
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data: PathBuf,
+    /// The database for history, reusable passes and the runs that go on: postgres://USER@HOST/DATABASE, or the
+    /// path of a file. Further coordinators on the same database stand by, and the first of them takes over
+    /// when the one that serves is gone; they need the same blobs
+    #[arg(long, value_name = "URL", env = "THRESH_STORE")]
+    pub(crate) store: Option<Location>,
+    /// A submitter's part of the farm, in relation to others that wait with the same priority; 1 for whoever is
+    /// not named. Can be given for several
+    #[arg(long = "share", value_name = "NAME=WEIGHT", value_parser = share)]
+    pub(crate) shares: Vec<(String, u32)>,
+}
+
+/// Reads a submitter and its weight.
+fn share(text: &str) -> Result<(String, u32), String> {
+    let (name, weight) = text
+        .rsplit_once('=')
+        .ok_or("expected NAME=WEIGHT, like release=3")?;
+    match weight.parse() {
+        Ok(0) => Err("a weight is at least 1".to_owned()),
+        Ok(weight) => Ok((name.to_owned(), weight)),
+        Err(cause) => Err(format!("weight `{weight}`: {cause}")),
+    }
 }
 
 /// `thresh worker`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerArgs {
-    /// The coordinator's address, like http://farm:8980
+    /// The coordinator's address, like http://farm:8980, or several with commas between where others stand by
     #[arg(long, value_name = "URL", env = "THRESH_FARM")]
-    pub(crate) farm: String,
+    pub(crate) farm: FarmAddress,
     /// How many cases to run at once; by default one for each core
     #[arg(long, value_name = "N")]
     pub(crate) slots: Option<u32>,

@@ -3,13 +3,15 @@
 mod build;
 mod farm;
 mod program;
+mod records;
 mod report;
 mod run;
 mod select;
 
 pub(crate) use build::BuildArgs;
-pub(crate) use farm::{CoordinatorArgs, FarmArgs, WorkerArgs};
+pub(crate) use farm::{CoordinatorArgs, FarmArgs, StandingArgs, WorkerArgs};
 pub(crate) use program::{Command, Program};
+pub(crate) use records::{HistoryArgs, ProjectArgs, QuarantineArgs, QuarantineCommand, ReplayArgs};
 pub(crate) use report::{Color, MessageFormat, ReportArgs};
-pub(crate) use run::{ExplainArgs, HistoryArgs, ListArgs, NoTests, RunArgs};
+pub(crate) use run::{ExplainArgs, ListArgs, NoTests, RunArgs};
 pub(crate) use select::SelectArgs;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
-use super::{CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, RunArgs, WorkerArgs};
+use super::{
+    CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs, ReplayArgs, RunArgs, WorkerArgs,
+};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -12,6 +14,7 @@ Examples:
   thresh run -p mycrate parse         only cases of mycrate whose name contains `parse`
   thresh run --farm http://farm:8980  the same on many machines
   thresh explain my_case              why my_case would be run or reused
+  thresh replay latest                who ran what when in the last run
 
 State is kept in $THRESH_HOME, by default the user's cache folder. Exit codes are nextest's: 0 pass, 100 tests
 failed, 101 build failed, 4 no tests, 94 bad filterset, 96 set-up error, 104 listing failed, 105 setup script
@@ -37,6 +40,10 @@ pub(crate) enum Command {
     List(Box<ListArgs>),
     /// Show past durations and outcomes of test cases
     History(Box<HistoryArgs>),
+    /// Show what happened in a past run, or list past runs
+    Replay(Box<ReplayArgs>),
+    /// Let flaky test cases fail without failing their runs, for a while
+    Quarantine(Box<QuarantineArgs>),
     /// Tell why a test case would be run or reused
     Explain(Box<ExplainArgs>),
     /// Serve a farm: take runs from clients, give leases to workers

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use thresh_core::case::{MaxFail, ThreadsRequired};
 
-use super::{BuildArgs, FarmArgs, MessageFormat, ReportArgs, SelectArgs};
+use super::{BuildArgs, FarmArgs, MessageFormat, ReportArgs, SelectArgs, StandingArgs};
 
 /// `thresh run`.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +16,8 @@ pub(crate) struct RunArgs {
     pub(crate) build: BuildArgs,
     #[command(flatten)]
     pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) standing: StandingArgs,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
 
@@ -113,24 +115,6 @@ pub(crate) struct ListArgs {
     /// For people, or cargo-nextest's JSON list
     #[arg(short = 'T', long, value_enum, value_name = "FORMAT", default_value = "human")]
     pub(crate) message_format: MessageFormat,
-}
-
-/// `thresh history`.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct HistoryArgs {
-    /// Only cases whose name or binary id contains one of these
-    pub(crate) patterns: Vec<String>,
-    /// Outcomes to show for each case
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) limit: u32,
-    /// For people, or one JSON object for each case
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
-    pub(crate) message_format: MessageFormat,
-    #[command(flatten)]
-    pub(crate) farm: FarmArgs,
-    /// The workspace's folder
-    #[arg(short = 'C', long = "directory", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
-    pub(crate) directory: Option<std::path::PathBuf>,
 }
 
 /// `thresh explain`.

@@ -1,59 +1,128 @@
 //! `thresh coordinator`.
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use thresh_coordinator::{Coordinator, CoordinatorConfig};
+use thresh_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use thresh_core::schedule::Policy;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::args::CoordinatorArgs;
 use crate::failure::Failure;
 use crate::interrupt::interrupts;
 
-/// Serves a farm until the program is asked to end.
+/// How soon a store that is away is asked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Serves a farm until the program is asked to end. While another coordinator leads on the same store, it stands
+/// by, and listens nowhere.
 ///
 /// # Errors
-/// The address or the data folder cannot be used.
+/// The address, the data folder or the store cannot be used.
 pub(crate) async fn serve(args: CoordinatorArgs) -> Result<(), Failure> {
-    let listener = TcpListener::bind(args.listen).await.map_err(|cause| {
-        Failure::environment(format!(
-            "listen on {}: {cause}; choose another address with --listen, or end what listens there",
-            args.listen
-        ))
-    })?;
-    let address = listener
-        .local_addr()
-        .map_err(|cause| Failure::environment(format!("listen: {cause}")))?;
-    let config = CoordinatorConfig {
-        data_dir: args.data.clone(),
-        policy: Policy::default(),
-        in_place_only: false,
-        version: crate::version::LONG.to_owned(),
-    };
-    let coordinator = Coordinator::start(config)
-        .await
-        .map_err(|error| Failure::of(error.fault(), &error))?;
     let mut interrupts =
         interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
+    let mut listen = args.listen;
+    let mut has_led = false;
+    loop {
+        let started = tokio::select! {
+            started = start(&args, has_led) => started,
+            _ = interrupts.changed() => return Ok(()),
+        };
+        let coordinator = started.map_err(|error| Failure::of(error.fault(), &error))?;
+        has_led = true;
+        let served = lead(&coordinator, &mut listen, &args, &mut interrupts).await;
+        match served {
+            Ok(End::Superseded) => {
+                tell("the lead was lost; standing by");
+                coordinator.give_up().await;
+            }
+            ended => {
+                coordinator.shutdown().await;
+                return ended.map(drop);
+            }
+        }
+    }
+}
+
+/// Why a coordinator no longer serves.
+enum End {
+    /// It was asked to end.
+    Asked,
+    /// Another one leads.
+    Superseded,
+}
+
+fn tell(news: &str) {
+    // Nobody may read it.
+    let _ = writeln!(std::io::stderr(), "thresh coordinator: {news}");
+}
+
+/// Waits for the lead. One that has led before waits for its database, too: what was used before is there.
+async fn start(args: &CoordinatorArgs, has_led: bool) -> Result<Coordinator, StartError> {
+    let mut is_told = false;
+    loop {
+        match Coordinator::start(config(args)).await {
+            Err(error) if has_led && error.is_transient() => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tell(&format!("waiting for the store: failed to {error}"));
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            started => return started,
+        }
+    }
+}
+
+fn config(args: &CoordinatorArgs) -> CoordinatorConfig {
+    CoordinatorConfig {
+        data_dir: args.data.clone(),
+        store: args.store.clone(),
+        policy: Policy {
+            shares: args.shares.iter().cloned().collect(),
+            ..Policy::default()
+        },
+        in_place_only: false,
+        version: crate::version::LONG.to_owned(),
+    }
+}
+
+/// Serves at `listen`, which is made definite.
+async fn lead(
+    coordinator: &Coordinator,
+    listen: &mut SocketAddr,
+    args: &CoordinatorArgs,
+    interrupts: &mut watch::Receiver<u32>,
+) -> Result<End, Failure> {
+    let listener = TcpListener::bind(*listen).await.map_err(|cause| {
+        Failure::environment(format!(
+            "listen on {listen}: {cause}; choose another address with --listen, or end what listens there"
+        ))
+    })?;
+    *listen = listener
+        .local_addr()
+        .map_err(|cause| Failure::environment(format!("listen: {cause}")))?;
     let mut serving = tokio::spawn(coordinator.serve(listener));
+    let data = args.data.display();
+    let store = match &args.store {
+        Some(store) => format!(", store {store}"),
+        None => String::new(),
+    };
     // Whoever started the program may wait for this line to learn the port.
     let _ = writeln!(
         std::io::stderr(),
-        "thresh coordinator {} listens on http://{address}, data in {}",
+        "thresh coordinator {} listens on http://{listen}, data in {data}{store}",
         crate::version::LONG,
-        args.data.display()
     );
     tokio::select! {
-        served = &mut serving => {
-            let error = match served {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => Failure::of(error.fault(), &error),
-                Err(cause) => Failure::internal(format!("serve: {cause}")),
-            };
-            return Err(error);
-        }
-        _ = interrupts.changed() => {}
+        served = &mut serving => match served {
+            Ok(Ok(())) => Ok(End::Asked),
+            Ok(Err(error)) => Err(Failure::of(error.fault(), &error)),
+            Err(cause) => Err(Failure::internal(format!("serve: {cause}"))),
+        },
+        () = coordinator.superseded() => Ok(End::Superseded),
+        _ = interrupts.changed() => Ok(End::Asked),
     }
-    coordinator.shutdown().await;
-    Ok(())
 }

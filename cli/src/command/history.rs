@@ -3,7 +3,6 @@
 use std::io;
 
 use nextest_metadata::NextestExitCode;
-use thresh_client::project::{ProjectConfig, project_name};
 use thresh_client::reuse::write_explanation;
 use thresh_client::run::{HistoryQuery, Prepared, history, write_history};
 
@@ -11,34 +10,25 @@ use super::run::blocking;
 use crate::args::{ExplainArgs, HistoryArgs, MessageFormat, SelectArgs};
 use crate::connect::Connection;
 use crate::failure::Failure;
-use crate::options::{state, suite_options, surroundings};
+use crate::options::suite_options;
 use crate::output::{closed_pipe, json_line};
+use crate::project::Project;
 
 /// Shows past durations and outcomes.
 ///
 /// # Errors
 /// The coordinator cannot be reached.
 pub(crate) async fn show(args: HistoryArgs) -> Result<i32, Failure> {
-    let here = surroundings(args.directory.as_deref())?;
-    let root = workspace_root(here.directory.as_std_path());
-    let config = ProjectConfig::load(&root).map_err(|error| Failure::of(error.fault(), &error))?;
-    let explicit = args.farm.project.as_deref().or(config.project.as_deref());
+    let Project { name, connection } = Project::open(&args.project).await?;
     let query = HistoryQuery {
-        project: project_name(explicit, &root),
+        project: name,
         patterns: args.patterns.clone(),
         outcomes_max: args.limit,
     };
-    let farm = args
-        .farm
-        .farm
-        .as_deref()
-        .or(config.farm.url.as_deref())
-        .filter(|url| !url.is_empty());
-    let connection = Connection::open(farm, &state()?, None).await?;
     let cases = history(connection.channel.clone(), query).await;
     connection.close().await;
     let cases = cases?;
-    let written = match args.message_format {
+    let written = match args.format.format() {
         MessageFormat::Human => write_history(&mut io::stdout().lock(), &cases),
         MessageFormat::Json => cases.iter().try_for_each(json_line),
     };
@@ -69,12 +59,4 @@ pub(crate) async fn explain(args: ExplainArgs) -> Result<i32, Failure> {
         MessageFormat::Json => told.iter().try_for_each(json_line),
     };
     written.map(|()| NextestExitCode::OK).or_else(closed_pipe)
-}
-
-/// The nearest folder above that holds a Cargo.lock, which only a workspace's root does; else the folder itself.
-fn workspace_root(from: &std::path::Path) -> std::path::PathBuf {
-    from.ancestors()
-        .find(|folder| folder.join("Cargo.lock").is_file())
-        .unwrap_or(from)
-        .to_owned()
 }

@@ -4,5 +4,7 @@ pub(crate) mod coordinator;
 pub(crate) mod document;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod quarantine;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod worker;

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use thresh_worker::{Coordinator, Shipped, Worker, WorkerConfig};
-use tonic::transport::Endpoint;
 
 use crate::args::WorkerArgs;
 use crate::failure::Failure;
@@ -16,12 +15,6 @@ use crate::options::state;
 /// # Errors
 /// The farm refuses the worker or cannot be reached, or its folder cannot be used.
 pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
-    let endpoint = Endpoint::from_shared(args.farm.clone()).map_err(|cause| {
-        Failure::input(format!(
-            "use --farm {}: {cause}; give an address like http://farm:8980",
-            args.farm
-        ))
-    })?;
     let cores = std::thread::available_parallelism()
         .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let slots = args.slots.unwrap_or(cores);
@@ -34,7 +27,12 @@ pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
     let config = WorkerConfig::on_a_farm(name.clone(), slots, WorkerConfig::native_platform(), shipped);
     let mut interrupts =
         interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
-    let mut worker = Worker::start(Coordinator::at(endpoint), config);
+    let farm = args.farm.clone();
+    let coordinator = Coordinator::by(args.farm.to_string(), move || {
+        let farm = farm.clone();
+        async move { farm.connect().await.map_err(Into::into) }
+    });
+    let mut worker = Worker::start(coordinator, config);
     let _ = writeln!(
         std::io::stderr(),
         "thresh worker {} `{name}`: {slots} slots for {}, data in {}",

@@ -1,0 +1,188 @@
+//! Flags of commands about the past.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand, ValueHint};
+use thresh_client::records::{RunChoice, Until};
+
+use super::{FarmArgs, MessageFormat};
+
+const HISTORY_HELP: &str = "\
+Examples:
+  thresh history                 every case: estimate, attempts, failures, how often it was flaky
+  thresh history parse           cases whose `binary-id name` contains `parse`
+  thresh history --limit 50      as many attempts as are kept";
+
+const QUARANTINE_HELP: &str = "\
+A quarantined case runs and is reported, but cannot fail its run. Somebody owns it, and it counts again by itself.
+
+Examples:
+  thresh quarantine add 'demo::it flaky' --owner alice --until 14d --reason 'port clash'
+  thresh quarantine add network:: --all --owner net-team --until 2026-12-24
+  thresh quarantine list
+  thresh quarantine expire 'demo::it flaky'";
+
+const ADD_HELP: &str = "\
+A case is named as reports name it, 'BINARY-ID NAME' in one argument, or by its name, or by a part of either.
+
+Examples:
+  thresh quarantine add 'demo::it flaky' --owner alice --until 14d --reason 'port clash'
+  thresh quarantine add network:: --all --owner net-team --until 2026-12-24
+  thresh quarantine add 'demo::it brand_new' --unseen --owner alice --until 36h
+
+To give a case more time, add it again: what was said of it before is replaced.";
+
+const REPLAY_HELP: &str = "\
+Without RUN it lists the latest runs of this project.
+
+Examples:
+  thresh replay                             the latest runs, with their ids
+  thresh replay latest                      who ran what when, what was slow, tried again, idle, and what came last
+  thresh replay 01a20866-329a --all         every attempt, too; the beginning of the id will do
+  thresh replay latest --trace out.json     to be opened at https://ui.perfetto.dev or chrome://tracing
+
+Why a case went to a worker: first (it came first), affinity (its binary was there), ahead (so that a slot need not
+wait), retry (it failed before), lost (its worker was lost), returned (its worker gave it back), stolen (its worker had
+more than it could start), hedge (its other copy took unusually long).";
+
+/// The form of standard output.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// For people, or JSON: one object a line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
+    message_format: MessageFormat,
+    /// The same as --message-format json
+    #[arg(long, conflicts_with = "message_format")]
+    json: bool,
+}
+
+impl FormatArgs {
+    /// The form that is asked for.
+    pub(crate) fn format(self) -> MessageFormat {
+        if self.json {
+            MessageFormat::Json
+        } else {
+            self.message_format
+        }
+    }
+}
+
+/// Whose past is meant.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProjectArgs {
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    /// The workspace's folder
+    #[arg(short = 'C', long = "directory", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// `thresh history`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = HISTORY_HELP)]
+pub(crate) struct HistoryArgs {
+    /// Only cases whose name or binary id contains one of these
+    pub(crate) patterns: Vec<String>,
+    /// Outcomes to show for each case
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// `thresh quarantine`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = QUARANTINE_HELP)]
+pub(crate) struct QuarantineArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: QuarantineCommand,
+}
+
+/// What to do about the quarantine.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// Let cases fail without failing their run, for a while
+    Add(AddArgs),
+    /// Show the cases in quarantine, and those that were lately
+    List(ListQuarantineArgs),
+    /// Let cases count again
+    Expire(ExpireArgs),
+}
+
+/// `thresh quarantine add`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = ADD_HELP)]
+pub(crate) struct AddArgs {
+    /// The cases, each as 'BINARY-ID NAME', or a part of it
+    #[arg(value_name = "CASE", required = true, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) cases: Vec<String>,
+    /// Who sees to them
+    #[arg(long, value_name = "WHO")]
+    pub(crate) owner: String,
+    /// When they count again: a day like 2026-12-24 (from its beginning, UTC), or a time from now like 14d; at most
+    /// 90 days ahead
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Until,
+    /// Why they are here
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+    /// Take all cases that match, not only a single one
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Take cases, given in full, that history has never seen
+    #[arg(long)]
+    pub(crate) unseen: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// `thresh quarantine list`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ListQuarantineArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// `thresh quarantine expire`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExpireArgs {
+    /// The cases, each as 'BINARY-ID NAME', or a part of it
+    #[arg(value_name = "CASE", required = true, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) cases: Vec<String>,
+    /// Take all cases that match, not only a single one
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// `thresh replay`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = REPLAY_HELP)]
+pub(crate) struct ReplayArgs {
+    /// The run: its id, the beginning of its id, or `latest`
+    pub(crate) run: Option<RunChoice>,
+    /// Every attempt, worker, gap and so on
+    #[arg(long, requires = "run")]
+    pub(crate) all: bool,
+    /// Write the run for a trace viewer, too (Perfetto, chrome://tracing)
+    #[arg(long, value_name = "FILE", requires = "run", value_hint = ValueHint::FilePath)]
+    pub(crate) trace: Option<PathBuf>,
+    /// Runs to list
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "run")]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
