@@ -11,6 +11,8 @@ pub(crate) struct Figure {
     name: String,
     /// The median.
     value: f64,
+    /// More is better: the target is the least that the value may be.
+    more: bool,
     /// The unit of value, target and peer.
     unit: &'static str,
     /// The value may be at most this.
@@ -27,11 +29,18 @@ impl Figure {
         Self {
             name: name.into(),
             value,
+            more: false,
             unit,
             target: None,
             peer: None,
             reason: None,
         }
+    }
+
+    /// Adds the least that the value may be.
+    pub(crate) fn at_least(mut self, target: f64) -> Self {
+        self.more = true;
+        self.at_most(target)
     }
 
     /// Adds the most that the value may be.
@@ -46,6 +55,11 @@ impl Figure {
         self
     }
 
+    /// How a value that meets the target stands to it.
+    fn sign(&self) -> &'static str {
+        if self.more { ">=" } else { "<=" }
+    }
+
     /// Adds what explains a missed target; it is told only when the target is missed.
     pub(crate) fn because(mut self, reason: impl Into<Option<String>>) -> Self {
         self.reason = reason.into();
@@ -54,7 +68,10 @@ impl Figure {
 
     /// Whether the target is met; without one it is.
     pub(crate) fn ok(&self) -> bool {
-        self.target.is_none_or(|target| self.value <= target)
+        self.target.is_none_or(|target| match self.more {
+            true => self.value >= target,
+            false => self.value <= target,
+        })
     }
 
     /// Returns why the target is missed, nothing when it is met.
@@ -74,7 +91,7 @@ pub(crate) fn table(figures: &[Figure]) -> Table {
             figure.unit.to_owned(),
             figure
                 .target
-                .map_or("-".to_owned(), |target| format!("<= {target:.3}")),
+                .map_or("-".to_owned(), |target| format!("{} {target:.3}", figure.sign())),
             number(figure.peer),
             if figure.ok() { "yes" } else { "NO" }.to_owned(),
         ];

@@ -4,6 +4,7 @@
 mod figure;
 mod measure;
 mod memory;
+mod scheduler;
 mod skewed;
 mod suites;
 mod trivial;
@@ -15,17 +16,23 @@ use std::process::ExitCode;
 use thresh_tests::arguments;
 
 const HELP: &str = "\
-usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]...
+usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]... [--part PART]...
 
   trivial   own CPU and wall per trivial case: thresh, cargo nextest with and without its double spawn, and a
             bare loop that spawns the same binary
   skewed    one case of 4 s sorted last among 200 of 20 ms
   suites    two real suites, cold and unchanged
   memory    the coordinator's memory during a run on a farm
+  scheduler packing: how well the scheduler packs modelled suites, beside planners that deal cases out in advance;
+            scale: what it costs per outcome with up to a million cases on ten thousand workers;
+            connections: outcomes a second of a real coordinator with 200 workers that one process plays, and how
+            long a slot waits for its next case;
+            notice: how soon a killed, a frozen and a partitioned worker are given up, and what runs again
 
-Without NAME all are measured. --repeats is 5 by default, --cases (of trivial and memory) 1000; --suite DIR
-takes the place of the two packages of the cargo registry. --json FILE writes an array with one object per
-figure: name, value, unit, target (the value may be at most this, null: none), peer (the value of the tool or
+Without NAME all are measured; with --part only these parts of scheduler. --repeats is 5 by default, --cases (of
+trivial and memory) 1000; --suite DIR takes the place of the two packages of the cargo registry. --json FILE
+writes an array with one object per figure: name, value, unit, target (the most that the value may be, or the
+least where more is better; null: none), peer (the value of the tool or
 floor named in the name, null: none), ok, why (null: the target is met; else the reason, or that none is known). The
 table tells the reason below the row.";
 
@@ -39,9 +46,11 @@ pub(crate) struct Options {
     pub(crate) cases: usize,
     /// Workspaces for `suites`.
     pub(crate) suites: Vec<PathBuf>,
+    /// Parts of `scheduler`; empty: all.
+    pub(crate) parts: Vec<String>,
 }
 
-const NAMES: [&str; 4] = ["trivial", "skewed", "suites", "memory"];
+const NAMES: [&str; 5] = ["trivial", "skewed", "suites", "memory", "scheduler"];
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
@@ -50,6 +59,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         repeats: 5,
         cases: 1000,
         suites: Vec::new(),
+        parts: Vec::new(),
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -64,6 +74,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--repeats" => options.repeats = number(value()?)?,
             "--cases" => options.cases = number(value()?)?,
             "--suite" => options.suites.push(value()?.into()),
+            "--part" => options.parts.push(part(value()?)?),
             name if NAMES.contains(&name) => options.names.push(arg),
             _ => return Err(format!("{arg:?} is none of {NAMES:?} and no flag")),
         }
@@ -74,7 +85,20 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     Ok(options)
 }
 
+fn part(name: String) -> Result<String, String> {
+    if scheduler::PARTS.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    Err(format!(
+        "{name:?} is none of {:?}, the parts of scheduler",
+        scheduler::PARTS
+    ))
+}
+
 fn main() -> ExitCode {
+    if let Some(code) = scheduler::child() {
+        return code;
+    }
     arguments::run(HELP, parse, run)
 }
 
@@ -91,7 +115,8 @@ fn run(options: &Options) -> ExitCode {
             "trivial" => trivial::measure(options),
             "skewed" => skewed::measure(options),
             "suites" => suites::measure(options),
-            _ => memory::measure(options),
+            "memory" => memory::measure(options),
+            _ => scheduler::measure(options),
         });
     }
     print!("{}", table(&figures));

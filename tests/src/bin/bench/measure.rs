@@ -129,6 +129,14 @@ fn cpu_at_end(child: &Child) -> Cpu {
     cpu_of(&child.id().to_string())
 }
 
+/// Returns the CPU seconds that a process has used so far, without its children.
+///
+/// # Panics
+/// When it is gone.
+pub(crate) fn cpu_seconds(process: u32) -> f64 {
+    cpu_of(&process.to_string()).own
+}
+
 /// Reads what a process has used; the kernel counts in hundredths.
 fn cpu_of(process: &str) -> Cpu {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux has /proc");

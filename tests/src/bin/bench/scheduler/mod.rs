@@ -1,0 +1,34 @@
+//! The scheduler: how well it packs cases into slots, beside planners that deal them out in advance; what it costs at
+//! a scale that no other part reaches; what a real coordinator does with many connections; how soon it notices that
+//! a worker is gone.
+
+mod connections;
+mod farm;
+mod load;
+mod notice;
+mod packing;
+mod random;
+mod scale;
+
+use crate::Options;
+use crate::figure::Figure;
+use std::process::ExitCode;
+
+/// The parts, in the order in which they are measured.
+pub(crate) const PARTS: [&str; 4] = ["packing", "scale", "connections", "notice"];
+
+pub(crate) fn measure(options: &Options) -> Vec<Figure> {
+    let wanted = |part: &&str| options.parts.is_empty() || options.parts.iter().any(|wanted| wanted == part);
+    let figures = PARTS.into_iter().filter(wanted).map(|part| match part {
+        "packing" => packing::measure(),
+        "scale" => scale::measure(),
+        "connections" => connections::measure(options.repeats),
+        _ => notice::measure(options.repeats),
+    });
+    figures.flatten().collect()
+}
+
+/// Does what the benchmark starts in a process of its own, when this process is one.
+pub(crate) fn child() -> Option<ExitCode> {
+    scale::child()
+}
