@@ -20,8 +20,10 @@ use tonic::transport::{Channel, Endpoint};
 pub struct Farm {
     folder: PathBuf,
     program: PathBuf,
+    arguments: Vec<String>,
     address: SocketAddr,
     coordinator: Child,
+    standby: Option<(SocketAddr, Child)>,
     workers: Vec<WorkerProcess>,
 }
 
@@ -68,28 +70,76 @@ impl Farm {
     /// # Panics
     /// When it does not answer within 30 seconds.
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same, with further arguments for the coordinator.
+    ///
+    /// # Panics
+    /// When it does not answer within 30 seconds.
+    pub fn start_with(folder: &Path, arguments: &[&str]) -> Self {
         let folder = folder.join("farm");
         fs::create_dir_all(&folder).expect("the folder can be written");
         // Workers may be made unable to see the target folder that the binary was built in.
         let program = folder.join("thresh");
         fs::copy(binary(), &program).expect("the binary can be copied");
         let address = free_address();
-        let mut command = Command::new(&program);
-        command
-            .args(["coordinator", "--listen", &address.to_string(), "--data"])
-            .arg(folder.join("coordinator"));
-        let coordinator = spawn(command, &folder, "coordinator");
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let coordinator = coordinator(&folder, &program, &arguments, address);
         let farm = Self {
             folder,
             program,
+            arguments,
             address,
             coordinator,
+            standby: None,
             workers: Vec::new(),
         };
-        wait::until("the coordinator's answer", Duration::from_secs(30), || {
-            farm.hello()
-        });
+        farm.wait_for_coordinator();
         farm
+    }
+
+    /// Waits until a coordinator answers.
+    ///
+    /// # Panics
+    /// When none does within 30 seconds.
+    pub fn wait_for_coordinator(&self) {
+        wait::until("the coordinator's answer", Duration::from_secs(30), || {
+            self.hello()
+        });
+    }
+
+    /// Kills the coordinator, as a crash of its machine would. A standby takes its place from now on.
+    pub fn kill_coordinator(&mut self) {
+        let _ = self.coordinator.kill();
+        let _ = self.coordinator.wait();
+        if self.standby.is_some() {
+            self.change_places();
+            self.standby = None;
+        }
+    }
+
+    /// What is said of the coordinator is said of the standby from now on, and the other way round.
+    ///
+    /// # Panics
+    /// When there is no standby.
+    pub fn change_places(&mut self) {
+        let (address, child) = self.standby.as_mut().expect("a standby was started");
+        std::mem::swap(address, &mut self.address);
+        std::mem::swap(child, &mut self.coordinator);
+    }
+
+    /// Starts the coordinator that was killed once more.
+    pub fn restart_coordinator(&mut self) {
+        self.coordinator = coordinator(&self.folder, &self.program, &self.arguments, self.address);
+        self.wait_for_coordinator();
+    }
+
+    /// Starts a second coordinator with the same files, which waits for the end of the first.
+    pub fn stand_by(&mut self) {
+        let address = free_address();
+        let child = coordinator(&self.folder, &self.program, &self.arguments, address);
+        self.standby = Some((address, child));
     }
 
     /// Starts a coordinator and `count` workers, `worker-1` and so on, with `slots` each, and waits for them.
@@ -104,9 +154,13 @@ impl Farm {
         farm
     }
 
-    /// Returns the farm's URL.
+    /// Returns the farm's URL; with that of the standby, where there is one.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let standby = self
+            .standby
+            .as_ref()
+            .map(|(address, _)| format!(",http://{address}"));
+        format!("http://{}{}", self.address, standby.unwrap_or_default())
     }
 
     /// Returns the coordinator's address.
@@ -175,7 +229,7 @@ impl Farm {
 
     /// Asks the coordinator for its greeting; `None` when it does not answer.
     pub fn hello(&self) -> Option<HelloReply> {
-        hello(&self.url(), thresh_proto::PROTOCOL).ok()
+        hello(&format!("http://{}", self.address), thresh_proto::PROTOCOL).ok()
     }
 
     /// Returns what a part of the farm wrote to its standard error.
@@ -226,6 +280,10 @@ impl Drop for WorkerProcess {
 impl Drop for Farm {
     fn drop(&mut self) {
         self.workers.clear();
+        if let Some((_, standby)) = &mut self.standby {
+            let _ = standby.kill();
+            let _ = standby.wait();
+        }
         let _ = self.coordinator.kill();
         let _ = self.coordinator.wait();
     }
@@ -283,6 +341,15 @@ async fn connect(url: &str) -> Result<Channel, tonic::Status> {
         .connect()
         .await
         .map_err(|error| tonic::Status::unavailable(error.to_string()))
+}
+
+fn coordinator(folder: &Path, program: &Path, arguments: &[String], address: SocketAddr) -> Child {
+    let mut command = Command::new(program);
+    command
+        .args(["coordinator", "--listen", &address.to_string(), "--data"])
+        .arg(folder.join("coordinator"))
+        .args(arguments);
+    spawn(command, folder, "coordinator")
 }
 
 fn free_address() -> SocketAddr {

@@ -1,20 +1,27 @@
-//! A TCP relay whose connections can be cut.
+//! A TCP relay whose connections can be cut, or fall silent.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
-/// Relays every connection to one address until it is cut.
+/// Relays every connection to one address until it is cut. Dropping it cuts.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    heard_again: Condvar,
+}
+
+#[derive(Debug, Default)]
 struct State {
     cut: bool,
+    silent: bool,
     streams: Vec<TcpStream>,
 }
 
@@ -26,17 +33,14 @@ impl Proxy {
     pub fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state = Arc::new(Mutex::new(State {
-            cut: false,
-            streams: Vec::new(),
-        }));
-        let shared = Arc::clone(&state);
+        let shared = Arc::<Shared>::default();
+        let relaying = Arc::clone(&shared);
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                let _ = relay(near, target, &shared);
+                let _ = relay(near, target, &relaying);
             }
         });
-        Self { address, state }
+        Self { address, shared }
     }
 
     /// Returns the URL that goes through the relay.
@@ -46,35 +50,69 @@ impl Proxy {
 
     /// Ends every connection and lets no new one through.
     pub fn cut(&self) {
-        let mut state = self.state.lock().expect("no holder panics");
+        let mut state = self.shared.state();
         state.cut = true;
         for stream in state.streams.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        self.shared.let_through(state);
     }
 
-    /// Lets new connections through again.
+    /// Passes nothing on any more, as a network that is partitioned does: connections stay open, and new ones can
+    /// be made, but nothing comes through them.
+    pub fn fall_silent(&self) {
+        self.shared.state().silent = true;
+    }
+
+    /// Lets new connections through again, and passes on what was held back.
     pub fn mend(&self) {
-        self.state.lock().expect("no holder panics").cut = false;
+        let mut state = self.shared.state();
+        state.cut = false;
+        self.shared.let_through(state);
     }
 }
 
-fn relay(near: TcpStream, target: SocketAddr, state: &Mutex<State>) -> io::Result<()> {
-    let mut state = state.lock().expect("no holder panics");
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    fn let_through(&self, mut state: MutexGuard<'_, State>) {
+        state.silent = false;
+        self.heard_again.notify_all();
+    }
+
+    fn wait_while_silent(&self) {
+        let state = self.state();
+        let waited = self.heard_again.wait_while(state, |state| state.silent);
+        drop(waited.expect("no holder panics"));
+    }
+}
+
+fn relay(near: TcpStream, target: SocketAddr, shared: &Arc<Shared>) -> io::Result<()> {
+    let mut state = shared.state();
     if state.cut {
         return near.shutdown(Shutdown::Both);
     }
     let far = TcpStream::connect(target)?;
     state.streams.extend([near.try_clone()?, far.try_clone()?]);
     for (from, to) in [(near.try_clone()?, far.try_clone()?), (far, near)] {
-        thread::spawn(move || pump(from, to));
+        let shared = Arc::clone(shared);
+        thread::spawn(move || pump(from, to, &shared));
     }
     Ok(())
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream) {
+fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let mut buffer = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
+        shared.wait_while_silent();
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }

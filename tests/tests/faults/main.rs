@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod broken_parts;
+mod coordinators;
 mod input;
 mod limits;
 mod remapped;
+mod scene;
 mod workers;

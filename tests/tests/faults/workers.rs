@@ -1,9 +1,8 @@
 //! Workers that die, freeze, lose their connection; clients that go away.
 
+use crate::scene::{LIMIT, Scene, places, split, starts};
 use rustix::process::Signal;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use thresh_tests::events::Event;
 use thresh_tests::farm::{Farm, WorkerOptions};
 use thresh_tests::gate::{Gate, Held};
 use thresh_tests::proxy::Proxy;
@@ -13,62 +12,6 @@ use thresh_tests::workspace::Kept;
 
 /// The longest until a lost or frozen worker is noticed.
 const NOTICED: Duration = Duration::from_secs(10);
-
-/// How long a test waits for anything else.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// A farm and a run of held cases on it.
-struct Scene {
-    fixture: Kept,
-    gate: Gate,
-    farm: Farm,
-    temp: tempfile::TempDir,
-}
-
-impl Scene {
-    fn new(workers: u32, slots: u32) -> Self {
-        let fixture = Kept::hold("gated");
-        let temp = tempfile::tempdir().unwrap();
-        let farm = Farm::with_workers(temp.path(), workers, slots);
-        Self {
-            fixture,
-            gate: Gate::open(),
-            farm,
-            temp,
-        }
-    }
-
-    fn start(&self, args: &[&str]) -> Running {
-        let (name, value) = self.gate.variable();
-        let thresh = Thresh::new(self.fixture.root(), self.temp.path().join("home")).var(name, value);
-        let farm = self.farm.url();
-        let args = [
-            &["--farm", &farm, "--no-reuse", "--no-fail-fast", "--retries", "0"],
-            args,
-        ]
-        .concat();
-        thresh.start(&args)
-    }
-}
-
-/// Reads events until `count` cases have started and returns the worker of each.
-fn places(run: &mut Running, count: usize) -> BTreeMap<String, String> {
-    let mut places = BTreeMap::new();
-    while places.len() < count {
-        let event = run.event(LIMIT, |event| event.kind() == "case-started");
-        places.insert(event.text("name").to_owned(), event.text("worker").to_owned());
-    }
-    places
-}
-
-fn starts<'a>(events: &'a [Event], name: &str) -> Vec<&'a str> {
-    let started = events.iter().filter(|event| event.is_about("case-started", name));
-    started.map(|event| event.text("worker")).collect()
-}
-
-fn split(held: Vec<Held>, places: &BTreeMap<String, String>, worker: &str) -> (Vec<Held>, Vec<Held>) {
-    held.into_iter().partition(|held| places[&held.name] == worker)
-}
 
 #[test]
 fn a_killed_worker_costs_only_its_unfinished_cases() {
@@ -166,17 +109,6 @@ fn a_lost_connection_kills_every_process_even_in_another_session() {
         held.pass();
     }
     run.finish().expect_code(0).expect_all_passed();
-}
-
-#[test]
-fn a_killed_coordinator_leaves_no_process_behind() {
-    let scene = Scene::new(1, 2);
-    let run = scene.start(&["held_"]);
-    let held = scene.gate.take(2);
-    thresh_tests::running::signal_process(scene.farm.coordinator_id(), Signal::KILL);
-    held.into_iter().for_each(|held| held.wait_dead(LIMIT));
-    let finished = run.finish();
-    assert!(!matches!(finished.code(), Some(0)), "{finished}");
 }
 
 #[test]
