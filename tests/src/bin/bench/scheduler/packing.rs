@@ -116,32 +116,51 @@ const PLANNERS: [(&str, Plan); 4] = [
 ];
 
 /// A suite with and without its history; beside it longest first in advance with the same history, and the best of
-/// nextest's partitions. Without history there is no target: where one case is the floor, the floor is reached only
-/// by who starts that case first, which is chance.
+/// nextest's partitions.
 fn beside_planners(name: &str, load: &Load, farm: Farm) -> Vec<Figure> {
     let [longest, partitions @ ..] = PLANNERS.map(|(_, plan)| packed(load, farm, plan(load, farm)));
     let best = partitions.into_iter().fold(0.0, f64::max);
-    let share = |load: &Load| packed(load, farm, farm.run(load).took);
+    let figure = |what: &str, load: &Load, target, peer| {
+        let took = farm.run(load).took;
+        Figure::new(format!("packing: {name}, {what}"), packed(load, farm, took), "%")
+            .at_least(target)
+            .beside(peer)
+            .because(why_not_packed(load, farm, took))
+    };
+    let (with, without) = (
+        "with history (longest first in advance)",
+        "without history (best partition)",
+    );
     let mut figures = vec![
-        Figure::new(
-            format!("packing: {name}, with history (longest first in advance)"),
-            share(load),
-            "%",
-        )
-        .at_least(WITH_HISTORY)
-        .beside(longest),
-        Figure::new(
-            format!("packing: {name}, without history (best partition)"),
-            share(&load.without_history()),
-            "%",
-        )
-        .beside(best),
+        figure(with, load, WITH_HISTORY, longest),
+        figure(without, &load.without_history(), WITHOUT_HISTORY, best),
     ];
     let others = PLANNERS.iter().skip(1).zip(partitions);
     figures.extend(
         others.map(|((planner, _), share)| Figure::new(format!("packing: {name}, {planner}"), share, "%")),
     );
     figures
+}
+
+/// Why a suite is not packed to its floor, where that is in its nature.
+fn why_not_packed(load: &Load, farm: Farm, took: Duration) -> Option<String> {
+    let floor = load.floor(farm.workers * farm.slots);
+    let lost = took.saturating_sub(floor);
+    let longest = load.cases.iter().map(|case| case.took).max().unwrap_or_default();
+    let no_history = load.cases.iter().all(|case| case.estimate.is_none());
+    if lost <= 3 * farm.round_trip {
+        return Some(format!(
+            "{lost:.1?} over a floor of {floor:.1?}, with round trips of {:?}: a lease and an outcome take that much",
+            farm.round_trip
+        ));
+    }
+    // Started at a random time of the run, a case ends that much after it on average.
+    (no_history && lost <= longest).then(|| {
+        format!(
+            "{lost:.1?} over a floor of {floor:.1?}: the longest case takes {longest:.1?}, and without history \
+             nothing tells that it should come first"
+        )
+    })
 }
 
 fn partitioned(partition: Partition, load: &Load, farm: Farm) -> Duration {
