@@ -106,11 +106,10 @@ CREATE TABLE quarantine (
 );
 
 CREATE TABLE epoch (
-    last BIGINT NOT NULL,
     leader BIGINT NOT NULL
 );
 
-INSERT INTO epoch (last, leader) VALUES (0, 0);
+INSERT INTO epoch (leader) VALUES (0);
 
 CREATE TABLE journal_run (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

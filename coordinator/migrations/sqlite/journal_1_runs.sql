@@ -2,13 +2,12 @@
 
 PRAGMA application_id = 1414025811;
 
--- One row. `last` numbers the coordinators that were started; `leader` is the number of the last that leads.
+-- One row: the number of the coordinator that leads, or led last.
 CREATE TABLE epoch (
-    last INTEGER NOT NULL,
     leader INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO epoch (last, leader) VALUES (0, 0);
+INSERT INTO epoch (leader) VALUES (0);
 
 -- Runs as they were submitted, and their events: all that a coordinator needs to carry a run on.
 CREATE TABLE journal_run (

@@ -97,9 +97,6 @@ impl Store for BadStore {
     async fn quarantined(&self, _: &str, _: Timestamp) -> Result<BTreeSet<CaseId>, StoreError> {
         self.failed()
     }
-    async fn begin_epoch(&self) -> Result<u32, StoreError> {
-        self.failed()
-    }
     async fn lead(&self) -> Result<Leadership, StoreError> {
         self.failed()
     }

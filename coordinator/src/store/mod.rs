@@ -96,10 +96,8 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the cases that may fail at `now` without failing their run.
     async fn quarantined(&self, project: &str, now: Timestamp) -> Result<BTreeSet<CaseId>, StoreError>;
 
-    /// Numbers a coordinator that starts, from 1: no other on this store ever has the same number.
-    async fn begin_epoch(&self) -> Result<u32, StoreError>;
-
-    /// Waits until this process is the one coordinator that acts, and begins an epoch. Only coordinators that
+    /// Waits until this process is the one coordinator that acts, and begins an epoch: no other on this store
+    /// ever has the same number. Only coordinators that
     /// serve others ask for it; processes that merely use the store are not concerned.
     async fn lead(&self) -> Result<Leadership, StoreError>;
 

@@ -38,15 +38,9 @@ pub(crate) async fn every_outcome_comes_back_as_it_was(place: Place) {
         .iter()
         .map(|outcome| attempt("a name, with ☃", outcome.clone(), 5, NOW))
         .collect();
-    store
-        .record(&attempts(batch))
-        .await
-        .expect("the store does as it is told");
+    store.record(&attempts(batch)).await.unwrap();
 
-    let past = store
-        .history("p", &["with ☃".into()], 50)
-        .await
-        .expect("the store does as it is told");
+    let past = store.history("p", &["with ☃".into()], 50).await.unwrap();
     let newest_first: Vec<_> = past[0]
         .newest
         .iter()
@@ -61,45 +55,24 @@ pub(crate) async fn every_outcome_comes_back_as_it_was(place: Place) {
         (5, 3),
         "lost, cancelled and unstarted do not count"
     );
-    let two = store
-        .history("p", &["tests a name".into()], 2)
-        .await
-        .expect("the store does as it is told");
+    let two = store.history("p", &["tests a name".into()], 2).await.unwrap();
     assert_eq!(two[0].newest.len(), 2);
-    let none = store
-        .history("p", &["tests a name".into()], 0)
-        .await
-        .expect("the store does as it is told");
+    let none = store.history("p", &["tests a name".into()], 0).await.unwrap();
     assert!(none[0].newest.is_empty());
-    let other = store
-        .history("p", &["other".into()], 50)
-        .await
-        .expect("the store does as it is told");
+    let other = store.history("p", &["other".into()], 50).await.unwrap();
     assert!(other.is_empty());
-    assert!(
-        store
-            .history("q", &[], 50)
-            .await
-            .expect("the store does as it is told")
-            .is_empty()
-    );
+    assert!(store.history("q", &[], 50).await.unwrap().is_empty());
 }
 
 pub(crate) async fn samples_are_the_latest_sixteen_latest_first(place: Place) {
     let store = place.open().await;
     for took in 0..20 {
         let passed = attempt("a", Outcome::Passed, took, NOW);
-        store
-            .record(&attempts(vec![passed]))
-            .await
-            .expect("the store does as it is told");
+        store.record(&attempts(vec![passed])).await.unwrap();
     }
     let lost = attempt("a", Outcome::Lost, 999, NOW);
-    store
-        .record(&attempts(vec![lost]))
-        .await
-        .expect("the store does as it is told");
-    let samples = store.samples("p").await.expect("the store does as it is told");
+    store.record(&attempts(vec![lost])).await.unwrap();
+    let samples = store.samples("p").await.unwrap();
     let took: Vec<_> = samples[0]
         .samples
         .iter()
@@ -121,64 +94,26 @@ pub(crate) async fn passes_are_found_by_key_and_by_case(place: Place) {
         pass("b", "old", NOW),
         pass("a", "old", days_ago(1)),
     ];
-    store
-        .record(&passes(batch.clone()))
-        .await
-        .expect("the store does as it is told");
-    store
-        .record(&passes(batch))
-        .await
-        .expect("the store does as it is told");
+    store.record(&passes(batch.clone())).await.unwrap();
+    store.record(&passes(batch)).await.unwrap();
 
     let keys = [
         parts("new").case_key("b"),
         parts("old").case_key("a"),
         parts("new").case_key("a"),
     ];
-    let found = store
-        .find_passes(&keys)
-        .await
-        .expect("the store does as it is told");
+    let found = store.find_passes(&keys).await.unwrap();
     assert_eq!(found.iter().map(|pass| pass.position).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(found[0].used, NOW);
 
-    store
-        .touch_passes(&keys, later)
-        .await
-        .expect("the store does as it is told");
-    assert_eq!(
-        store
-            .find_passes(&keys)
-            .await
-            .expect("the store does as it is told")[0]
-            .used,
-        later
-    );
-    store
-        .touch_passes(&keys, NOW)
-        .await
-        .expect("the store does as it is told");
-    assert_eq!(
-        store
-            .find_passes(&keys)
-            .await
-            .expect("the store does as it is told")[0]
-            .used,
-        later
-    );
-    assert!(
-        store
-            .find_passes(&[])
-            .await
-            .expect("the store does as it is told")
-            .is_empty()
-    );
+    store.touch_passes(&keys, later).await.unwrap();
+    assert_eq!(store.find_passes(&keys).await.unwrap()[0].used, later);
+    store.touch_passes(&keys, NOW).await.unwrap();
+    assert_eq!(store.find_passes(&keys).await.unwrap()[0].used, later);
+    assert!(store.find_passes(&[]).await.unwrap().is_empty());
 
     let asked = [case("missing"), case("a")];
-    let last = store
-        .last_passes("p", &asked)
-        .await
-        .expect("the store does as it is told");
+    let last = store.last_passes("p", &asked).await.unwrap();
     let newest = LastPass {
         run: RunId::from_u128(9),
         at: later,
@@ -191,24 +126,15 @@ pub(crate) async fn lists_come_back_in_the_order_asked(place: Place) {
     let store = place.open().await;
     let (a, b, none) = (Digest::of(b"a"), Digest::of(b"b"), Digest::of(b"none"));
     let both = [(a, b"old".to_vec()), (b, vec![0, 255])];
-    store
-        .put_lists(&both, days_ago(29))
-        .await
-        .expect("the store does as it is told");
+    store.put_lists(&both, days_ago(29)).await.unwrap();
     store
         .put_lists(&[(a, b"new".to_vec())], days_ago(40))
         .await
-        .expect("the store does as it is told");
-    let lists = store
-        .lists(&[b, none], NOW)
-        .await
-        .expect("the store does as it is told");
+        .unwrap();
+    let lists = store.lists(&[b, none], NOW).await.unwrap();
     assert_eq!(lists, [Some(vec![0, 255]), None]);
-    assert!(store.sweep(NOW).await.expect("the store does as it is told"));
-    let lists = store
-        .lists(&[b, none, a], NOW)
-        .await
-        .expect("the store does as it is told");
+    assert!(store.sweep(NOW).await.unwrap());
+    let lists = store.lists(&[b, none, a], NOW).await.unwrap();
     assert_eq!(lists, [Some(vec![0, 255]), None, None], "what is used stays");
 }
 
@@ -227,45 +153,24 @@ pub(crate) async fn old_rows_are_swept_once_a_day_and_used_ones_stay(place: Plac
         ],
         runs: vec![ended(7, "p", days_ago(100)), ended(8, "p", NOW)],
     };
-    store.record(&batch).await.expect("the store does as it is told");
+    store.record(&batch).await.unwrap();
     let used = parts("f").case_key("used");
-    store
-        .touch_passes(&[used], NOW)
-        .await
-        .expect("the store does as it is told");
+    store.touch_passes(&[used], NOW).await.unwrap();
 
-    assert!(store.sweep(NOW).await.expect("the store does as it is told"));
-    assert!(
-        !store.sweep(NOW).await.expect("the store does as it is told"),
-        "once a day"
-    );
+    assert!(store.sweep(NOW).await.unwrap());
+    assert!(!store.sweep(NOW).await.unwrap(), "once a day");
 
-    let past = store
-        .history("p", &[], 100)
-        .await
-        .expect("the store does as it is told");
+    let past = store.history("p", &[], 100).await.unwrap();
     let left: Vec<_> = past
         .iter()
         .map(|past| (&*past.case.name, past.attempts, past.newest.len()))
         .collect();
     assert_eq!(left, [("counted", 1, 0), ("kept", 60, 50), ("used", 0, 0)]);
     let keys = [used, parts("g").case_key("unused")];
-    assert_eq!(
-        store
-            .find_passes(&keys)
-            .await
-            .expect("the store does as it is told")
-            .len(),
-        1
-    );
-    let runs = store.runs(None, 9).await.expect("the store does as it is told");
+    assert_eq!(store.find_passes(&keys).await.unwrap().len(), 1);
+    let runs = store.runs(None, 9).await.unwrap();
     assert_eq!(runs.iter().map(|run| run.run.as_u128()).collect::<Vec<_>>(), [8]);
-    assert!(
-        store
-            .sweep(NOW.after(Duration::from_secs(90_000)))
-            .await
-            .expect("the store does as it is told")
-    );
+    assert!(store.sweep(NOW.after(Duration::from_secs(90_000))).await.unwrap());
 }
 
 pub(crate) async fn texts_that_no_database_likes_are_kept(place: Place) {
@@ -281,20 +186,11 @@ pub(crate) async fn texts_that_no_database_likes_are_kept(place: Place) {
         let mut record = attempt(name, FAILED, 1, NOW);
         record.worker = name.into();
         record.project = format!("project {name}").into();
-        store
-            .record(&attempts(vec![record.clone()]))
-            .await
-            .expect("the store does as it is told");
+        store.record(&attempts(vec![record.clone()])).await.unwrap();
         let mut run = ended(1, &record.project, NOW);
         run.title = name.into();
-        store
-            .record(&runs(vec![run]))
-            .await
-            .expect("the store does as it is told");
-        let past = store
-            .history(&record.project, &[], 9)
-            .await
-            .expect("the store does as it is told");
+        store.record(&runs(vec![run])).await.unwrap();
+        let past = store.history(&record.project, &[], 9).await.unwrap();
         let kept = name.replace('\0', "\u{fffd}");
         assert_eq!(
             (&*past[0].case.name, &*past[0].newest[0].worker),
@@ -307,30 +203,16 @@ pub(crate) async fn attempts_are_counted_once_however_often_they_are_written(pla
     let store = place.open().await;
     let (first, second) = (attempt_of(1, "a", 1, FAILED), attempt_of(1, "a", 2, FAILED));
     let batch = attempts(vec![first.clone(), second, first]);
-    store.record(&batch).await.expect("the store does as it is told");
-    store.record(&batch).await.expect("the store does as it is told");
-    let past = store
-        .history("p", &[], 9)
-        .await
-        .expect("the store does as it is told");
+    store.record(&batch).await.unwrap();
+    store.record(&batch).await.unwrap();
+    let past = store.history("p", &[], 9).await.unwrap();
     assert_eq!((past[0].attempts, past[0].newest.len()), (2, 2));
-    assert_eq!(
-        store.samples("p").await.expect("the store does as it is told")[0]
-            .samples
-            .len(),
-        2
-    );
+    assert_eq!(store.samples("p").await.unwrap()[0].samples.len(), 2);
 }
 
 pub(crate) async fn a_run_can_be_told_again(place: Place) {
     let store = place.open().await;
-    assert!(
-        store
-            .timeline(RunId::from_u128(1))
-            .await
-            .expect("the store does as it is told")
-            .is_none()
-    );
+    assert!(store.timeline(RunId::from_u128(1)).await.unwrap().is_none());
     let mut hedged = attempt_of(1, "b", 1, Outcome::Cancelled);
     hedged.why = "hedge";
     hedged.lease = Some(LeaseId(u64::MAX >> 1));
@@ -345,13 +227,9 @@ pub(crate) async fn a_run_can_be_told_again(place: Place) {
         ],
         ..Batch::default()
     };
-    store.record(&batch).await.expect("the store does as it is told");
+    store.record(&batch).await.unwrap();
 
-    let timeline = store
-        .timeline(RunId::from_u128(1))
-        .await
-        .expect("the store does as it is told")
-        .expect("the store does as it is told");
+    let timeline = store.timeline(RunId::from_u128(1)).await.unwrap().unwrap();
     assert!(timeline.record.is_none(), "it has not ended");
     let told: Vec<_> = (timeline.attempts.iter())
         .map(|told| (&*told.case.name, told.attempt.attempt, &*told.why, told.granted))
@@ -366,11 +244,7 @@ pub(crate) async fn a_run_can_be_told_again(place: Place) {
     );
     assert_eq!(timeline.attempts[2].lease, hedged.lease);
     assert_eq!(timeline.attempts[2].attempt.worker, "there");
-    let plain = store
-        .timeline(RunId::from_u128(7))
-        .await
-        .expect("the store does as it is told")
-        .expect("the store does as it is told");
+    let plain = store.timeline(RunId::from_u128(7)).await.unwrap().unwrap();
     assert_eq!((plain.attempts[0].granted, plain.attempts[0].lease), (None, None));
 
     let all = vec![
@@ -378,20 +252,10 @@ pub(crate) async fn a_run_can_be_told_again(place: Place) {
         ended(2, "q", days_ago(1)),
         ended(3, "p", NOW),
     ];
-    store
-        .record(&runs(all.clone()))
-        .await
-        .expect("the store does as it is told");
-    store
-        .record(&runs(all.clone()))
-        .await
-        .expect("the store does as it is told");
-    let timeline = store
-        .timeline(RunId::from_u128(1))
-        .await
-        .expect("the store does as it is told")
-        .expect("the store does as it is told");
-    let record = timeline.record.expect("the store does as it is told");
+    store.record(&runs(all.clone())).await.unwrap();
+    store.record(&runs(all.clone())).await.unwrap();
+    let timeline = store.timeline(RunId::from_u128(1)).await.unwrap().unwrap();
+    let record = timeline.record.unwrap();
     assert_eq!(
         (record.reason, record.tally, record.took, record.started),
         (StopReason::MaxFail, all[0].tally, all[0].took, all[0].started)
@@ -400,26 +264,9 @@ pub(crate) async fn a_run_can_be_told_again(place: Place) {
         let numbers = runs.iter().map(|run| run.run.as_u128());
         numbers.collect::<Vec<_>>()
     };
-    assert_eq!(
-        numbers(
-            store
-                .runs(Some("p"), 9)
-                .await
-                .expect("the store does as it is told")
-        ),
-        [3, 1]
-    );
-    assert_eq!(
-        numbers(store.runs(None, 2).await.expect("the store does as it is told")),
-        [3, 2]
-    );
-    assert!(
-        store
-            .runs(Some("nobody's"), 9)
-            .await
-            .expect("the store does as it is told")
-            .is_empty()
-    );
+    assert_eq!(numbers(store.runs(Some("p"), 9).await.unwrap()), [3, 1]);
+    assert_eq!(numbers(store.runs(None, 2).await.unwrap()), [3, 2]);
+    assert!(store.runs(Some("nobody's"), 9).await.unwrap().is_empty());
 }
 
 pub(crate) async fn flaky_runs_are_counted(place: Place) {
@@ -438,15 +285,9 @@ pub(crate) async fn flaky_runs_are_counted(place: Place) {
         vec![attempt_of(4, "c", 1, Outcome::Lost)],
     ];
     for batch in batches {
-        store
-            .record(&attempts(batch))
-            .await
-            .expect("the store does as it is told");
+        store.record(&attempts(batch)).await.unwrap();
     }
-    let past = store
-        .history("p", &[], 0)
-        .await
-        .expect("the store does as it is told");
+    let past = store.history("p", &[], 0).await.unwrap();
     let rates: Vec<_> = past
         .iter()
         .map(|past| (&*past.case.name, past.flaky_runs, past.flake_rate))
@@ -459,14 +300,8 @@ pub(crate) async fn a_large_batch_is_written_whole(place: Place) {
     let all = (0..3_000)
         .map(|number| attempt_of(1, &format!("case {number}"), 1, Outcome::Passed))
         .collect();
-    store
-        .record(&attempts(all))
-        .await
-        .expect("the store does as it is told");
-    let past = store
-        .history("p", &[], 5)
-        .await
-        .expect("the store does as it is told");
+    store.record(&attempts(all)).await.unwrap();
+    let past = store.history("p", &[], 5).await.unwrap();
     assert_eq!(past.len(), 3_000);
     assert!(past.iter().all(|past| past.newest.len() == 1));
 }

@@ -1,5 +1,10 @@
 //! The store, on both of its engines: every test of `suite!` runs on each.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a store that does not do as it is told fails the test"
+)]
+
 mod durable;
 mod history;
 mod place;

@@ -11,7 +11,7 @@ pub(crate) enum Place {
 
 impl Place {
     pub(crate) fn sqlite() -> Self {
-        Self::Sqlite(tempfile::tempdir().expect("the store does as it is told"))
+        Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
     pub(crate) fn postgres() -> Self {
@@ -21,12 +21,12 @@ impl Place {
     pub(crate) fn location(&self) -> Location {
         match self {
             Self::Sqlite(folder) => folder.path().join("thresh.db").into(),
-            Self::Postgres(server) => server.url().parse().expect("the store does as it is told"),
+            Self::Postgres(server) => server.url().parse().unwrap(),
         }
     }
 
     pub(crate) async fn open(&self) -> SqlStore {
-        self.try_open().await.expect("the store does as it is told")
+        self.try_open().await.unwrap()
     }
 
     pub(crate) async fn try_open(&self) -> Result<SqlStore, StoreError> {
@@ -43,13 +43,8 @@ impl Place {
             }
             Self::Postgres(server) => (server.url(), postgres),
         };
-        let pool = sqlx::AnyPool::connect(&url)
-            .await
-            .expect("the store does as it is told");
-        sqlx::raw_sql(statement)
-            .execute(&pool)
-            .await
-            .expect("the store does as it is told");
+        let pool = sqlx::AnyPool::connect(&url).await.unwrap();
+        sqlx::raw_sql(statement).execute(&pool).await.unwrap();
         pool.close().await;
     }
 }

@@ -12,10 +12,8 @@ use tokio::time::timeout;
 const LIMIT: Duration = Duration::from_secs(60);
 
 async fn open(server: &Postgres) -> SqlStore {
-    let location: Location = server.url().parse().expect("the store does as it is told");
-    SqlStore::open(location)
-        .await
-        .expect("the store does as it is told")
+    let location: Location = server.url().parse().unwrap();
+    SqlStore::open(location).await.unwrap()
 }
 
 #[tokio::test]
@@ -23,21 +21,16 @@ async fn a_server_that_goes_and_comes_back_is_used_again() {
     let mut server = Postgres::start();
     let store = open(&server).await;
     let batch = attempts(vec![attempt("a", Outcome::Passed, 1, NOW)]);
-    store.record(&batch).await.expect("the store does as it is told");
-    store.journal(1, &[]).await.expect("the store does as it is told");
+    store.record(&batch).await.unwrap();
+    store.journal(1, &[]).await.unwrap();
 
     server.stop();
     for error in [
-        store.record(&batch).await.expect_err("it is refused"),
-        store.journal(1, &[]).await.expect_err("it is refused"),
-        SqlStore::open(
-            server
-                .url()
-                .parse::<Location>()
-                .expect("the store does as it is told"),
-        )
-        .await
-        .expect_err("it is refused"),
+        store.record(&batch).await.unwrap_err(),
+        store.journal(1, &[]).await.unwrap_err(),
+        SqlStore::open(server.url().parse::<Location>().unwrap())
+            .await
+            .unwrap_err(),
     ] {
         assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
         assert!(error.is_transient() && error.fault() == Fault::Environment);
@@ -50,44 +43,25 @@ async fn a_server_that_goes_and_comes_back_is_used_again() {
     }
 
     server.resume();
-    store.journal(1, &[]).await.expect("the store does as it is told");
-    store.record(&batch).await.expect("the store does as it is told");
-    assert_eq!(
-        store
-            .history("p", &[], 0)
-            .await
-            .expect("the store does as it is told")[0]
-            .attempts,
-        2
-    );
+    store.journal(1, &[]).await.unwrap();
+    store.record(&batch).await.unwrap();
+    assert_eq!(store.history("p", &[], 0).await.unwrap()[0].attempts, 2);
 }
 
 #[tokio::test]
 async fn who_leads_learns_that_the_server_is_gone_and_waits_for_it() {
     let mut server = Postgres::start();
     let store = open(&server).await;
-    let first = store.lead().await.expect("the store does as it is told");
+    let first = store.lead().await.unwrap();
     server.stop();
-    timeout(LIMIT, first.lost())
-        .await
-        .expect("the store does as it is told");
-    let again =
-        tokio::spawn(async move { (store.lead().await.expect("the store does as it is told"), store) });
+    timeout(LIMIT, first.lost()).await.unwrap();
+    let again = tokio::spawn(async move { (store.lead().await.unwrap(), store) });
     server.resume();
-    let (second, store) = timeout(LIMIT, again)
-        .await
-        .expect("the store does as it is told")
-        .expect("the store does as it is told");
+    let (second, store) = timeout(LIMIT, again).await.unwrap().unwrap();
     assert!(second.epoch() > first.epoch());
-    let late = store
-        .journal(first.epoch(), &[])
-        .await
-        .expect_err("it is refused");
+    let late = store.journal(first.epoch(), &[]).await.unwrap_err();
     assert!(matches!(late, StoreError::Superseded { .. }), "{late}");
-    store
-        .journal(second.epoch(), &[])
-        .await
-        .expect("the store does as it is told");
+    store.journal(second.epoch(), &[]).await.unwrap();
 }
 
 #[tokio::test]
@@ -103,7 +77,7 @@ async fn a_server_that_only_reads_is_named() {
         .await;
     let store = place.open().await;
     let batch = attempts(vec![attempt("a", Outcome::Passed, 1, NOW)]);
-    let error = store.record(&batch).await.expect_err("it is refused");
+    let error = store.record(&batch).await.unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
     assert!(!error.is_transient());
 }
@@ -112,15 +86,13 @@ async fn a_server_that_only_reads_is_named() {
 async fn a_wrong_url_is_the_users_fault_and_a_missing_database_is_named() {
     let error = SqlStore::open(Location::Postgres("postgres://[".into()))
         .await
-        .expect_err("it is refused");
+        .unwrap_err();
     assert!(matches!(error, StoreError::Url { .. }), "{error}");
     assert_eq!(error.fault(), Fault::Input);
 
     let server = Postgres::start();
     let missing = server.url().replace("/postgres?", "/nowhere?");
-    let error = SqlStore::open(Location::Postgres(missing))
-        .await
-        .expect_err("it is refused");
+    let error = SqlStore::open(Location::Postgres(missing)).await.unwrap_err();
     assert!(matches!(error, StoreError::Open { .. }), "{error}");
     assert!(error.to_string().contains("nowhere"), "{error}");
 }

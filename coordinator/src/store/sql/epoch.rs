@@ -29,24 +29,13 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(3);
 const SESSION_SETTINGS: &str = "SET idle_session_timeout = 6000; SET tcp_keepalives_idle = 2;
     SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 5000;";
 
-/// Begins an epoch of a coordinator that does not ask to lead.
-pub(super) async fn begin(database: &Database) -> Result<u32, Error> {
-    next(database, "UPDATE epoch SET last = last + 1 RETURNING last").await
-}
-
 /// Begins the epoch of the coordinator that leads from now on.
-async fn begin_leading(database: &Database) -> Result<u32, Error> {
-    next(
-        database,
-        "UPDATE epoch SET last = last + 1, leader = last + 1 RETURNING last",
-    )
-    .await
-}
-
-async fn next(database: &Database, statement: &'static str) -> Result<u32, Error> {
+async fn begin(database: &Database) -> Result<u32, Error> {
     let mut write = database.write_durably().await?;
-    let row = query(statement).fetch_one(write.connection()).await?;
-    let epoch = get_count(&row, "last")?;
+    let row = query("UPDATE epoch SET leader = leader + 1 RETURNING leader")
+        .fetch_one(write.connection())
+        .await?;
+    let epoch = get_count(&row, "leader")?;
     write.commit().await?;
     Ok(epoch)
 }
@@ -59,13 +48,13 @@ pub(super) async fn try_lead(store: &SqlStore) -> Result<Option<Leadership>, Sto
             let Some(lock) = sqlite::try_lead(path)? else {
                 return Ok(None);
             };
-            let epoch = store.run("begin an epoch", begin_leading(database)).await?;
+            let epoch = store.run("begin an epoch", begin(database)).await?;
             Ok(Some(Leadership::of_file(epoch, lock)))
         }
         Location::Postgres(url) => {
             let locked = store.run("ask to lead", lock_session(url)).await?;
             let Some(session) = locked else { return Ok(None) };
-            let epoch = store.run("begin an epoch", begin_leading(database)).await?;
+            let epoch = store.run("begin an epoch", begin(database)).await?;
             let (sender, lost) = watch::channel(false);
             let keeper = tokio::spawn(keep(session, sender));
             Ok(Some(Leadership::of_connection(epoch, lost, keeper)))

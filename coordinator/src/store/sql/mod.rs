@@ -160,11 +160,6 @@ impl Store for SqlStore {
         Ok(listed.into_iter().map(|entry| entry.case).collect())
     }
 
-    async fn begin_epoch(&self) -> Result<u32, StoreError> {
-        schema::prepare_journal(&self.database).await?;
-        self.run("begin an epoch", epoch::begin(&self.database)).await
-    }
-
     async fn lead(&self) -> Result<Leadership, StoreError> {
         schema::prepare_journal(&self.database).await?;
         loop {

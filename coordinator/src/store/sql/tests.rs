@@ -81,13 +81,13 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
         (timeline.attempts.len(), timeline.record.unwrap().tally.planned),
         (2, 1)
     );
-    assert_eq!(store.begin_epoch().await.unwrap(), 1);
+    assert_eq!(store.lead().await.unwrap().epoch(), 1);
 }
 
 #[tokio::test]
 async fn what_is_journalled_is_on_the_disk_and_history_need_not_be() {
     let (_folder, store) = fresh().await;
-    store.begin_epoch().await.unwrap();
+    store.open_runs(NOW).await.unwrap();
     for (pool, expected) in [(&store.database.history, 1), (&store.database.journal, 2)] {
         let row = sqlx::query("SELECT synchronous FROM pragma_synchronous")
             .fetch_one(pool)
@@ -142,7 +142,7 @@ async fn a_full_disk_is_an_error() {
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
     assert!(!error.is_transient());
 
-    store.begin_epoch().await.unwrap();
+    store.open_runs(NOW).await.unwrap();
     on_all(&store.database.journal, 1, "PRAGMA max_page_count = 64").await;
     let entry = JournalEntry::Submitted {
         run: RunId::from_u128(1),
