@@ -320,6 +320,7 @@ pub fn join(url: &str, protocol: u32) -> Result<(), tonic::Status> {
             platform: "x86_64-unknown-linux-gnu".into(),
             in_place: false,
             remap_cause: None,
+            process: 0,
         };
         let message = WorkerMessage {
             message: Some(worker_message::Message::Hello(hello)),

@@ -55,6 +55,8 @@ pub(crate) struct WorkerProfile {
     pub(crate) in_place: bool,
     /// Why it shows cases a run's files at other paths than the client's; `None`: it does not.
     pub(crate) remap_cause: Option<String>,
+    /// Names its process; 0: not known.
+    pub(crate) process: u64,
 }
 
 /// What a worker is told when it is accepted.

@@ -5,11 +5,14 @@ use std::time::Duration;
 use super::effect::{Effect, GrantReason, StopReason};
 use super::event::Rejected;
 use super::mutation::Mutation;
-use super::run::{Leased, Phase, micros};
+use super::run::{Avoid, Leased, Phase, micros};
 use super::scheduler::Scheduler;
 use crate::id::{CaseIndex, Generation, RunId, WorkerId};
 use crate::outcome::Outcome;
 use crate::verdict::CaseStatus;
+
+/// How far a worker's clock may be ahead over the time of an attempt.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 impl Scheduler {
     /// Finds the copy of a case that is leased to a worker under a generation.
@@ -57,6 +60,7 @@ impl Scheduler {
         if let Some(run) = self.runs.get_mut(&id) {
             if let Some(copy) = run.copy_mut(case, worker, generation) {
                 copy.started_at = Some(now);
+                copy.recalled = false;
             }
             if let Some(at) = hedge_at.filter(|_| !run.hedges.contains_key(&case)) {
                 run.cases[case.at()].hedge_from = Some(at);
@@ -66,7 +70,12 @@ impl Scheduler {
         if let Some(held) = self.workers.get_mut(&worker) {
             held.waiting.remove(&(id, case));
             held.unstarted_micros = held.unstarted_micros.saturating_sub(leased.micros);
+            let class = held.class;
             self.reindex(worker);
+            if leased.recalled {
+                // It started before it was asked for, and will not come back.
+                self.class_mut(class).recalled -= 1;
+            }
         }
         Ok(())
     }
@@ -85,6 +94,8 @@ impl Scheduler {
             return;
         }
         let about = outcome.is_about_the_case();
+        // It cannot have run before it was granted, whatever its worker claims.
+        let took = took.min(self.now.since(leased.granted_at).saturating_add(CLOCK_SLACK));
         let another = self.release(id, case, leased, about.then_some(took));
         let random = self.next_random();
         let Some(run) = self.runs.get_mut(&id) else { return };
@@ -145,12 +156,16 @@ impl Scheduler {
         delay: Duration,
     ) {
         let due = self.now.after(delay);
+        let until = due.after(self.policy.elsewhere_max);
         let Some(run) = self.runs.get_mut(&id) else { return };
         let state = &mut run.cases[case.at()];
         if about_the_case {
             state.attempt += 1;
-            state.avoid = Some(worker);
+            let until = Some(until);
+            state.avoid = Some(Avoid { worker, until });
+            run.avoids.extend(until);
         }
+        let state = &mut run.cases[case.at()];
         if another {
             return;
         }
@@ -193,7 +208,7 @@ impl Scheduler {
         if leaving {
             return run.enqueue(case);
         }
-        state.avoid = Some(worker);
+        state.avoid = Some(Avoid { worker, until: None });
         state.returns += 1;
         if state.returns >= self.policy.returns_max {
             run.enqueue(case);
@@ -252,6 +267,7 @@ impl Scheduler {
             worker.held.remove(&(id, case));
             worker.waiting.remove(&(id, case));
             worker.held_weight = worker.held_weight.saturating_sub(freed);
+            worker.suspects -= u32::from(leased.suspect);
             worker.held_micros = worker.held_micros.saturating_sub(leased.micros);
             if leased.started_at.is_none() {
                 worker.unstarted_micros = worker.unstarted_micros.saturating_sub(leased.micros);

@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 /// What the scheduler is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A worker connected. The shell gives each connection an id of its own.
+    /// A worker connected. The shell gives each connection an id of its own, a later one a greater one.
     WorkerJoined {
         /// The connection.
         worker: WorkerId,
@@ -22,6 +22,8 @@ pub enum Event {
         platform: String,
         /// It shares the client's files, and takes in-place runs and only those.
         in_place: bool,
+        /// Names its process, over all its connections; 0: not known.
+        process: u64,
     },
     /// A sign of life.
     WorkerHeartbeat {

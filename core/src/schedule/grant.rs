@@ -110,7 +110,7 @@ impl Scheduler {
             left_micros: ready.pending_micros / class.slots.max(1),
             fetch_rate: self.policy.fetch_rate,
             others: class.workers > 1,
-            others_idle: class.idle.iter().take(2).any(|(_, other)| *other != id),
+            now: self.now,
         };
         let picked = ready
             .iter()
@@ -169,9 +169,12 @@ impl Scheduler {
             weight,
             group_slot,
             micros,
+            granted_at: now,
             started_at: None,
             recalled: false,
+            suspect: run.cases[case.at()].losses > 0,
         };
+        worker.suspects += u32::from(leased.suspect);
         worker.held.insert((run_id, case));
         if group_slot.is_none() {
             worker.waiting.insert((run_id, case));

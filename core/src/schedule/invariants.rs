@@ -87,7 +87,7 @@ impl Scheduler {
     /// could give back has not started.
     fn held_matches_leases(&self) -> Result<(), Violation> {
         for (&id, worker) in &self.workers {
-            let (mut weight, mut micros, mut unstarted) = (0, 0u64, 0u64);
+            let (mut weight, mut micros, mut unstarted, mut suspects) = (0, 0u64, 0u64, 0);
             for &(run, case) in &worker.held {
                 let Some(copy) = self.copy_at(id, run, case) else {
                     return check("held-matches-leases", false, || {
@@ -98,6 +98,7 @@ impl Scheduler {
                     });
                 };
                 weight += copy.weight;
+                suspects += u32::from(copy.suspect);
                 micros = micros.saturating_add(copy.micros);
                 if copy.started_at.is_none() {
                     unstarted = unstarted.saturating_add(copy.micros);
@@ -110,7 +111,8 @@ impl Scheduler {
             }
             let counted = weight == worker.held_weight
                 && micros == worker.held_micros
-                && unstarted == worker.unstarted_micros;
+                && unstarted == worker.unstarted_micros
+                && suspects == worker.suspects;
             check("held-matches-leases", counted, || {
                 format!("{id} holds {weight} slots' worth, counted {}", worker.held_weight)
             })?;

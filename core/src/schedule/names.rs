@@ -98,6 +98,10 @@ pub const INVARIANTS: &[(&str, &str)] = &[
         "A run that ends as complete has left no case out.",
     ),
     (
+        "culprit-is-stopped",
+        "A case is not granted any more when as many workers went down with it as the policy allows.",
+    ),
+    (
         "settled-case-has-no-lease",
         "When a case has its final status no copy of it stays out.",
     ),

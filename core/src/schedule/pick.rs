@@ -2,9 +2,10 @@
 
 use super::effect::GrantReason;
 use super::lane::{Key, Lane};
-use super::run::Run;
+use super::run::{Avoid, Run};
 use super::worker::Worker;
 use crate::id::{BinaryIndex, CaseIndex, WorkerId};
+use crate::time::Timestamp;
 
 /// How far behind the head of a lane a case is looked for when the head would rather go to another worker.
 const LOOK: usize = 8;
@@ -27,8 +28,7 @@ pub(super) struct Wanted<'a> {
     pub(super) fetch_rate: u64,
     /// There are other workers that could take the run.
     pub(super) others: bool,
-    /// There are others with free slots.
-    pub(super) others_idle: bool,
+    pub(super) now: Timestamp,
 }
 
 /// A case for a worker.
@@ -38,19 +38,10 @@ pub(super) struct Picked {
     pub(super) reason: GrantReason,
 }
 
-/// Picks the best pending case of a run. A case that failed here goes elsewhere if there are others, but no
-/// slot idles for that: while none of them has room either, it is tried here again. One that was given back is
-/// not.
+/// Picks the best pending case of a run that may go to the worker.
 pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Option<Picked> {
-    let elsewhere = |case: CaseIndex| run.cases[case.at()].avoid == Some(wanted.id) && wanted.others;
-    let found = best(run, wanted, elsewhere);
-    let key = if found.is_some() || wanted.ahead.is_some() || wanted.others_idle {
-        found
-    } else {
-        best(run, wanted, |case| {
-            run.cases[case.at()].returns > 0 && elsewhere(case)
-        })
-    }?;
+    let elsewhere = |case: CaseIndex| goes_elsewhere(run, wanted, case);
+    let key = best(run, wanted, elsewhere)?;
     let here = run
         .planned(key.2)
         .group
@@ -68,9 +59,20 @@ pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Option<Picked> {
     })
 }
 
+/// Whether a case is not for this worker now: another is waited for, or a suspect is there already.
+fn goes_elsewhere(run: &Run, wanted: &Wanted<'_>, case: CaseIndex) -> bool {
+    let state = &run.cases[case.at()];
+    let is_avoided = |avoid: Avoid| {
+        let waits = avoid.until.is_none_or(|until| wanted.now < until);
+        avoid.worker == wanted.id && wanted.others && waits
+    };
+    state.avoid.is_some_and(is_avoided) || (state.losses > 0 && wanted.worker.suspects > 0)
+}
+
 /// The first case in order over all lanes whose group has room, without those that `skip` names.
 fn best(run: &Run, wanted: &Wanted<'_>, skip: impl Fn(CaseIndex) -> bool) -> Option<Key> {
     // What is given ahead waits at its worker: it must not get there before a case of higher priority.
+    let look = LOOK + run.suspects as usize;
     let top_priority = run.lanes.iter().filter_map(Lane::first).map(|key| key.0).min();
     if let Some(most) = wanted.ahead {
         let suits = |key: &Key| {
@@ -83,11 +85,11 @@ fn best(run: &Run, wanted: &Wanted<'_>, skip: impl Fn(CaseIndex) -> bool) -> Opt
         // A long case waits for a free slot: there has to be one in time. How long a case without history takes
         // is not known well enough to say.
         return if run.planned(first.2).estimate.is_none() {
-            run.lanes[0].front(LOOK).into_iter().find(suits)
+            run.lanes[0].front(look).into_iter().find(suits)
         } else if is_urgent(first.1.0, wanted) {
             None
         } else {
-            run.lanes[0].at_most(first.0, most, LOOK).into_iter().find(suits)
+            run.lanes[0].at_most(first.0, most, look).into_iter().find(suits)
         };
     }
     let suits = |key: &Key| !skip(key.2) && has_room(run, wanted.worker, key.2);
@@ -96,7 +98,7 @@ fn best(run: &Run, wanted: &Wanted<'_>, skip: impl Fn(CaseIndex) -> bool) -> Opt
         if suits(&first) {
             return Some(first);
         }
-        lane.front(LOOK).into_iter().find(|key| suits(key))
+        lane.front(look).into_iter().find(|key| suits(key))
     });
     heads.min()
 }
@@ -119,6 +121,7 @@ fn may_wait(run: &Run, worker: &Worker, case: CaseIndex, most: u64) -> bool {
     let planned = run.planned(case);
     planned.group.is_none()
         && worker.weight(planned.threads_required) == 1
+        && run.cases[case.at()].losses == 0
         && run.present_micros(case) <= most
 }
 

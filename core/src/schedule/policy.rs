@@ -12,6 +12,9 @@ pub struct Policy {
     pub lease_ttl: Duration,
     /// A run that no client follows is cancelled after this. Default: 10 s.
     pub client_grace: Duration,
+    /// The same for a run that was restored: its client may have to notice first that its coordinator is gone.
+    /// Default: 60 s.
+    pub restored_grace: Duration,
     /// A run whose remaining cases no connected worker can take is stopped after this. Default: 5 min.
     pub stranded_grace: Duration,
     /// A case that a worker gave back unstarted is granted again after this. Default: 500 ms.
@@ -31,12 +34,16 @@ pub struct Policy {
     pub steal_min: Duration,
     /// A second copy of a running case is started for an idle slot of another worker; `None`: never.
     pub hedge: Option<Hedge>,
-    /// A case whose worker was lost while it ran this often is settled as
-    /// [`TookWorker`](crate::outcome::Outcome::TookWorker). Default: 2.
+    /// A case that a worker went down with this often while it ran (its connection ended without a good-bye) is
+    /// settled as [`TookWorker`](crate::outcome::Outcome::TookWorker). After the first time it runs beside no
+    /// other such case. Default: 2.
     pub losses_max: u32,
-    /// A case that was lost unstarted with this many workers is settled as lost: it may be what ends them
-    /// before they can say that it started. Default: 10.
-    pub unstarted_losses_max: u32,
+    /// A case that was lost otherwise with this many workers is settled as lost: before they could say that it
+    /// started, or with those that fell silent. Default: 10.
+    pub other_losses_max: u32,
+    /// A case that failed waits this long for another worker than the one where it failed, while there are others.
+    /// Default: 5 s.
+    pub elsewhere_max: Duration,
     /// The most slots that a worker may offer; more is refused. Default: 4,096.
     pub slots_max: u32,
     /// The estimate of a case of which nothing at all is known. Default: 1 s.
@@ -51,7 +58,8 @@ pub struct Policy {
     pub fetch_rate: u64,
 }
 
-/// When a running case gets a second copy. The first clean outcome wins, the other copy is ended.
+/// When a running case gets a second copy. A pass wins, and ends the other copy. So does a failure, where no
+/// retries are left: a second copy is no second chance, or a run on a farm would pass where one alone fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hedge {
     /// Never before it ran this long. Default: 2 s.
@@ -75,6 +83,7 @@ impl Default for Policy {
             heartbeat: Duration::from_millis(1_500),
             lease_ttl: Duration::from_secs(6),
             client_grace: Duration::from_secs(10),
+            restored_grace: Duration::from_secs(60),
             stranded_grace: Duration::from_secs(300),
             return_delay: Duration::from_millis(500),
             returns_max: 10,
@@ -84,7 +93,8 @@ impl Default for Policy {
             steal_min: Duration::from_millis(30),
             hedge: Some(Hedge::default()),
             losses_max: 2,
-            unstarted_losses_max: 10,
+            other_losses_max: 10,
+            elsewhere_max: Duration::from_secs(5),
             slots_max: 4_096,
             unknown_estimate: Duration::from_secs(1),
             laxity_min: Duration::from_secs(60),

@@ -24,8 +24,8 @@ pub struct Recovery {
 pub(super) struct Progress {
     /// Its present or next attempt, from 1.
     pub(super) attempt: u32,
-    /// How often it ran on a worker that went.
-    pub(super) losses: u32,
+    /// It was running.
+    pub(super) started: bool,
     /// Its final status, if it has one: it is not told again.
     pub(super) settled: Option<CaseStatus>,
 }
@@ -34,7 +34,7 @@ impl Default for Progress {
     fn default() -> Self {
         Self {
             attempt: 1,
-            losses: 0,
+            started: false,
             settled: None,
         }
     }
@@ -49,13 +49,13 @@ impl Recovery {
         }
     }
 
-    /// Cases were granted, and maybe started.
-    pub fn granted(&mut self, at: Timestamp) {
+    /// A case was started. How often workers went down with it is not carried over.
+    pub fn started(&mut self, at: Timestamp, case: CaseIndex) {
         self.first_grant.get_or_insert(at);
+        self.progress.entry(case).or_default().started = true;
     }
 
-    /// An attempt was accepted; `again`: another follows. `leaving`: its worker had said that it leaves, so
-    /// that the case is not to blame for the loss.
+    /// An attempt was accepted; `again`: another follows.
     pub fn accepted(
         &mut self,
         request: &RunRequest,
@@ -63,15 +63,14 @@ impl Recovery {
         attempt: u32,
         outcome: &Outcome,
         again: bool,
-        leaving: bool,
     ) {
         let Some(planned) = request.cases.get(case.at()) else {
             return;
         };
         let known = self.progress.entry(case).or_default();
+        known.started = false;
         if again {
             known.attempt = attempt.saturating_add(u32::from(outcome.is_about_the_case()));
-            known.losses += u32::from(*outcome == Outcome::Lost && !leaving);
         } else {
             known.settled = Some(planned.status_after(attempt, outcome));
         }

@@ -136,7 +136,9 @@ impl PlannedCase {
                 passes: self.flaky_result == FlakyResult::Pass || self.quarantined,
             },
             Outcome::Passed => CaseStatus::Passed,
-            outcome if self.quarantined && !outcome.passes() => CaseStatus::Quarantined(outcome.clone()),
+            outcome if self.quarantined && outcome.is_about_the_case() && !outcome.passes() => {
+                CaseStatus::Quarantined(outcome.clone())
+            }
             outcome => CaseStatus::Ended(outcome.clone()),
         }
     }

@@ -26,6 +26,10 @@ pub(super) struct Run {
     /// Running cases with one copy, by the time from when a second is worth it.
     pub(super) hedge_from: BTreeSet<(Timestamp, CaseIndex)>,
     pub(super) groups: Vec<GroupUse>,
+    /// When cases that wait for another worker need no longer.
+    pub(super) avoids: BTreeSet<Timestamp>,
+    /// How many cases were running when their worker went down, and are not settled.
+    pub(super) suspects: u32,
     pub(super) settled: u32,
     pub(super) failures: u32,
     pub(super) stopping: Option<Stopping>,
@@ -71,12 +75,12 @@ pub(super) struct CaseState {
     pub(super) attempt: u32,
     /// How often it ran on a worker that went.
     pub(super) losses: u32,
-    /// How often it was lost with a worker before that said that it ran.
-    pub(super) unstarted_losses: u32,
+    /// How often it was lost otherwise: before its worker said that it ran, or with one that fell silent.
+    pub(super) other_losses: u32,
     /// How often a worker that is not leaving gave it back unstarted.
     pub(super) returns: u32,
-    /// The worker where its last attempt failed, or that gave it back: another is preferred.
-    pub(super) avoid: Option<WorkerId>,
+    /// Where it is not to be tried now.
+    pub(super) avoid: Option<Avoid>,
     /// Why it is pending once more; `None` before its first grant.
     pub(super) again: Option<GrantReason>,
     /// Where it stands in its run's `hedge_from`.
@@ -90,13 +94,21 @@ impl CaseState {
             generation,
             attempt: 1,
             losses: 0,
-            unstarted_losses: 0,
+            other_losses: 0,
             returns: 0,
             avoid: None,
             again: None,
             hedge_from: None,
         }
     }
+}
+
+/// A worker where a case failed, or that gave it back: while there are others, they are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Avoid {
+    pub(super) worker: WorkerId,
+    /// How long; `None`: as long as there are others.
+    pub(super) until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +128,12 @@ pub(super) struct Leased {
     pub(super) group_slot: Option<u32>,
     /// What it adds to the worker's `held_micros`, and what its submitter was charged.
     pub(super) micros: u64,
+    pub(super) granted_at: Timestamp,
     pub(super) started_at: Option<Timestamp>,
     /// The worker was asked to give it back unstarted.
     pub(super) recalled: bool,
+    /// A worker went down while the case ran there.
+    pub(super) suspect: bool,
 }
 
 /// The use of a test group. `max` is `u32::MAX` where the group is bound only by the workers' slots.
@@ -156,6 +171,8 @@ impl Run {
             delayed: BTreeSet::new(),
             hedge_from: BTreeSet::new(),
             groups: groups.collect(),
+            avoids: BTreeSet::new(),
+            suspects: 0,
             settled: 0,
             failures: 0,
             stopping: None,
@@ -359,6 +376,11 @@ impl GroupUse {
     }
 }
 
+/// Longer than any case takes: 30 days. With it the sums over all cases of a run, and over all that a worker holds,
+/// stay far from the end of their range, whatever durations somebody claims.
+const MICROS_MAX: u128 = 30 * 24 * 60 * 60 * 1_000_000;
+
 pub(super) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+    let micros = duration.as_micros().min(MICROS_MAX);
+    u64::try_from(micros).expect("the limit is far below the type's")
 }

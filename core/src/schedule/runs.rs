@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::effect::{Effect, StopReason};
+use super::effect::{Effect, GrantReason, StopReason};
 use super::event::Rejected;
 use super::mutation::Mutation;
 use super::recovery::Recovery;
@@ -50,7 +50,11 @@ impl Scheduler {
             return Err(Rejected::Malformed(id, fault));
         }
         let mut run = self.begin(id, request, recovery.submitted)?;
-        run.detached_at = Some(self.now);
+        let longer = self
+            .policy
+            .restored_grace
+            .saturating_sub(self.policy.client_grace);
+        run.detached_at = Some(self.now.after(longer));
         run.first_grant_at = recovery.first_grant.map(|at| at.min(self.now));
         run.stopping = recovery.stopping.map(|reason| Stopping {
             reason,
@@ -60,7 +64,9 @@ impl Scheduler {
         let mut known = vec![false; run.cases.len()];
         for (case, progress) in recovery.progress {
             run.cases[case.at()].attempt = progress.attempt.max(1);
-            run.cases[case.at()].losses = progress.losses;
+            if progress.started {
+                run.cases[case.at()].again = Some(GrantReason::Lost);
+            }
             if let Some(status) = progress.settled.filter(|_| !forgets) {
                 known[case.at()] = true;
                 run.settled += 1;
@@ -159,7 +165,8 @@ impl Scheduler {
     /// The next time at which something happens to a run by itself.
     pub(super) fn run_deadline(&self, run: &Run) -> Option<Timestamp> {
         let stops = self.stops(run).into_iter().flatten().map(|(at, _)| at);
-        stops.chain(run.delayed.first().map(|(at, _)| *at)).min()
+        let delayed = run.delayed.first().map(|(at, _)| *at);
+        stops.chain(delayed).chain(run.avoids.first().copied()).min()
     }
 
     pub(super) fn advance_run(&mut self, id: RunId, out: &mut Vec<Effect>) {
@@ -172,6 +179,9 @@ impl Scheduler {
             if !forgets {
                 run.enqueue(case);
             }
+        }
+        while run.avoids.first().is_some_and(|until| *until <= now) {
+            run.avoids.pop_first();
         }
         self.note_stranded(id);
         let stops = self.stops(&self.runs[&id]);
@@ -208,6 +218,7 @@ impl Scheduler {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.cases[case.at()].phase = Phase::Settled;
         run.settled += 1;
+        run.suspects -= u32::from(run.cases[case.at()].losses > 0);
         if status.fails() {
             run.failures += 1;
         }
@@ -281,7 +292,8 @@ impl Scheduler {
             .map_or(Duration::ZERO, |first| self.now.since(first));
         // Of the time before a run was restored nobody knows the slots.
         let counted = run.slots_from.map_or(Duration::ZERO, |from| self.now.since(from));
-        let slots = run.slot_micros.checked_div(counted.as_micros()).unwrap_or(0);
+        // Rounded up: the floor is what no schedule beats, and those that came late count as if they had been there.
+        let slots = run.slot_micros.div_ceil(counted.as_micros().max(1));
         let least = u128::from(run.first_grant_at.is_some());
         out.push(Effect::RunEnded {
             run: id,

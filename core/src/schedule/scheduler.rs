@@ -11,7 +11,7 @@ use super::policy::Policy;
 use super::run::Run;
 use super::share::Shares;
 use super::worker::Worker;
-use crate::id::{Generation, RunId, WorkerId};
+use crate::id::{CaseIndex, Generation, RunId, WorkerId};
 use crate::time::Timestamp;
 
 /// Decides which worker runs which case, and when. See the [module](super).
@@ -27,6 +27,8 @@ pub struct Scheduler {
     pub(super) shares: Shares,
     /// Workers by the time of a sign of life, not always of the last.
     pub(super) heard: BTreeSet<(Timestamp, WorkerId)>,
+    /// What ran on workers that went down, by their process: one that comes back did not.
+    pub(super) gone: BTreeMap<u64, Vec<(RunId, CaseIndex)>>,
     pub(super) next_lease: u64,
     pub(super) generation: Generation,
     random: u64,
@@ -49,6 +51,7 @@ impl Scheduler {
             classes: Vec::new(),
             shares: Shares::default(),
             heard: BTreeSet::new(),
+            gone: BTreeMap::new(),
             next_lease: generation.0 + 1,
             generation,
             random: seed,
@@ -70,7 +73,12 @@ impl Scheduler {
                 cpus,
                 platform,
                 in_place,
-            } => self.worker_joined(worker, slots, cpus, &platform, in_place),
+                process,
+            } => {
+                self.worker_joined(worker, slots, cpus, &platform, in_place, process)?;
+                self.forgive(process);
+                Ok(())
+            }
             Event::WorkerHeartbeat { worker, round_trip } => self.worker_heartbeat(worker, round_trip),
             Event::WorkerLeft(worker) => self.worker_left(worker, out),
             Event::WorkerCordoned(worker, reason) => self.worker_cordoned(worker, reason),

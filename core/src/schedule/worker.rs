@@ -20,6 +20,7 @@ const HOLDS_MAX: usize = 1_024;
 pub(super) struct Worker {
     pub(super) slots: u32,
     pub(super) cpus: u32,
+    pub(super) process: u64,
     pub(super) class: ClassIndex,
     pub(super) cordoned: Option<CordonReason>,
     pub(super) heard_at: Timestamp,
@@ -37,6 +38,9 @@ pub(super) struct Worker {
     pub(super) held_micros: u64,
     /// That of those that have not started.
     pub(super) unstarted_micros: u64,
+    /// How many of the held cases are suspects: at most one at a time, so that it is known which of two took the
+    /// worker down.
+    pub(super) suspects: u32,
     /// The binaries that it was sent.
     pub(super) holds: BTreeSet<Digest>,
     /// Where it stands in its class's indexes.

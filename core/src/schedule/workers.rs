@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::effect::{Effect, GrantReason};
 use super::event::{CordonReason, Rejected};
 use super::mutation::Mutation;
-use super::run::Leased;
+use super::run::{Leased, Phase};
 use super::scheduler::Scheduler;
 use super::worker::{Place, Worker};
 use crate::id::{CaseIndex, RunId, WorkerId};
@@ -16,6 +16,9 @@ use crate::verdict::CaseStatus;
 /// No round trip is believed to be longer.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
 
+/// Of so many workers that went down it is remembered what they ran.
+const GONE_MAX: usize = 1_024;
+
 impl Scheduler {
     pub(super) fn worker_joined(
         &mut self,
@@ -24,6 +27,7 @@ impl Scheduler {
         cpus: u32,
         platform: &str,
         in_place: bool,
+        process: u64,
     ) -> Result<(), Rejected> {
         if self.workers.contains_key(&id) {
             return Err(Rejected::DuplicateWorker(id));
@@ -39,6 +43,7 @@ impl Scheduler {
         let worker = Worker {
             slots,
             cpus,
+            process,
             class,
             cordoned: None,
             heard_at: self.now,
@@ -49,6 +54,7 @@ impl Scheduler {
             held_weight: 0,
             held_micros: 0,
             unstarted_micros: 0,
+            suspects: 0,
             holds: BTreeSet::new(),
             place: Place::default(),
         };
@@ -95,7 +101,7 @@ impl Scheduler {
                     self.heard.remove(&(listed_at, id));
                     self.heard.insert((worker.listed_at, id));
                 }
-                _ => self.remove_worker(id, out),
+                _ => self.remove_worker(id, true, out),
             }
         }
     }
@@ -119,21 +125,31 @@ impl Scheduler {
 
     pub(super) fn worker_left(&mut self, id: WorkerId, out: &mut Vec<Effect>) -> Result<(), Rejected> {
         self.workers.get(&id).ok_or(Rejected::UnknownWorker(id))?;
-        self.remove_worker(id, out);
+        self.remove_worker(id, false, out);
         Ok(())
     }
 
-    /// Removes a worker; what it held goes back to the queue.
-    pub(super) fn remove_worker(&mut self, id: WorkerId, out: &mut Vec<Effect>) {
+    /// Removes a worker; what it held goes back to the queue. One that fell silent may be cut off, or its machine
+    /// may be gone: that says nothing of what it ran.
+    pub(super) fn remove_worker(&mut self, id: WorkerId, silent: bool, out: &mut Vec<Effect>) {
         self.account_slots();
         let Some(worker) = self.workers.get(&id) else {
             return;
         };
-        let leaving = worker.cordoned.is_some();
+        let (leaving, process) = (worker.cordoned.is_some(), worker.process);
+        // It may have connected again before the end of its old connection was noticed.
+        let mut newer = self.workers.iter().filter(|(other, _)| **other > id);
+        let silent = silent || (process != 0 && newer.any(|(_, other)| other.process == process));
+        if !leaving && !silent && process != 0 {
+            self.note_gone(id, process);
+        }
+        let Some(worker) = self.workers.get(&id) else {
+            return;
+        };
         let held: Vec<(RunId, CaseIndex)> = worker.held.iter().copied().collect();
         let mut requeued: BTreeMap<RunId, u32> = BTreeMap::new();
         for (run, case) in held {
-            if self.lose(id, leaving, run, case, out) {
+            if self.lose(id, (leaving, silent), run, case, out) {
                 *requeued.entry(run).or_default() += 1;
             }
         }
@@ -155,11 +171,41 @@ impl Scheduler {
         });
     }
 
+    /// Remembers what ran on a worker whose connection ended.
+    fn note_gone(&mut self, id: WorkerId, process: u64) {
+        let held = self.workers[&id].held.iter().copied();
+        let ran = held.filter(|&(run, case)| {
+            let copy = self.copy_at(id, run, case);
+            copy.is_some_and(|copy| copy.started_at.is_some())
+        });
+        let ran: Vec<_> = ran.collect();
+        if self.gone.len() >= GONE_MAX {
+            self.gone.pop_first();
+        }
+        if !ran.is_empty() {
+            self.gone.insert(process, ran);
+        }
+    }
+
+    /// A worker's process is there: if its connection ended before, nothing that ran took it down.
+    pub(super) fn forgive(&mut self, process: u64) {
+        for (id, case) in self.gone.remove(&process).unwrap_or_default() {
+            let Some(run) = self.runs.get_mut(&id) else {
+                continue;
+            };
+            let state = &mut run.cases[case.at()];
+            if state.phase != Phase::Settled && state.losses > 0 {
+                state.losses -= 1;
+                run.suspects -= u32::from(state.losses == 0);
+            }
+        }
+    }
+
     /// Handles a held case whose worker went. Returns whether it went back to the queue.
     fn lose(
         &mut self,
         worker: WorkerId,
-        leaving: bool,
+        (leaving, silent): (bool, bool),
         id: RunId,
         case: CaseIndex,
         out: &mut Vec<Effect>,
@@ -170,20 +216,24 @@ impl Scheduler {
         let another = self.release(id, case, leased, None);
         let forgets_losses = self.mutated(Mutation::ForgetLosses);
         let forgets = self.mutated(Mutation::ForgetRequeue);
-        let (losses_max, unstarted_max) = (self.policy.losses_max, self.policy.unstarted_losses_max);
+        let (losses_max, others_max) = (self.policy.losses_max, self.policy.other_losses_max);
         let Some(run) = self.runs.get_mut(&id) else {
             return false;
         };
         let state = &mut run.cases[case.at()];
         let was_running = leased.started_at.is_some();
         // A worker that said that it is leaving was not taken down by what it ran.
-        if was_running && !leaving && !forgets_losses {
-            state.losses += 1;
-        } else if !was_running && !leaving {
-            state.unstarted_losses += 1;
+        match was_running && !silent {
+            _ if leaving => {}
+            true if forgets_losses => {}
+            true => {
+                state.losses += 1;
+                run.suspects += u32::from(state.losses == 1);
+            }
+            false => state.other_losses += 1,
         }
         let took_workers = state.losses >= losses_max;
-        let hopeless = took_workers || state.unstarted_losses >= unstarted_max;
+        let hopeless = took_workers || state.other_losses >= others_max;
         let (attempt, stopping) = (state.attempt, run.stopping.is_some());
         if another && !took_workers {
             return false;

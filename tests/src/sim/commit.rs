@@ -24,6 +24,7 @@ impl World<'_> {
             shows,
             self.random.pick(&[1_000_000, 1_001_000, 999_000]),
         );
+        self.ledger.blame_nobody();
         let mut coordinator = Coordinator::new(epoch, scheduler, clock, self.durable.clone());
         self.note(|| format!("coordinator {epoch} starts"));
         let now = coordinator.clock.read(self.now);
@@ -131,6 +132,34 @@ impl World<'_> {
 
     fn event_endures(&mut self, event: &Event) -> Result<(), Violation> {
         self.durable.accepted(event)?;
+        match event {
+            Event::CaseStarted {
+                run,
+                case,
+                generation,
+                ..
+            } => self.ledger.said_started(Grant {
+                run: *run,
+                case: *case,
+                generation: *generation,
+            }),
+            Event::WorkerJoined { worker, process, .. } => {
+                if let Some(conn) = self.conn_of(*worker) {
+                    self.ledger.is_there(conn, *process);
+                }
+            }
+            Event::WorkerCordoned(worker, _) => {
+                if let Some(conn) = self.conn_of(*worker) {
+                    self.ledger.leaves(conn);
+                }
+            }
+            Event::WorkerLeft(worker) => {
+                if let Some(conn) = self.conn_of(*worker) {
+                    self.ledger.blame(conn);
+                }
+            }
+            _ => {}
+        }
         if let Event::AttemptEnded {
             run,
             case,
@@ -172,6 +201,7 @@ impl World<'_> {
                         case: grant.case,
                         generation: grant.generation,
                     };
+                    self.ledger.may_be_granted(grant)?;
                     self.ledger.granted(conn, grant);
                 }
             }

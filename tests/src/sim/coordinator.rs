@@ -171,7 +171,8 @@ impl World<'_> {
         if coordinator.workers.contains_key(&conn) {
             return Ok(());
         }
-        let spec = &self.machines[self.network.conn(conn).machine].spec;
+        let at = self.network.conn(conn).machine;
+        let (spec, process) = (&self.machines[at].spec, self.machines[at].process(at));
         let worker = WorkerId(coordinator.last_worker + 1);
         let event = Event::WorkerJoined {
             worker,
@@ -179,6 +180,7 @@ impl World<'_> {
             cpus: spec.cpus,
             platform: PLATFORM.to_owned(),
             in_place: spec.in_place,
+            process,
         };
         coordinator.last_worker = worker.0;
         coordinator.conns.insert(worker, conn);

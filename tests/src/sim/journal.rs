@@ -1,8 +1,8 @@
 //! What is durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use thresh_core::id::{RunId, WorkerId};
+use thresh_core::id::RunId;
 use thresh_core::schedule::{Effect, Event, Recovery, RunRequest};
 use thresh_core::time::Timestamp;
 
@@ -17,8 +17,6 @@ pub(super) enum Entry {
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     runs: BTreeMap<RunId, Kept>,
-    /// The workers of the present coordinator that said that they leave.
-    cordoned: BTreeSet<WorkerId>,
 }
 
 #[derive(Debug)]
@@ -39,7 +37,6 @@ impl Journal {
 
     /// The events that tell a new coordinator of the runs that go on.
     pub(super) fn restore(&mut self) -> Vec<Event> {
-        self.cordoned.clear();
         let open = self.runs.iter().filter(|(_, kept)| !kept.ended);
         let restored = open.map(|(&run, kept)| Event::RunRestored {
             run,
@@ -59,35 +56,31 @@ impl Journal {
                 };
                 self.runs.insert(*run, kept);
             }
-            Entry::Event(Event::WorkerCordoned(worker, _)) => {
-                self.cordoned.insert(*worker);
+            Entry::Event(Event::CaseStarted { run, case, .. }) => {
+                if let Some(kept) = self.runs.get_mut(run) {
+                    kept.recovery.started(now, *case);
+                }
             }
             Entry::Event(_) => {}
-            Entry::Effect(effect) => self.absorb_effect(now, effect),
+            Entry::Effect(effect) => self.absorb_effect(effect),
         }
     }
 
-    fn absorb_effect(&mut self, now: Timestamp, effect: &Effect) {
+    fn absorb_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Grant { run, .. } => {
-                if let Some(kept) = self.runs.get_mut(run) {
-                    kept.recovery.granted(now);
-                }
-            }
             Effect::AttemptAccepted {
                 run,
                 case,
                 attempt,
-                worker,
                 outcome,
                 retry_in,
+                ..
             } => {
-                let leaving = self.cordoned.contains(worker);
                 if let Some(Kept {
                     request, recovery, ..
                 }) = self.runs.get_mut(run)
                 {
-                    recovery.accepted(request, *case, *attempt, outcome, retry_in.is_some(), leaving);
+                    recovery.accepted(request, *case, *attempt, outcome, retry_in.is_some());
                 }
             }
             Effect::RunStopping { run, reason } => {
@@ -105,7 +98,10 @@ impl Journal {
                     kept.ended = true;
                 }
             }
-            Effect::Revoke { .. } | Effect::CopyCancelled { .. } | Effect::WorkerLost { .. } => {}
+            Effect::Grant { .. }
+            | Effect::Revoke { .. }
+            | Effect::CopyCancelled { .. }
+            | Effect::WorkerLost { .. } => {}
         }
     }
 }

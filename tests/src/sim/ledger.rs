@@ -37,6 +37,14 @@ pub(super) struct Ledger {
     over: BTreeMap<Grant, u64>,
     produced: BTreeMap<(RunId, CaseIndex), Vec<Outcome>>,
     lost: BTreeMap<(RunId, CaseIndex), u32>,
+    /// Leases whose process was said to have started.
+    said: BTreeSet<Grant>,
+    /// Connections of workers that said that they leave.
+    leaving: BTreeSet<ConnId>,
+    /// The processes of workers by their connections.
+    process_of: BTreeMap<ConnId, u64>,
+    /// What ran on workers that went down, by their process, as far as the present coordinator knows.
+    blamed: BTreeMap<u64, Vec<(RunId, CaseIndex)>>,
     not_run: BTreeSet<RunId>,
 }
 
@@ -66,6 +74,10 @@ impl Ledger {
             over: BTreeMap::new(),
             produced: BTreeMap::new(),
             lost: BTreeMap::new(),
+            said: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            process_of: BTreeMap::new(),
+            blamed: BTreeMap::new(),
             not_run: BTreeSet::new(),
         }
     }
@@ -83,6 +95,64 @@ impl Ledger {
         let mut processes = self.processes.values();
         let running = processes.find(|process| process.conn == conn && process.grant == grant)?;
         Some((running.process, now + self.outlives_max))
+    }
+
+    /// A process was said to have started.
+    pub(super) fn said_started(&mut self, grant: Grant) {
+        self.said.insert(grant);
+    }
+
+    /// A worker said that it leaves.
+    pub(super) fn leaves(&mut self, conn: ConnId) {
+        self.leaving.insert(conn);
+    }
+
+    /// The connection of a worker ended without a good-bye: what ran there may be what ended it.
+    pub(super) fn blame(&mut self, conn: ConnId) {
+        if self.leaving.contains(&conn) {
+            return;
+        }
+        let Some(process) = self.process_of.get(&conn) else {
+            return;
+        };
+        // It connected again before the end of the old connection was noticed.
+        if self
+            .process_of
+            .iter()
+            .any(|(other, of)| *other > conn && of == process)
+        {
+            return;
+        }
+        let ran = |(grant, of): &(&Grant, &ConnId)| **of == conn && self.said.contains(grant);
+        let ran = self.out.iter().filter(ran);
+        let ran = ran.map(|(grant, _)| (grant.run, grant.case)).collect();
+        self.blamed.insert(*process, ran);
+    }
+
+    /// A worker is there: nothing that ran took it down.
+    pub(super) fn is_there(&mut self, conn: ConnId, process: u64) {
+        self.process_of.insert(conn, process);
+        self.blamed.remove(&process);
+    }
+
+    /// A new coordinator blames nobody.
+    pub(super) fn blame_nobody(&mut self) {
+        self.blamed.clear();
+    }
+
+    /// A lease is about to leave the coordinator.
+    ///
+    /// # Errors
+    /// `culprit-is-stopped`
+    pub(super) fn may_be_granted(&self, grant: Grant) -> Result<(), Violation> {
+        let ran = |ran: &&Vec<_>| ran.contains(&(grant.run, grant.case));
+        let blamed = self.blamed.values().filter(ran).count();
+        if blamed < self.losses_max as usize {
+            return Ok(());
+        }
+        violation("culprit-is-stopped", || {
+            format!("{grant} is granted after {blamed} workers went down with it")
+        })
     }
 
     /// A worker is given up: counts what is lost with it.

@@ -65,6 +65,11 @@ impl Machine {
         }
     }
 
+    /// Names the process of its worker, which is another one each time it is switched on.
+    pub(super) fn process(&self, at: MachineAt) -> u64 {
+        ((at as u64 + 1) << 32) + u64::from(self.life)
+    }
+
     pub(super) fn freeze(&mut self, now: u64, length: u64, clock_stops: bool) {
         if self.frozen_until(now).is_some() {
             return;

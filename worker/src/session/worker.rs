@@ -49,6 +49,8 @@ pub(super) struct Parts {
     pub(super) coordinator: Coordinator,
     pub(super) inputs: Inputs,
     pub(super) pool: Pool,
+    /// Names this process to coordinators.
+    pub(super) process: u64,
 }
 
 impl Worker {
@@ -130,6 +132,7 @@ async fn open(coordinator: Coordinator, config: WorkerConfig) -> Result<Parts, W
             coordinator,
             inputs,
             pool,
+            process: uuid::Uuid::new_v4().as_u64_pair().0,
         })
     });
     opening
@@ -257,5 +260,6 @@ fn hello(parts: &Parts) -> WorkerHello {
         platform: parts.config.platform.clone(),
         in_place: matches!(parts.config.inputs, InputsMode::InPlace),
         remap_cause: parts.inputs.remap_cause().map(str::to_owned),
+        process: parts.process,
     }
 }

@@ -108,7 +108,8 @@ fn run(slot: u32, executor: &mut Executor, assignment: Assignment) {
                 case.case,
                 generation,
                 execution,
-                ready.keeps_passing_output(),
+                // What passes after a failure is shown beside it.
+                ready.keeps_passing_output() || case.attempt > 1,
             )))
         }
     };

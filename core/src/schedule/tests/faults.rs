@@ -15,6 +15,7 @@ fn a_silent_worker_is_given_up_and_its_late_outcome_refused() {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
+        process: 0,
     });
     let out = farm.wait_ms(1_000);
     assert!(out.contains(&Effect::WorkerLost {
@@ -61,6 +62,7 @@ fn a_case_that_takes_its_worker_down_twice_is_not_tried_again() {
             cpus: 1,
             platform: PLATFORM.into(),
             in_place: false,
+            process: 0,
         });
         farm.tell(Event::CaseStarted {
             worker: WorkerId(worker),
@@ -76,6 +78,83 @@ fn a_case_that_takes_its_worker_down_twice_is_not_tried_again() {
         };
         assert_eq!(settled(&out), last);
     }
+}
+
+fn join(farm: &mut Farm, worker: u64) -> Vec<Effect> {
+    farm.tell(Event::WorkerJoined {
+        worker: WorkerId(worker),
+        slots: 2,
+        cpus: 2,
+        platform: PLATFORM.into(),
+        in_place: false,
+        process: 0,
+    })
+}
+
+fn start(farm: &mut Farm, worker: u64, case: u32, generation: u64) {
+    farm.tell(Event::CaseStarted {
+        worker: WorkerId(worker),
+        run: RUN,
+        case: CaseIndex(case),
+        generation: Generation(generation),
+    });
+}
+
+#[test]
+fn a_case_that_ran_beside_the_culprit_is_not_blamed() {
+    let mut farm = Farm::new();
+    farm.submit(request(vec![case(300), case(200), case(100)]));
+    assert_eq!(granted(&join(&mut farm, 1)), [(1, 0), (1, 1)]);
+    start(&mut farm, 1, 0, 1);
+    start(&mut farm, 1, 1, 1);
+    farm.tell(Event::WorkerLeft(WorkerId(1)));
+
+    // Either of the two may have done it: they do not meet again.
+    assert_eq!(granted(&join(&mut farm, 2)), [(2, 0), (2, 2)]);
+    start(&mut farm, 2, 0, 2);
+    start(&mut farm, 2, 2, 1);
+    let out = farm.tell(Event::WorkerLeft(WorkerId(2)));
+    assert_eq!(settled(&out), [(0, CaseStatus::Ended(Outcome::TookWorker))]);
+    assert_eq!(granted(&join(&mut farm, 3)), [(3, 1)]);
+    let out = farm.end(3, 1, 2, Outcome::Passed);
+    assert_eq!(settled(&out), [(1, CaseStatus::Passed)]);
+    assert_eq!(granted(&out), [(3, 2)]);
+}
+
+#[test]
+fn a_worker_that_comes_back_was_not_taken_down() {
+    let mut farm = Farm::new();
+    farm.submit(request(vec![case(100)]));
+    for worker in 1..=4 {
+        let out = farm.tell(Event::WorkerJoined {
+            worker: WorkerId(worker),
+            slots: 1,
+            cpus: 1,
+            platform: PLATFORM.into(),
+            in_place: false,
+            process: 77,
+        });
+        assert_eq!(granted(&out), [(worker, 0)]);
+        start(&mut farm, worker, 0, worker);
+        assert_eq!(settled(&farm.tell(Event::WorkerLeft(WorkerId(worker)))), []);
+    }
+}
+
+#[test]
+fn a_worker_that_falls_silent_says_nothing_of_what_it_ran() {
+    let mut farm = Farm::new();
+    farm.submit(request(vec![case(100)]));
+    for worker in 1..=4 {
+        assert_eq!(granted(&join(&mut farm, worker)), [(worker, 0)]);
+        start(&mut farm, worker, 0, worker);
+        let out = farm.wait_ms(6_000);
+        assert_eq!(settled(&out), []);
+    }
+    join(&mut farm, 5);
+    assert_eq!(
+        settled(&farm.end(5, 0, 5, Outcome::Passed)),
+        [(0, CaseStatus::Passed)]
+    );
 }
 
 #[test]
@@ -233,6 +312,7 @@ fn a_returned_case_waits_before_it_is_granted_again_unless_its_worker_is_leaving
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
+        process: 0,
     };
     assert_eq!(granted(&farm.tell(other)), [(2, 0)]);
 }
@@ -283,6 +363,7 @@ fn absurd_input_is_rejected() {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
+        process: 0,
     };
     assert_eq!(
         farm.try_tell(join(1, 1)),

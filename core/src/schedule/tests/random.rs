@@ -58,6 +58,7 @@ fn random_farm(seed: u64) {
                     cpus: 2,
                     platform: PLATFORM.into(),
                     in_place: false,
+                    process: 0,
                 })
             }
             1..6 if !held.is_empty() => {

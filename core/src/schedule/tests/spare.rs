@@ -20,6 +20,7 @@ fn join(farm: &mut Farm, worker: u64) -> Vec<Effect> {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
+        process: 0,
     })
 }
 
@@ -173,8 +174,8 @@ fn a_restored_run_goes_on_where_it_was_under_new_generations() {
         case(80),
     ]);
     let mut recovery = Recovery::new(Timestamp::default());
-    recovery.accepted(&request, CaseIndex(0), 1, &Outcome::Passed, false, false);
-    recovery.accepted(&request, CaseIndex(1), 1, &failed(), true, false);
+    recovery.accepted(&request, CaseIndex(0), 1, &Outcome::Passed, false);
+    recovery.accepted(&request, CaseIndex(1), 1, &failed(), true);
     let restored = Event::RunRestored {
         run: RUN,
         request,

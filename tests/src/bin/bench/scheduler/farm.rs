@@ -166,6 +166,7 @@ impl<'a> Model<'a> {
                 cpus: self.farm.slots,
                 platform: PLATFORM.into(),
                 in_place: false,
+                process: 0,
             };
             self.tell(joined);
             self.tell(self.event(worker, Said::Alive));

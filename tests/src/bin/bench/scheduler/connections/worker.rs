@@ -141,5 +141,6 @@ pub(super) fn hello(number: usize, slots: u32, platform: &str) -> v1::WorkerHell
         platform: platform.to_owned(),
         in_place: false,
         remap_cause: None,
+        process: 0,
     }
 }
