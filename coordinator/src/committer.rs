@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use crate::driver::{Departure, JournalState, Outlet, Turn};
+use crate::driver::{JournalState, Outlet, Turn};
+use crate::recorder::Recorder;
 use crate::store::{JournalEntry, Store, StoreError};
 
 /// So many turns go into one commit at most.
@@ -21,10 +22,19 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Starts the task, in the name of the coordinator that began `epoch`. It ends when the outlet is gone, or when
 /// another coordinator leads. Returns with the outlet how it fares.
-pub(crate) fn start(store: Arc<dyn Store>, epoch: u32) -> (Outlet, watch::Receiver<JournalState>) {
+pub(crate) fn start(
+    store: Arc<dyn Store>,
+    recorder: Recorder,
+    epoch: u32,
+) -> (Outlet, watch::Receiver<JournalState>) {
     let (turns, inbox) = mpsc::unbounded_channel();
     let (tell, state) = watch::channel(JournalState::Written);
-    let committer = Committer { store, epoch, tell };
+    let committer = Committer {
+        store,
+        recorder,
+        epoch,
+        tell,
+    };
     tokio::spawn(committer.run(inbox));
     let outlet = Outlet::Journaled {
         turns,
@@ -35,6 +45,7 @@ pub(crate) fn start(store: Arc<dyn Store>, epoch: u32) -> (Outlet, watch::Receiv
 
 struct Committer {
     store: Arc<dyn Store>,
+    recorder: Recorder,
     epoch: u32,
     tell: watch::Sender<JournalState>,
 }
@@ -55,7 +66,9 @@ impl Committer {
                 self.tell.send_replace(JournalState::Superseded(why.to_string()));
                 return;
             }
-            departures.into_iter().for_each(Departure::go);
+            departures
+                .into_iter()
+                .for_each(|departure| departure.go(&self.recorder));
         }
     }
 

@@ -165,11 +165,11 @@ impl Coordinator {
         let recorder = Recorder::start(store.clone(), clock);
         let (standing, outlet, restored) = match leadership {
             // A process that serves only itself has no successor.
-            None => (Standing::Private, Outlet::Open, Vec::new()),
+            None => (Standing::Private, Outlet::Open(recorder.clone()), Vec::new()),
             Some(leadership) => {
                 let ended_since = clock.now().before(KEPT_AFTER_END);
                 let restored = restore(&*store, &recorder, ended_since).await?;
-                let (outlet, state) = committer::start(store.clone(), leadership.epoch());
+                let (outlet, state) = committer::start(store.clone(), recorder.clone(), leadership.epoch());
                 (Standing::Leading(leadership, state), outlet, restored)
             }
         };
@@ -208,6 +208,8 @@ impl Coordinator {
                 let mut state = state.clone();
                 let is_superseded = |state: &JournalState| matches!(state, JournalState::Superseded(_));
                 tokio::select! {
+                    // It panicked, or is shutting down: whatever it was, another one can carry on.
+                    () = self.shared.driver.ended() => {}
                     () = leadership.lost() => {}
                     // An error means that the committer has ended, which it does only then.
                     _ = state.wait_for(is_superseded) => {}

@@ -5,7 +5,7 @@
 //! before they leave), and serves the gRPC services `Runs`, `Work` and `Blobs` over any
 //! connections: a listener's, or in-memory ones of the same process.
 //!
-//! What is kept in memory: runs that go on with all their events, and those that ended within the last 60 s. On a
+//! What is kept in memory: runs that go on with all their events, and those that ended within the last 3 min. On a
 //! farm a coordinator that starts takes both from the journal, which is all that it needs to carry them on.
 //!
 //! Deliberately absent: scheduling decisions (`thresh_core::schedule`), starting processes (`thresh-worker`),

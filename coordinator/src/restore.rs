@@ -12,7 +12,6 @@ use thresh_core::time::Timestamp;
 use thresh_core::verdict::{CaseStatus, Tally};
 use thresh_proto::convert::{InvalidMessage, duration_or_zero, outcome_from_wire, stop_reason_from_wire};
 use thresh_proto::v1::run_event::Event;
-use thresh_proto::v1::worker_news::Kind;
 use thresh_proto::v1::{self, RunEvent};
 
 use crate::driver::Submission;
@@ -131,7 +130,6 @@ fn recover(
     events: &[RunEvent],
 ) -> Result<Recovery, InvalidMessage> {
     let mut recovery = Recovery::new(submitted);
-    let mut leaving = BTreeSet::new();
     for event in events {
         match &event.event {
             Some(Event::Reused(reused)) => {
@@ -139,18 +137,13 @@ fn recover(
                     recovery.settled(CaseIndex(*case), CaseStatus::Reused);
                 }
             }
-            Some(Event::Started(_)) => recovery.granted(Timestamp::from_micros(event.at_micros)),
+            Some(Event::Started(started)) => {
+                recovery.started(Timestamp::from_micros(event.at_micros), CaseIndex(started.case));
+            }
             Some(Event::Attempt(attempt)) => {
                 let outcome = outcome_from_wire(attempt.outcome.as_ref())?;
-                let (case, leaves) = (CaseIndex(attempt.case), leaving.contains(&attempt.worker));
-                recovery.accepted(request, case, attempt.attempt, &outcome, !attempt.last, leaves);
-            }
-            Some(Event::Worker(news)) => {
-                if news.kind() == Kind::Cordoned {
-                    leaving.insert(news.worker.clone());
-                } else if news.kind() == Kind::Joined {
-                    leaving.remove(&news.worker);
-                }
+                let case = CaseIndex(attempt.case);
+                recovery.accepted(request, case, attempt.attempt, &outcome, !attempt.last);
             }
             Some(Event::Stopping(stopping)) => {
                 recovery.stopping(stop_reason_from_wire(stopping.reason)?);

@@ -4,6 +4,8 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
+use crate::clock::Clock;
+use crate::driver::Departure;
 use crate::store::bad::{BadStore, busy, full};
 
 /// A turn with something to journal, and what tells that its departure has left.
@@ -20,6 +22,12 @@ fn turn() -> (Turn, oneshot::Receiver<()>) {
     (turn, marked)
 }
 
+fn started(store: BadStore) -> (Outlet, watch::Receiver<JournalState>) {
+    let store = Arc::new(store);
+    let recorder = Recorder::start(store.clone(), Clock::start());
+    start(store, recorder, 1)
+}
+
 fn superseded() -> StoreError {
     StoreError::Superseded {
         at: "thresh.db".parse().unwrap(),
@@ -31,7 +39,7 @@ fn superseded() -> StoreError {
 #[tokio::test]
 async fn nothing_leaves_before_it_is_written_and_everything_then() {
     for error in [full as fn() -> StoreError, busy] {
-        let (outlet, mut state) = start(Arc::new(BadStore::new(3, error)), 1);
+        let (outlet, mut state) = started(BadStore::new(3, error));
         let (first, mut left) = turn();
         outlet.send(first);
         state.changed().await.unwrap();
@@ -48,7 +56,7 @@ async fn nothing_leaves_before_it_is_written_and_everything_then() {
 
 #[tokio::test]
 async fn nothing_leaves_a_coordinator_that_was_superseded() {
-    let (outlet, mut state) = start(Arc::new(BadStore::new(1, superseded)), 1);
+    let (outlet, mut state) = started(BadStore::new(1, superseded));
     let (first, left) = turn();
     outlet.send(first);
     assert!(left.await.is_err());

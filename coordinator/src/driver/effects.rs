@@ -21,6 +21,9 @@ use super::task::Driver;
 use crate::recorder::End;
 use crate::store::{AttemptRecord, JournalEntry, RunRecord};
 
+/// How far a worker's clock may be ahead over the time of an attempt.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
 /// An accepted attempt, as the scheduler tells of it.
 struct Accepted {
     case: CaseIndex,
@@ -178,10 +181,14 @@ impl Driver {
     fn accepted(&mut self, now: Timestamp, id: RunId, accepted: Accepted) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let grant = run.grant_of(accepted.worker, accepted.case).copied();
-        let measured = self
+        let mut measured = self
             .measured
             .take()
             .unwrap_or_else(|| unmeasured(grant.as_ref(), now));
+        if let Some(grant) = &grant {
+            // It cannot have run before it was granted, whatever its worker claims.
+            measured.took = measured.took.min(now.since(grant.at).saturating_add(CLOCK_SLACK));
+        }
         let worker = self
             .links
             .get(&accepted.worker)
@@ -248,7 +255,7 @@ impl Driver {
             return;
         };
         let grant = run.grant_of(worker, case);
-        self.recorder.attempt(AttemptRecord {
+        let record = AttemptRecord {
             project: run.submission.project.clone(),
             case: case_id,
             run: id,
@@ -261,7 +268,8 @@ impl Driver {
             granted: grant.map(|grant| grant.at),
             why: grant.map_or("", |grant| grant.reason.word()),
             lease: grant.map(|grant| grant.lease),
-        });
+        };
+        self.departures.push(Departure::Attempt(Box::new(record)));
     }
 
     fn settled(&mut self, now: Timestamp, id: RunId, case: CaseIndex, status: &CaseStatus) {
@@ -277,7 +285,7 @@ impl Driver {
         if run.submission.is_in_place() {
             run.unconfirmed.push(pass);
         } else {
-            self.recorder.pass(pass);
+            self.departures.push(Departure::Pass(Box::new(pass)));
         }
     }
 
@@ -322,9 +330,10 @@ impl Driver {
             ended,
             log: run.log.clone(),
         };
-        self.closed.push(JournalEntry::Closed { run: id, at: now });
-        self.departures
-            .push(Departure::End(Box::new(end), self.recorder.clone()));
+        if self.outlet.is_journaled() {
+            self.closed.push(JournalEntry::Closed { run: id, at: now });
+        }
+        self.departures.push(Departure::End(Box::new(end)));
     }
 }
 

@@ -79,6 +79,16 @@ impl Handle {
         let _ = self.ask(|reply| Command::Shutdown { orderly, reply }).await;
     }
 
+    /// Waits until the driver has ended.
+    pub(crate) async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Whether runs are journaled.
+    pub(crate) fn is_journaled(&self) -> bool {
+        self.journaled
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.commands

@@ -95,7 +95,10 @@ impl Link {
 
     /// Sends what commits nobody to anything, so that it need not wait.
     pub(super) fn send_now(&self, message: Message) {
-        self.message(message).go();
+        // A closed channel means a connection that is gone, of which its reading side tells.
+        let _ = self.outbound.send(Ok(CoordinatorMessage {
+            message: Some(message),
+        }));
     }
 
     /// Ends the stream with a reason.

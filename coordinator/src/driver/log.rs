@@ -97,6 +97,11 @@ impl RunLog {
         Some(looked)
     }
 
+    /// Whether the end is published.
+    pub(super) fn has_ended(&self) -> bool {
+        self.entries().phase != Phase::Open
+    }
+
     /// The number of events.
     pub(super) fn len(&self) -> usize {
         self.entries().events.len()

@@ -27,7 +27,10 @@ mod workers;
 pub(crate) use command::{Joined, Measured, Report, ReportNews, Said, WorkerProfile};
 pub(crate) use handle::Handle;
 pub(crate) use log::{Chunk, RunLog};
-pub(crate) use outlet::{Departure, JournalState, Outlet, Turn};
+#[cfg(test)]
+pub(crate) use outlet::Departure;
+pub(crate) use outlet::{JournalState, Outlet, Turn};
 pub(crate) use refusal::Refusal;
+pub(crate) use run_state::KEPT_AFTER_END;
 pub(crate) use submission::{CasePlan, Submission};
-pub(crate) use task::{KEPT_AFTER_END, Start, start};
+pub(crate) use task::{Start, start};

@@ -8,8 +8,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::command::Reply;
 use super::link::Outbound;
 use super::log::RunLog;
+use super::refusal::Refusal;
+use super::task::answer;
 use crate::recorder::{End, Recorder};
-use crate::store::JournalEntry;
+use crate::store::{AttemptRecord, JournalEntry, PassRecord};
 
 /// Something that others learn of.
 #[derive(Debug)]
@@ -18,22 +20,28 @@ pub(crate) enum Departure {
     Message(Outbound, Box<CoordinatorMessage>),
     /// Followers of a run see its first events.
     Reveal(Arc<RunLog>, usize),
-    /// A client is told that it was done.
-    Done(Reply<()>),
+    /// A client is told.
+    Answer(Reply<()>, Result<(), Refusal>),
+    /// An attempt goes into the history.
+    Attempt(Box<AttemptRecord>),
+    /// A pass may be reused.
+    Pass(Box<PassRecord>),
     /// A run's end is recorded in the history, and then published.
-    End(Box<End>, Recorder),
+    End(Box<End>),
     /// Whoever waits for all before it.
     Mark(oneshot::Sender<()>),
 }
 
 impl Departure {
-    pub(crate) fn go(self) {
+    pub(crate) fn go(self, recorder: &Recorder) {
         // Whoever it is for may be gone, each time.
         match self {
             Self::Message(outbound, message) => drop(outbound.send(Ok(*message))),
             Self::Reveal(log, count) => log.reveal(count),
-            Self::Done(reply) => drop(reply.send(Ok(()))),
-            Self::End(end, recorder) => recorder.end(*end),
+            Self::Answer(reply, result) => answer(reply, result),
+            Self::Attempt(record) => recorder.attempt(*record),
+            Self::Pass(record) => recorder.pass(*record),
+            Self::End(end) => recorder.end(*end),
             Self::Mark(mark) => drop(mark.send(())),
         }
     }
@@ -60,8 +68,8 @@ pub(crate) enum JournalState {
 /// Where turns go.
 #[derive(Debug)]
 pub(crate) enum Outlet {
-    /// Nothing is journaled: everything leaves at once.
-    Open,
+    /// Nothing is journaled: everything leaves at once, history to the recorder.
+    Open(Recorder),
     /// To the task that commits. Unbounded, since the driver goes on while the disk is slow; what can pile up is
     /// bounded by what workers hold: no lease leaves before the commit.
     Journaled {
@@ -77,7 +85,7 @@ impl Outlet {
 
     pub(crate) fn send(&self, turn: Turn) {
         match self {
-            Self::Open => turn.departures.into_iter().for_each(Departure::go),
+            Self::Open(recorder) => turn.departures.into_iter().for_each(|next| next.go(recorder)),
             // Closed when another coordinator leads: then nothing may leave.
             Self::Journaled { turns, .. } => drop(turns.send(turn)),
         }
@@ -86,7 +94,7 @@ impl Outlet {
     /// Why nothing can be made durable now.
     pub(crate) fn trouble(&self) -> Option<String> {
         match self {
-            Self::Open => None,
+            Self::Open(_) => None,
             Self::Journaled { state, .. } => match &*state.borrow() {
                 JournalState::Written => None,
                 JournalState::Stuck(why) | JournalState::Superseded(why) => Some(why.clone()),

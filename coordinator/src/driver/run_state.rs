@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thresh_core::id::{CaseIndex, Generation, LeaseId, RunId, WorkerId};
 use thresh_core::schedule::GrantReason;
@@ -16,6 +17,9 @@ use super::submission::Submission;
 use super::unjournaled::Unjournaled;
 use crate::restore::RestoredRun;
 use crate::store::{JournalEntry, PassRecord};
+
+/// How long an ended run can still be followed and confirmed: longer than a client tries to reach a coordinator.
+pub(crate) const KEPT_AFTER_END: Duration = Duration::from_secs(180);
 
 /// A run, from its submission until a while after its end.
 #[derive(Debug)]
@@ -69,13 +73,14 @@ impl RunState {
     }
 
     /// A run of an earlier coordinator.
-    pub(super) fn restored(run: RestoredRun) -> Self {
+    pub(super) fn restored(now: Timestamp, run: RestoredRun) -> Self {
         let mut state = Self::new(run.submission, run.submitted, true);
         for (_, status) in run.recovery.statuses() {
             state.tally.count(status);
         }
         state.log = Arc::new(RunLog::restored(run.events, run.ended.is_some()));
-        state.ended = run.ended;
+        // Its client may have waited for this coordinator.
+        state.ended = run.ended.map(|_| now);
         state
     }
 
@@ -85,6 +90,12 @@ impl RunState {
 
     pub(super) fn is_running(&self) -> bool {
         self.ended.is_none()
+    }
+
+    /// When nobody needs the run any more; not known before its end is published.
+    pub(super) fn forgotten_at(&self) -> Option<Timestamp> {
+        let ended = self.ended.filter(|_| self.log.has_ended())?;
+        Some(ended.after(KEPT_AFTER_END))
     }
 
     pub(super) fn publish(&mut self, at: Timestamp, event: Event) {
@@ -112,9 +123,14 @@ impl RunState {
     }
 
     /// Takes what is to be journaled.
-    pub(super) fn take_unjournaled(&mut self) -> Option<JournalEntry> {
+    pub(super) fn take_unjournaled(&mut self) -> impl Iterator<Item = JournalEntry> + use<> {
         let run = self.id();
-        self.unjournaled.as_mut()?.take(run)
+        let unjournaled = self.unjournaled.as_mut();
+        unjournaled
+            .into_iter()
+            .flat_map(move |events| events.take(run))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// Whether something was published that followers were not woken for.

@@ -70,7 +70,7 @@ impl Driver {
     pub(super) fn restore(&mut self, now: Timestamp, run: RestoredRun) {
         let (id, open) = (run.submission.run, run.ended.is_none());
         let recovery = run.recovery.clone();
-        let mut state = RunState::restored(run);
+        let mut state = RunState::restored(now, run);
         let cases = std::mem::take(&mut state.submission.request.cases);
         let request = RunRequest {
             cases,

@@ -26,9 +26,6 @@ use crate::store::JournalEntry;
 /// that is faster than the driver is slowed down, and with it the connection that it reads from.
 const BATCH_MAX: usize = 1_024;
 
-/// How long an ended run can still be followed and confirmed.
-pub(crate) const KEPT_AFTER_END: Duration = Duration::from_secs(60);
-
 /// Followers are woken no more often, so that the events of very short cases share messages.
 const NEWS_PACE: Duration = Duration::from_millis(20);
 
@@ -38,6 +35,9 @@ const IDLE: Duration = Duration::from_secs(3_600);
 /// How long shutting down waits until what was decided is in the journal. What is not never left, and is decided
 /// anew.
 const LAST_COMMIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long it waits until the history is written, whose last moments the next coordinator records once more.
+const LAST_RECORD_MAX: Duration = Duration::from_secs(30);
 
 /// Owns the scheduler, and what belongs to runs and workers besides.
 pub(super) struct Driver {
@@ -172,10 +172,12 @@ impl Driver {
         }
     }
 
-    /// Tells of a success once it is durable, of a refusal at once.
+    /// Tells of what was done once it is durable, also that it was done before; of any other refusal at once.
     fn answer_durably(&mut self, reply: Reply<()>, result: Result<(), Refusal>) {
         match result {
-            Ok(()) => self.departures.push(Departure::Done(reply)),
+            Ok(()) | Err(Refusal::Rejected(Rejected::DuplicateRun(_))) => {
+                self.departures.push(Departure::Answer(reply, result));
+            }
             refused => answer(reply, refused),
         }
     }
@@ -202,7 +204,7 @@ impl Driver {
             self.news_at = now.after(NEWS_PACE);
         }
         self.runs
-            .retain(|_, run| run.ended.is_none_or(|ended| now.since(ended) < KEPT_AFTER_END));
+            .retain(|_, run| run.forgotten_at().is_none_or(|at| now < at));
     }
 
     fn carry_out(&mut self, now: Timestamp, mut effects: Vec<Effect>) {
@@ -213,10 +215,7 @@ impl Driver {
     }
 
     fn wake_at(&self) -> Instant {
-        let forgets = self
-            .runs
-            .values()
-            .filter_map(|run| Some(run.ended?.after(KEPT_AFTER_END)));
+        let forgets = self.runs.values().filter_map(RunState::forgotten_at);
         let news = self.has_news().then_some(self.news_at);
         let deadlines = self.scheduler.next_deadline().into_iter().chain(news);
         let next = deadlines.chain(forgets).min();
@@ -231,10 +230,8 @@ impl Driver {
     /// Hands over what this turn led to.
     fn depart(&mut self) {
         let mut entries = std::mem::take(&mut self.submitted);
-        entries.extend(self.runs.values_mut().filter_map(RunState::take_unjournaled));
-        if self.outlet.is_journaled() {
-            entries.append(&mut self.closed);
-        }
+        entries.extend(self.runs.values_mut().flat_map(RunState::take_unjournaled));
+        entries.append(&mut self.closed);
         let departures = std::mem::take(&mut self.departures);
         if !entries.is_empty() || !departures.is_empty() {
             self.outlet.send(Turn { entries, departures });
@@ -255,7 +252,7 @@ impl Driver {
             // Too late or superseded: another coordinator decides about what was not committed.
             let _ = tokio::time::timeout(LAST_COMMIT_MAX, marked).await;
             // Runs that have ended are published by then; the others never will be, by this coordinator.
-            let _ = self.recorder.flush().await;
+            let _ = tokio::time::timeout(LAST_RECORD_MAX, self.recorder.flush()).await;
         }
         for run in self.runs.values() {
             run.log.abandon();

@@ -1,5 +1,6 @@
 //! Workers that come, speak and go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thresh_core::id::{RunId, WorkerId};
@@ -33,9 +34,14 @@ impl Driver {
                 cpus: profile.cpus,
                 platform: profile.platform.clone(),
                 in_place: profile.in_place,
+                process: profile.process,
             },
         )?;
         self.last_worker = worker.0;
+        let profile = WorkerProfile {
+            name: self.free_name(profile.name),
+            ..profile
+        };
         let link = Link::new(profile, outbound);
         tracing::info!(
             "worker {worker} joined: {} with {} slots",
@@ -51,6 +57,19 @@ impl Driver {
         self.worker_news(now, &link, Kind::Joined, String::new(), &[]);
         self.links.insert(worker, link);
         Ok(Joined { worker })
+    }
+
+    /// The name of a worker in reports: with a number where another is connected under the same one.
+    fn free_name(&self, name: Arc<str>) -> Arc<str> {
+        let is_taken = |name: &str| self.links.values().any(|link| **link.name() == *name);
+        if !is_taken(&name) {
+            return name;
+        }
+        let numbered = (2..).map(|number| format!("{name}#{number}"));
+        numbered
+            .into_iter()
+            .find(|name| !is_taken(name))
+            .map_or(name, Arc::from)
     }
 
     pub(super) fn said(&mut self, now: Timestamp, worker: WorkerId, said: Said) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use thresh_core::digest::Digest;
 use thresh_core::estimate::Estimates;
 use thresh_core::id::RunId;
+use thresh_core::schedule::Rejected;
 use thresh_proto::PROTOCOL;
 use thresh_proto::convert::{
     digest_from_wire, duration_to_wire, key_parts_to_wire, outcome_to_wire, run_id_to_wire,
@@ -39,6 +40,14 @@ pub(crate) struct RunsService {
 impl RunsService {
     pub(crate) fn new(shared: Shared) -> Self {
         Self { shared }
+    }
+
+    /// Refuses a run that the journal has: it ended before, and the driver may have forgotten it.
+    async fn refuse_known(&self, run: RunId) -> Result<(), Status> {
+        if self.shared.driver.is_journaled() && or_status(self.shared.store.knows_run(run).await)? {
+            return Err(status::of_refusal(Rejected::DuplicateRun(run).into()));
+        }
+        Ok(())
     }
 }
 
@@ -96,6 +105,7 @@ impl Runs for RunsService {
         let mut submission = submission::receive(request.into_inner()).await?;
         check_manifests(&self.shared, &submission).await?;
         fill_in(&self.shared, &mut submission).await;
+        self.refuse_known(submission.run).await?;
         self.shared
             .driver
             .submit(submission)

@@ -32,6 +32,9 @@ const NAMES_BYTES_MAX: usize = 1 << 30;
 /// The longest project name, in bytes.
 const PROJECT_BYTES_MAX: usize = 1_024;
 
+/// The longest platform and name of a submitter, in bytes.
+const WORD_BYTES_MAX: usize = 256;
+
 /// Folders of a worker's machine that no run can present its own files at.
 const RESERVED: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -147,6 +150,12 @@ fn check_names(header: &v1::RunHeader) -> Result<(), InvalidMessage> {
     }
     if header.platform.is_empty() {
         return Err(InvalidMessage::new("platform", "is empty"));
+    }
+    for (field, text) in [("platform", &header.platform), ("submitter", &header.submitter)] {
+        if text.len() > WORD_BYTES_MAX || text.chars().any(char::is_control) {
+            let problem = format!("is longer than {WORD_BYTES_MAX} bytes or has a control character in it");
+            return Err(InvalidMessage::new(field, problem));
+        }
     }
     for binary in &header.binaries {
         if binary.id.is_empty() || binary.id.contains('\0') {

@@ -118,8 +118,9 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
         let problem = format!("is longer than {CAUSE_BYTES_MAX} bytes");
         return Err(InvalidMessage::new("hello.remap_cause", problem));
     }
-    if hello.platform.is_empty() {
-        return Err(InvalidMessage::new("hello.platform", "is empty"));
+    if hello.platform.is_empty() || hello.platform.len() > NAME_BYTES_MAX {
+        let problem = format!("is empty or longer than {NAME_BYTES_MAX} bytes");
+        return Err(InvalidMessage::new("hello.platform", problem));
     }
     Ok(WorkerProfile {
         name: hello.name.into(),
@@ -128,6 +129,7 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
         platform: hello.platform,
         in_place: hello.in_place,
         remap_cause: hello.remap_cause,
+        process: hello.process,
     })
 }
 

@@ -103,6 +103,9 @@ impl Store for BadStore {
     async fn journal(&self, _: u32, _: &[JournalEntry]) -> Result<(), StoreError> {
         self.write()
     }
+    async fn knows_run(&self, _: RunId) -> Result<bool, StoreError> {
+        self.failed()
+    }
     async fn open_runs(&self, _: Timestamp) -> Result<Vec<OpenRun>, StoreError> {
         self.failed()
     }

@@ -50,6 +50,10 @@ impl FromStr for Location {
             None if text.is_empty() => Err(StoreError::Url {
                 cause: "it is empty".to_owned(),
             }),
+            // More likely a mistake than a file of that name in whatever folder this is.
+            None if !text.contains('/') && !text.ends_with(".db") => Err(StoreError::Url {
+                cause: format!("`{text}` is neither a URL nor a path"),
+            }),
             None => Ok(Self::File(text.into())),
         }
     }
@@ -101,7 +105,7 @@ mod tests {
                 (shown.into(), shown.into())
             );
         }
-        for refused in ["", "mysql://db/farm"] {
+        for refused in ["", "mysql://db/farm", "postgres"] {
             assert!(
                 matches!(refused.parse::<Location>(), Err(StoreError::Url { .. })),
                 "{refused}"

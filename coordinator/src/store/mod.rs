@@ -108,6 +108,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Superseded`] when a coordinator with a later epoch leads.
     async fn journal(&self, epoch: u32, entries: &[JournalEntry]) -> Result<(), StoreError>;
 
+    /// Whether a run is in the journal, closed or not.
+    async fn knows_run(&self, run: RunId) -> Result<bool, StoreError>;
+
     /// Returns the runs of the journal that are not closed, and those that were closed at `closed_since` or
     /// later, by when they were submitted.
     async fn open_runs(&self, closed_since: Timestamp) -> Result<Vec<OpenRun>, StoreError>;

@@ -102,6 +102,7 @@ impl Farm {
             platform: PLATFORM.into(),
             in_place,
             remap_cause: None,
+            process: 0,
         };
         Worker::connect(self, hello).await.unwrap()
     }

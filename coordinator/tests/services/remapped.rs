@@ -21,6 +21,7 @@ async fn remapped_worker(farm: &Farm, name: &str) -> Worker {
         platform: PLATFORM.into(),
         in_place: false,
         remap_cause: Some(CAUSE.into()),
+        process: 0,
     };
     Worker::connect(farm, hello).await.unwrap()
 }

@@ -159,6 +159,7 @@ async fn a_run_whose_client_does_not_come_back_is_cancelled() {
     soon("the end of the coordinator", coordinator.give_up()).await;
     let policy = Policy {
         client_grace: Duration::ZERO,
+        restored_grace: Duration::ZERO,
         ..Policy::default()
     };
     let farm = Farm::start_in(folder, policy).await;

@@ -218,6 +218,7 @@ async fn parts_of_another_version_are_told_who_must_upgrade() {
         platform: PLATFORM.into(),
         in_place: true,
         remap_cause: None,
+        process: 0,
     };
     let refused = Worker::connect(&farm, hello.clone()).await.err().unwrap();
     assert!(

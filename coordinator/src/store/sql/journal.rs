@@ -129,6 +129,14 @@ async fn add_events(connection: &mut AnyConnection, entries: &[JournalEntry]) ->
     Ok(())
 }
 
+pub(super) async fn knows(database: &Database, run: RunId) -> Result<bool, Error> {
+    let row = query("SELECT count(*) AS runs FROM journal_run WHERE run = $1")
+        .bind(run_bytes(run))
+        .fetch_one(&database.journal)
+        .await?;
+    Ok(get_count(&row, "runs")? > 0)
+}
+
 pub(super) async fn open_runs(database: &Database, closed_since: Timestamp) -> Result<Vec<OpenRun>, Error> {
     let wanted = "(r.closed_at IS NULL OR r.closed_at >= $1)";
     let runs = query(format!(

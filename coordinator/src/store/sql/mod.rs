@@ -191,6 +191,12 @@ impl Store for SqlStore {
         }
     }
 
+    async fn knows_run(&self, run: RunId) -> Result<bool, StoreError> {
+        schema::prepare_journal(&self.database).await?;
+        self.run("read the journal", journal::knows(&self.database, run))
+            .await
+    }
+
     async fn open_runs(&self, closed_since: Timestamp) -> Result<Vec<OpenRun>, StoreError> {
         schema::prepare_journal(&self.database).await?;
         self.run(

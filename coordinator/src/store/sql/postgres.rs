@@ -1,4 +1,4 @@
-//! The store in a database of PostgreSQL 12 or newer.
+//! The store in a database of PostgreSQL 14 or newer.
 //!
 //! History is written with `synchronous_commit = off` (a crash of the server's machine can lose the last
 //! moments), by one transaction at a time. The journal is written with whatever the server's setting is, which
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Error, Row};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Error, Executor, Row};
 use tokio::time::timeout;
 
 use super::database::pool_options;
@@ -19,6 +19,13 @@ use crate::store::StoreError;
 use crate::store::error::ErrorKind;
 
 const CONNECTIONS_MAX: u32 = 8;
+
+/// One is used at a time; another takes its place while a network that swallows everything keeps it busy.
+const JOURNAL_CONNECTIONS_MAX: u32 = 3;
+
+/// The server ends a transaction whose coordinator is frozen or out of reach: the next one waits for its locks.
+const SESSION_SETTINGS: &str = "SET idle_in_transaction_session_timeout = 4000; SET tcp_keepalives_idle = 2;
+    SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2;";
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,9 +58,15 @@ pub(super) fn pools(url: &str) -> Result<(AnyPool, AnyPool), StoreError> {
     let pool = |connections_max| {
         pool_options(connections_max)
             .acquire_timeout(CONNECT_TIMEOUT)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute(sqlx::raw_sql(SESSION_SETTINGS)).await?;
+                    Ok(())
+                })
+            })
             .connect_lazy_with(options.clone())
     };
-    Ok((pool(CONNECTIONS_MAX), pool(1)))
+    Ok((pool(CONNECTIONS_MAX), pool(JOURNAL_CONNECTIONS_MAX)))
 }
 
 /// Connects once, to learn why it cannot be done.
@@ -147,8 +160,8 @@ fn kind_of_code(code: &str) -> ErrorKind {
         "25006" => ErrorKind::ReadOnly,
         // Serialization failure, deadlock, lock not available.
         "40001" | "40P01" | "55P03" => ErrorKind::Busy,
-        // Shutting down, starting up, crashed, out of connections or memory, idle for too long.
-        "57P01" | "57P02" | "57P03" | "57P05" | "53200" | "53300" => ErrorKind::Unreachable,
+        // Shutting down, starting up, crashed, out of connections or memory, idle for too long (in a transaction).
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "53200" | "53300" => ErrorKind::Unreachable,
         // Data or index corrupted.
         "XX001" | "XX002" => ErrorKind::Damaged,
         // No such database, no such schema, no permission.

@@ -67,6 +67,11 @@ pub(super) fn pools(path: &Path) -> Result<(AnyPool, AnyPool), StoreError> {
             .disable_statement_logging();
         let pool = pool_options(connections_max)
             .test_before_acquire(false)
+            // After some errors (a full disk) SQLite has rolled back by itself, of which sqlx does not know.
+            .before_acquire(|connection, _| {
+                let usable = !connection.is_in_transaction();
+                Box::pin(async move { Ok(usable) })
+            })
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     connection.execute(sqlx::raw_sql(SETTINGS)).await?;

@@ -150,9 +150,17 @@ async fn a_full_disk_is_an_error() {
         at: NOW,
         request: vec![7; 1 << 20].into(),
     };
-    let error = store.journal(1, &[entry]).await.unwrap_err();
+    let entries = [entry];
+    let error = store.journal(1, &entries).await.unwrap_err();
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
     assert!(store.open_runs(NOW).await.unwrap().is_empty(), "all or nothing");
+
+    // There is room again.
+    on_all(&store.database.history, 4, "PRAGMA max_page_count = 1000000").await;
+    on_all(&store.database.journal, 1, "PRAGMA max_page_count = 1000000").await;
+    store.record(&attempts(5_000)).await.unwrap();
+    store.journal(1, &entries).await.unwrap();
+    assert!(store.knows_run(RunId::from_u128(1)).await.unwrap());
 }
 
 #[tokio::test]
