@@ -77,7 +77,7 @@ impl Connection {
 async fn connect(text: &str) -> Result<Channel, Failure> {
     let farm: FarmAddress = text
         .parse()
-        .map_err(|cause| Failure::input(format!("use farm address {cause}")))?;
+        .map_err(|cause| Failure::input(format!("reach the farm: {cause}")))?;
     let mut wait = Duration::from_millis(100);
     let mut tries = 0;
     loop {

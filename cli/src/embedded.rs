@@ -42,6 +42,7 @@ impl Embedded {
             policy: Policy {
                 lease_ttl: NEVER,
                 client_grace: NEVER,
+                restored_grace: NEVER,
                 ..Policy::default()
             },
             in_place_only: true,

@@ -83,7 +83,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "URL", env = "THRESH_FARM")]
     pub(crate) farm: FarmAddress,
     /// How many cases to run at once; by default one for each core
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) slots: Option<u32>,
     /// Folder for inputs and scratch files; by default below the state folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

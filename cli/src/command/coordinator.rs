@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use thresh_coordinator::{Coordinator, CoordinatorConfig, StartError};
@@ -12,6 +13,9 @@ use tokio::sync::watch;
 use crate::args::CoordinatorArgs;
 use crate::failure::Failure;
 use crate::interrupt::interrupts;
+
+/// Who does not lead after this time is told to stand by.
+const SOON: Duration = Duration::from_secs(2);
 
 /// How soon a store that is away is asked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -27,9 +31,17 @@ pub(crate) async fn serve(args: CoordinatorArgs) -> Result<(), Failure> {
     let mut listen = args.listen;
     let mut has_led = false;
     loop {
-        let started = tokio::select! {
-            started = start(&args, has_led) => started,
-            _ = interrupts.changed() => return Ok(()),
+        let mut starting = pin!(start(&args, has_led));
+        let mut is_told = false;
+        let started = loop {
+            tokio::select! {
+                started = &mut starting => break started,
+                _ = interrupts.changed() => return Ok(()),
+                () = tokio::time::sleep(SOON), if !is_told => {
+                    is_told = true;
+                    tell("standing by: another coordinator leads on this store, or the store does not answer");
+                }
+            }
         };
         let coordinator = started.map_err(|error| Failure::of(error.fault(), &error))?;
         has_led = true;
@@ -40,7 +52,11 @@ pub(crate) async fn serve(args: CoordinatorArgs) -> Result<(), Failure> {
                 coordinator.give_up().await;
             }
             ended => {
-                coordinator.shutdown().await;
+                tokio::select! {
+                    () = coordinator.shutdown() => {}
+                    // Asked twice: the next coordinator finds what it needs in the journal.
+                    _ = interrupts.changed() => {}
+                }
                 return ended.map(drop);
             }
         }

@@ -80,16 +80,17 @@ impl Ending {
             "{}",
             status_line(paint, &word, tone, took, &line::case_name(paint, label))
         )?;
-        if let Some(attempt) = self.output_of(label, record) {
-            if matches!(record.status, CaseStatus::Flaky { .. }) {
-                writeln!(
-                    sink,
-                    "  attempt {} {}",
-                    attempt.number,
-                    one_line(&attempt.outcome.to_string())
-                )?;
+        match self.output_of(label, record) {
+            // Both what failed and what passed: the difference is what people look for.
+            Some(_) if matches!(record.status, CaseStatus::Flaky { .. }) => {
+                for attempt in &record.attempts {
+                    let outcome = attempt.outcome.to_string();
+                    writeln!(sink, "  attempt {} {}", attempt.number, one_line(&outcome))?;
+                    write_attempt(sink, paint, attempt)?;
+                }
             }
-            write_attempt(sink, paint, attempt)?;
+            Some(attempt) => write_attempt(sink, paint, attempt)?,
+            None => {}
         }
         if telling_failure(record).is_none() {
             return Ok(());
