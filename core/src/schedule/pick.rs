@@ -121,7 +121,6 @@ fn may_wait(run: &Run, worker: &Worker, case: CaseIndex, most: u64) -> bool {
     let planned = run.planned(case);
     planned.group.is_none()
         && worker.weight(planned.threads_required) == 1
-        && run.cases[case.at()].losses == 0
         && run.present_micros(case) <= most
 }
 

@@ -5,6 +5,7 @@ use super::farm::Farm;
 use super::load::Load;
 use crate::figure::Figure;
 use std::time::Duration;
+use thresh_core::schedule::Policy;
 use thresh_tests::planners::{Partition, longest_first, makespan};
 use thresh_tests::timings::RECORDED;
 
@@ -154,13 +155,26 @@ fn why_not_packed(load: &Load, farm: Farm, took: Duration) -> Option<String> {
             farm.round_trip
         ));
     }
-    // Started at a random time of the run, a case ends that much after it on average.
-    (no_history && lost <= longest).then(|| {
-        format!(
-            "{lost:.1?} over a floor of {floor:.1?}: the longest case takes {longest:.1?}, and without history \
-             nothing tells that it should come first"
-        )
-    })
+    if no_history {
+        // Started late, a case ends at most that much after the others.
+        return (lost <= longest).then(|| {
+            format!(
+                "{lost:.1?} over a floor of {floor:.1?}: the longest case takes {longest:.1?}, and without history \
+                 nothing tells that it should come first"
+            )
+        });
+    }
+    let waits = Policy::default().steal_min + 2 * farm.round_trip;
+    if lost <= waits {
+        return Some(format!(
+            "{lost:.1?} over a floor of {floor:.1?}: what waits at a worker for less than {waits:.1?} is not taken \
+             over, since that takes as long"
+        ));
+    }
+    let foreknown = packed(load, farm, farm.run(&load.foreknown()).took);
+    Some(format!(
+        "{lost:.1?} over a floor of {floor:.1?}; with the times of this very run foreknown it is {foreknown:.1} %"
+    ))
 }
 
 fn partitioned(partition: Partition, load: &Load, farm: Farm) -> Duration {

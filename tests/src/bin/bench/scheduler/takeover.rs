@@ -9,6 +9,7 @@ use thresh_tests::farm::Farm;
 use thresh_tests::postgres::Postgres;
 use thresh_tests::running::signal_process;
 use thresh_tests::thresh::Thresh;
+use thresh_tests::wait;
 
 const TAKEN_OVER_SECONDS: f64 = 10.0;
 
@@ -45,6 +46,10 @@ fn take_over(signal: Signal) -> f64 {
     let temp = tempfile::tempdir().expect("a temp folder can be made");
     let mut farm = Farm::start_with(temp.path(), &["--store", &postgres.url()]);
     farm.stand_by();
+    wait::until("the standby's word", LIMIT, || {
+        let log = farm.log("coordinator");
+        log.contains("standing by: another").then_some(())
+    });
     let leader = farm.coordinator_id();
     farm.change_places();
     let at = Instant::now();
