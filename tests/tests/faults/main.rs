@@ -8,4 +8,5 @@ mod input;
 mod limits;
 mod remapped;
 mod scene;
+mod standing;
 mod workers;
