@@ -21,15 +21,13 @@ use super::task::Driver;
 use crate::recorder::End;
 use crate::store::{AttemptRecord, JournalEntry, RunRecord};
 
-/// How far a worker's clock may be ahead over the time of an attempt.
-const CLOCK_SLACK: Duration = Duration::from_secs(1);
-
 /// An accepted attempt, as the scheduler tells of it.
 struct Accepted {
     case: CaseIndex,
     attempt: u32,
     worker: WorkerId,
     outcome: Outcome,
+    took: Duration,
     retry_in: Option<Duration>,
 }
 
@@ -62,6 +60,7 @@ impl Driver {
                 attempt,
                 worker,
                 outcome,
+                took,
                 retry_in,
             } => {
                 self.accepted(
@@ -72,6 +71,7 @@ impl Driver {
                         attempt,
                         worker,
                         outcome,
+                        took,
                         retry_in,
                     },
                 );
@@ -181,14 +181,10 @@ impl Driver {
     fn accepted(&mut self, now: Timestamp, id: RunId, accepted: Accepted) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let grant = run.grant_of(accepted.worker, accepted.case).copied();
-        let mut measured = self
+        let measured = self
             .measured
             .take()
             .unwrap_or_else(|| unmeasured(grant.as_ref(), now));
-        if let Some(grant) = &grant {
-            // It cannot have run before it was granted, whatever its worker claims.
-            measured.took = measured.took.min(now.since(grant.at).saturating_add(CLOCK_SLACK));
-        }
         let worker = self
             .links
             .get(&accepted.worker)
@@ -197,6 +193,7 @@ impl Driver {
             case,
             attempt,
             outcome,
+            took,
             retry_in,
             ..
         } = accepted;
@@ -207,7 +204,7 @@ impl Driver {
             worker: worker.to_string(),
             outcome: Some(outcome_to_wire(&outcome)),
             started_micros: measured.started.as_micros(),
-            took: Some(duration_to_wire(measured.took)),
+            took: Some(duration_to_wire(took)),
             output: measured.output,
             last: retry_in.is_none(),
             retry_in: retry_in.map(duration_to_wire),
@@ -220,7 +217,7 @@ impl Driver {
             attempt,
             outcome,
             started: measured.started,
-            took: measured.took,
+            took,
         };
         self.record(now, id, case, accepted.worker, worker, ended);
     }

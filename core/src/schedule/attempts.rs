@@ -118,6 +118,7 @@ impl Scheduler {
             attempt,
             worker,
             outcome: outcome.clone(),
+            took,
             retry_in: again.then_some(delay),
         });
         if again {

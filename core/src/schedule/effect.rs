@@ -43,6 +43,8 @@ pub enum Effect {
         worker: WorkerId,
         /// How it ended ([`Outcome::Lost`] when the worker went).
         outcome: Outcome,
+        /// From spawn to exit, as far as its worker is believed.
+        took: Duration,
         /// When another follows: how long until then.
         retry_in: Option<Duration>,
     },

@@ -252,6 +252,7 @@ impl Scheduler {
                 attempt,
                 worker,
                 outcome: outcome.clone(),
+                took: leased.started_at.map_or(Duration::ZERO, |at| self.now.since(at)),
                 retry_in: requeue.then_some(Duration::ZERO),
             });
         }

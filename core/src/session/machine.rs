@@ -199,6 +199,11 @@ impl Session {
                 |(of, case), running| meant(of, case, running.generation) && !running.killed,
                 out,
             );
+            for (case, generation) in cases {
+                // The lease may be on its way still.
+                let newest = self.leased.entry((run, *case)).or_insert(*generation);
+                *newest = (*newest).max(*generation);
+            }
         }
     }
 

@@ -236,3 +236,25 @@ fn a_lease_that_came_before_or_whose_run_is_over_starts_nothing() {
     session.apply(at(0), lease(3), &mut out);
     assert_eq!(out, []);
 }
+
+#[test]
+fn a_lease_that_is_ended_before_it_comes_starts_nothing() {
+    let (mut session, _) = leased(1, vec![]);
+    let late = LeasedCase {
+        generation: Generation(3),
+        ..case(1, 1)
+    };
+    let revoked = Event::Revoked {
+        run: RUN,
+        cases: vec![(late.case, late.generation)],
+        kill_running: true,
+    };
+    let mut out = Vec::new();
+    session.apply(at(0), revoked, &mut out);
+    let lease = Event::Leased {
+        run: RUN,
+        cases: vec![late],
+    };
+    session.apply(at(0), lease, &mut out);
+    assert_eq!(out, []);
+}
