@@ -12,6 +12,18 @@ use thresh_tests::wait;
 /// The cases of the fixture that wait at the gate.
 const CASES: usize = 8;
 
+/// A farm with two workers on a database of PostgreSQL, maybe with a coordinator that stands by.
+fn on(postgres: &Postgres, standby: bool) -> Scene {
+    let temp = tempfile::tempdir().unwrap();
+    let mut farm = Farm::start_with(temp.path(), &["--store", &postgres.url()]);
+    if standby {
+        farm.stand_by();
+    }
+    farm.add(&WorkerOptions::new("one", 2));
+    farm.add(&WorkerOptions::new("two", 2));
+    Scene::of(temp, farm)
+}
+
 /// Lets one case pass and one fail, and waits until both are known. Returns their names and the others.
 fn settle_two(scene: &Scene, run: &mut Running) -> (String, String, Vec<Held>) {
     let mut held = scene.gate.take(4);
@@ -66,12 +78,7 @@ fn a_killed_coordinator_is_carried_on_from_its_store() {
 #[test]
 fn a_standby_takes_over_and_everyone_follows() {
     let postgres = Postgres::start();
-    let temp = tempfile::tempdir().unwrap();
-    let mut farm = Farm::start_with(temp.path(), &["--store", &postgres.url()]);
-    farm.stand_by();
-    farm.add(&WorkerOptions::new("one", 2));
-    farm.add(&WorkerOptions::new("two", 2));
-    let mut scene = Scene::of(temp, farm);
+    let mut scene = on(&postgres, true);
     let mut run = scene.start(&["held_"]);
     let (passed, failed, held) = settle_two(&scene, &mut run);
     scene.farm.kill_coordinator();
@@ -83,12 +90,7 @@ fn a_standby_takes_over_and_everyone_follows() {
 #[test]
 fn a_frozen_leader_is_replaced_and_stands_by_when_it_wakes() {
     let postgres = Postgres::start();
-    let temp = tempfile::tempdir().unwrap();
-    let mut farm = Farm::start_with(temp.path(), &["--store", &postgres.url()]);
-    farm.stand_by();
-    farm.add(&WorkerOptions::new("one", 2));
-    farm.add(&WorkerOptions::new("two", 2));
-    let mut scene = Scene::of(temp, farm);
+    let mut scene = on(&postgres, true);
     let mut run = scene.start(&["held_"]);
     let (passed, failed, held) = settle_two(&scene, &mut run);
     let frozen = scene.farm.coordinator_id();
@@ -107,11 +109,7 @@ fn a_frozen_leader_is_replaced_and_stands_by_when_it_wakes() {
 #[test]
 fn a_run_waits_for_a_database_that_is_away() {
     let mut postgres = Postgres::start();
-    let temp = tempfile::tempdir().unwrap();
-    let mut farm = Farm::start_with(temp.path(), &["--store", &postgres.url()]);
-    farm.add(&WorkerOptions::new("one", 2));
-    farm.add(&WorkerOptions::new("two", 2));
-    let scene = Scene::of(temp, farm);
+    let scene = on(&postgres, false);
     let mut run = scene.start(&["held_"]);
     let (passed, failed, held) = settle_two(&scene, &mut run);
     postgres.stop();
