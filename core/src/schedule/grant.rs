@@ -108,6 +108,7 @@ impl Scheduler {
             worker,
             ahead,
             left_micros: ready.pending_micros / class.slots.max(1),
+            slots: class.slots.max(1),
             fetch_rate: self.policy.fetch_rate,
             others: class.workers > 1,
             now: self.now,

@@ -24,6 +24,8 @@ pub(super) struct Wanted<'a> {
     pub(super) ahead: Option<u64>,
     /// The estimated time of all pending cases for each slot, in microseconds.
     pub(super) left_micros: u64,
+    /// Of all workers that could take it.
+    pub(super) slots: u64,
     /// Bytes a second that a worker fetches.
     pub(super) fetch_rate: u64,
     /// There are other workers that could take the run.
@@ -86,7 +88,9 @@ fn best(run: &Run, wanted: &Wanted<'_>, skip: impl Fn(CaseIndex) -> bool) -> Opt
         // is not known well enough to say.
         return if run.planned(first.2).estimate.is_none() {
             run.lanes[0].front(look).into_iter().find(suits)
-        } else if is_urgent(first.1.0, wanted) {
+        } else if is_urgent(first.1.0, wanted.left_micros)
+            || is_urgent(first.1.0, run.lanes[0].shorter_than(most) / wanted.slots)
+        {
             None
         } else {
             run.lanes[0].at_most(first.0, most, look).into_iter().find(suits)
@@ -103,10 +107,10 @@ fn best(run: &Run, wanted: &Wanted<'_>, skip: impl Fn(CaseIndex) -> bool) -> Opt
     heads.min()
 }
 
-/// Whether a case that takes so long (in microseconds) has to start soon, so that the run does not wait for it
-/// in the end.
-fn is_urgent(micros: u64, wanted: &Wanted<'_>) -> bool {
-    micros.saturating_add(micros / 2) >= wanted.left_micros
+/// Whether a case that takes so long has to start before so much else (a slot's part of it; both in microseconds),
+/// so that the run does not wait for it in the end.
+fn is_urgent(micros: u64, left_micros: u64) -> bool {
+    micros.saturating_add(micros / 2) >= left_micros
 }
 
 fn has_room(run: &Run, worker: &Worker, case: CaseIndex) -> bool {
@@ -142,7 +146,7 @@ fn at_hand(run: &Run, wanted: &Wanted<'_>, head: Key, skip: impl Fn(CaseIndex) -
     }
     let micros = run.present_micros(head.2);
     let fetch = bytes.saturating_mul(1_000_000) / wanted.fetch_rate.max(1);
-    if is_urgent(micros.saturating_add(fetch), wanted) || fetch < micros / FETCH_PART {
+    if is_urgent(micros.saturating_add(fetch), wanted.left_micros) || fetch < micros / FETCH_PART {
         return None;
     }
     let lane = &run.lanes[0];

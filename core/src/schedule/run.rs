@@ -152,6 +152,7 @@ impl Run {
         unknown_estimate: Duration,
         now: Timestamp,
         submitted: Timestamp,
+        salt: u32,
     ) -> Self {
         let groups = request.groups.iter().map(|group| GroupUse {
             max: match group.max_threads {
@@ -167,7 +168,7 @@ impl Run {
             class,
             cases: vec![CaseState::new(generation); request.cases.len()],
             hedges: BTreeMap::new(),
-            lanes: lanes.map(|at| Lane::new(shipped && at == 0)).collect(),
+            lanes: lanes.map(|at| Lane::new(shipped && at == 0, salt)).collect(),
             delayed: BTreeSet::new(),
             hedge_from: BTreeSet::new(),
             groups: groups.collect(),

@@ -103,6 +103,8 @@ impl Scheduler {
         }
         let class = self.class_of(request.in_place, &request.platform);
         let unknown = self.policy.unknown_estimate;
+        // The low bits of a run's id are random: no two runs without history have the same bad luck.
+        let salt = id.as_u128() as u32;
         let mut run = Run::new(
             request,
             class,
@@ -110,6 +112,7 @@ impl Scheduler {
             unknown,
             self.now,
             submitted.min(self.now),
+            salt,
         );
         if self.mutated(Mutation::IgnoreGroupLimit) {
             run.groups.iter_mut().for_each(|group| group.max = u32::MAX);

@@ -46,8 +46,8 @@ fn nothing_is_given_ahead_of_a_case_of_higher_priority() {
         ..case(1)
     };
     let out = farm.submit(request(vec![unknown.clone(), unknown, quick]));
-    assert_eq!(granted(&out), [(1, 0)]);
-    assert_eq!(granted(&farm.end(1, 0, 1, Outcome::Passed)), [(1, 1), (1, 2)]);
+    assert_eq!(granted(&out), [(1, 1)]);
+    assert_eq!(granted(&farm.end(1, 1, 1, Outcome::Passed)), [(1, 0), (1, 2)]);
 }
 
 #[test]

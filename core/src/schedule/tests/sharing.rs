@@ -167,11 +167,11 @@ fn without_history_every_binary_is_tried_before_one_is_finished() {
     };
     let cases = [vec![unknown(0); 4], vec![unknown(1); 4], vec![unknown(2); 4]].concat();
     let effects = farm.submit(request(cases));
-    assert_eq!(granted(&effects), [(1, 0), (2, 4), (3, 8)]);
+    assert_eq!(granted(&effects), [(1, 3), (2, 7), (3, 11)]);
     let slow = Event::AttemptEnded {
         worker: WorkerId(2),
         run: RUN,
-        case: CaseIndex(4),
+        case: CaseIndex(7),
         generation: Generation(1),
         outcome: Outcome::Passed,
         took: Duration::from_secs(9),
