@@ -18,8 +18,6 @@ use thresh_core::schedule::{
 };
 use thresh_core::time::Timestamp;
 
-const RUN: RunId = RunId::from_u128(1);
-
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// So many events the coordinator's driver takes at most before it lets the scheduler grant.
@@ -48,12 +46,25 @@ pub(crate) struct Ran {
 }
 
 impl Farm {
+    /// Of all workers together.
+    pub(crate) fn all_slots(self) -> usize {
+        (self.workers * self.slots) as usize
+    }
+
     /// Runs a load.
     ///
     /// # Panics
     /// When the run does not end, or not as it should.
     pub(crate) fn run(self, load: &Load) -> Ran {
-        let mut model = Model::new(self, load);
+        self.run_as(RunId::from_u128(1), load)
+    }
+
+    /// Runs a load as the run of that id, from which the order of cases without history follows.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub(crate) fn run_as(self, run: RunId, load: &Load) -> Ran {
+        let mut model = Model::new(self, run, load);
         model.begin();
         while model.ended.is_none() {
             let Reverse((at, _, happening)) =
@@ -115,6 +126,7 @@ struct Worker {
 
 struct Model<'a> {
     farm: Farm,
+    run: RunId,
     load: &'a Load,
     scheduler: Scheduler,
     workers: Vec<Worker>,
@@ -133,7 +145,7 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(farm: Farm, load: &'a Load) -> Self {
+    fn new(farm: Farm, run: RunId, load: &'a Load) -> Self {
         let worker = || Worker {
             free: farm.slots,
             waiting: VecDeque::new(),
@@ -141,6 +153,7 @@ impl<'a> Model<'a> {
         };
         Self {
             farm,
+            run,
             load,
             scheduler: Scheduler::new(Policy::default(), 1, 0),
             workers: (0..farm.workers).map(|_| worker()).collect(),
@@ -173,7 +186,7 @@ impl<'a> Model<'a> {
             let first = heartbeat * u64::from(worker) / u64::from(self.farm.workers);
             self.at(first, Happening::Beat(worker));
         }
-        let submitted = Event::RunSubmitted(RUN, request(self.load, self.farm.binary_bytes));
+        let submitted = Event::RunSubmitted(self.run, request(self.load, self.farm.binary_bytes));
         let started = cpu_time();
         self.tell(submitted);
         self.core += cpu_time() - started;
@@ -268,7 +281,7 @@ impl<'a> Model<'a> {
 
     fn event(&self, worker: u32, said: Said) -> Event {
         let number = worker;
-        let (worker, run) = (id(number), RUN);
+        let (worker, run) = (id(number), self.run);
         match said {
             Said::Alive => Event::WorkerHeartbeat {
                 worker,

@@ -60,15 +60,6 @@ impl Load {
         load
     }
 
-    /// The same, foreknown.
-    pub(crate) fn foreknown(&self) -> Self {
-        let mut load = self.clone();
-        for case in &mut load.cases {
-            (case.estimate, case.rarely_over) = (Some(case.took), None);
-        }
-        load
-    }
-
     /// The latest run of a recorded suite, known by the runs before it.
     pub(crate) fn recorded(suite: &str) -> Self {
         let timed = recorded(suite);
