@@ -283,12 +283,17 @@ impl Scheduler {
             return false;
         };
         let used = took.map_or(0, |took| micros(took).saturating_mul(leased.weight.into()));
-        let correction =
-            i64::try_from(used).unwrap_or(i64::MAX) - i64::try_from(leased.micros).unwrap_or(i64::MAX);
-        if took.is_some() || leased.started_at.is_none() {
-            self.shares
-                .charge(run.request.priority, &run.request.submitter, correction);
-        }
+        let correction = if took.is_some() || leased.started_at.is_none() {
+            i64::try_from(used).unwrap_or(i64::MAX) - i64::try_from(leased.micros).unwrap_or(i64::MAX)
+        } else {
+            0
+        };
+        self.shares.ended(
+            run.request.priority,
+            &run.request.submitter,
+            leased.granted_at,
+            correction,
+        );
         if let Some(group) = run.planned(case).group {
             let weight = run.group_weight(group, leased.weight);
             let state = &mut run.groups[group.at()];

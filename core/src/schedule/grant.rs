@@ -195,9 +195,8 @@ impl Scheduler {
         if planned.bytes > 0 && known.insert(binary) {
             worker.sent(planned.digest);
         }
-        let charge = i64::try_from(micros).unwrap_or(i64::MAX);
         self.shares
-            .charge(run.request.priority, &run.request.submitter, charge);
+            .granted(run.request.priority, &run.request.submitter, micros);
         let grant = CaseGrant {
             case,
             generation: leased.generation,

@@ -123,7 +123,7 @@ impl Scheduler {
     fn insert(&mut self, id: RunId, run: Run) {
         let (priority, submitter) = (run.request.priority, run.request.submitter.as_str());
         let share = self.policy.shares.get(submitter).copied().unwrap_or(1);
-        self.shares.enter(priority, submitter, share);
+        self.shares.enter(priority, submitter, share, self.now);
         self.runs.insert(id, run);
         self.order.push(id);
     }

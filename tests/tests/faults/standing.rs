@@ -27,6 +27,7 @@ fn turn_beside_a_run(args: &[&str]) -> usize {
 fn each_flag_of_a_runs_standing_has_its_effect() {
     for (args, turn) in [
         (&[][..], 3),
+        (&["--submitter", "another"], 1),
         (&["--run-priority", "trunk-fix"], 1),
         (&["--deadline", "10m"], 1),
     ] {
