@@ -77,9 +77,11 @@ impl Worker {
         micros(policy.lookahead).max(micros(self.round_trip).saturating_mul(2))
     }
 
-    /// How long what waits here waits, in microseconds.
+    /// How long what waits here waits, in microseconds, to about a millisecond: finer, its place among the others
+    /// would change with every outcome.
     pub(super) fn wait_micros(&self) -> u64 {
-        self.held_micros / u64::from(self.slots.max(1))
+        const ABOUT: u64 = 1 << 10;
+        self.held_micros / u64::from(self.slots.max(1)) / ABOUT * ABOUT
     }
 
     /// Notes that it was sent a binary.

@@ -22,8 +22,8 @@ const MEMORY_MIB: f64 = 2_048.0;
 /// What an outcome may cost at the greatest size, as a multiple of what it costs at the least.
 const GROWTH: f64 = 1.5;
 
-/// Each size is measured so often; the fastest counts, since other processes can only slow it down.
-const REPEATS: usize = 3;
+/// Each size is measured so often, in turn with the others; the median counts.
+const REPEATS: usize = 5;
 
 #[derive(Clone, Copy)]
 struct Measured {
@@ -32,7 +32,7 @@ struct Measured {
 }
 
 pub(crate) fn measure() -> Vec<Figure> {
-    let measured = SIZES.map(best);
+    let measured = in_turn();
     let mut figures: Vec<Figure> = SIZES
         .iter()
         .zip(measured)
@@ -58,11 +58,17 @@ pub(crate) fn measure() -> Vec<Figure> {
     figures
 }
 
-fn best(cases: usize) -> Measured {
-    let repeats = (0..REPEATS).map(|_| in_child(cases));
-    repeats
-        .min_by(|a, b| a.micros_per_outcome.total_cmp(&b.micros_per_outcome))
-        .expect("there are repeats")
+fn in_turn() -> [Measured; SIZES.len()] {
+    let mut repeats: [Vec<Measured>; SIZES.len()] = Default::default();
+    for _ in 0..REPEATS {
+        for (of, cases) in repeats.iter_mut().zip(SIZES) {
+            of.push(in_child(cases));
+        }
+    }
+    repeats.map(|mut of| {
+        of.sort_by(|a, b| a.micros_per_outcome.total_cmp(&b.micros_per_outcome));
+        of[REPEATS / 2]
+    })
 }
 
 fn in_child(cases: usize) -> Measured {
