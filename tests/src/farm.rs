@@ -321,6 +321,7 @@ pub fn join(url: &str, protocol: u32) -> Result<(), tonic::Status> {
             in_place: false,
             remap_cause: None,
             process: 0,
+            connection: 0,
         };
         let message = WorkerMessage {
             message: Some(worker_message::Message::Hello(hello)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::bytes::Bytes;
 use thresh_core::id::{CaseIndex, Generation, RunId, WorkerId};
 use thresh_core::outcome::Outcome;
-use thresh_core::schedule::CordonReason;
+use thresh_core::schedule::{CordonReason, WorkerProcess};
 use thresh_core::time::Timestamp;
 use thresh_proto::v1;
 use tokio::sync::oneshot;
@@ -56,7 +56,7 @@ pub(crate) struct WorkerProfile {
     /// Why it shows cases a run's files at other paths than the client's; `None`: it does not.
     pub(crate) remap_cause: Option<String>,
     /// Names its process; 0: not known.
-    pub(crate) process: u64,
+    pub(crate) process: Option<WorkerProcess>,
 }
 
 /// What a worker is told when it is accepted.

@@ -20,7 +20,9 @@ pub(super) fn of_refusal(refusal: Refusal) -> Status {
             Rejected::Slots { .. } | Rejected::Malformed(..) | Rejected::UnknownCase(..) => {
                 Status::invalid_argument(text)
             }
-            Rejected::UnknownWorker(_) | Rejected::Stale { .. } => Status::aborted(text),
+            Rejected::UnknownWorker(_) | Rejected::OldConnection { .. } | Rejected::Stale { .. } => {
+                Status::aborted(text)
+            }
         },
     }
 }

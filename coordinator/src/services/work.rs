@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use thresh_core::id::{CaseIndex, Generation, WorkerId};
-use thresh_core::schedule::CordonReason;
+use thresh_core::schedule::{CordonReason, WorkerProcess};
 use thresh_core::time::Timestamp;
 use thresh_proto::convert::{InvalidMessage, duration_or_zero, outcome_from_wire, run_id_from_wire};
 use thresh_proto::v1;
@@ -129,7 +129,10 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
         platform: hello.platform,
         in_place: hello.in_place,
         remap_cause: hello.remap_cause,
-        process: hello.process,
+        process: (hello.process != 0).then_some(WorkerProcess {
+            id: hello.process,
+            connection: hello.connection,
+        }),
     })
 }
 

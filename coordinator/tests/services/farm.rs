@@ -103,6 +103,7 @@ impl Farm {
             in_place,
             remap_cause: None,
             process: 0,
+            connection: 0,
         };
         Worker::connect(self, hello).await.unwrap()
     }

@@ -22,6 +22,7 @@ async fn remapped_worker(farm: &Farm, name: &str) -> Worker {
         in_place: false,
         remap_cause: Some(CAUSE.into()),
         process: 0,
+        connection: 0,
     };
     Worker::connect(farm, hello).await.unwrap()
 }

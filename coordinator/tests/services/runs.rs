@@ -219,6 +219,7 @@ async fn parts_of_another_version_are_told_who_must_upgrade() {
         in_place: true,
         remap_cause: None,
         process: 0,
+        connection: 0,
     };
     let refused = Worker::connect(&farm, hello.clone()).await.err().unwrap();
     assert!(

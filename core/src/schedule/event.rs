@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::process::WorkerProcess;
 use super::recovery::Recovery;
 use super::request::RunRequest;
 use crate::id::{CaseIndex, Generation, RunId, WorkerId};
@@ -22,8 +23,8 @@ pub enum Event {
         platform: String,
         /// It shares the client's files, and takes in-place runs and only those.
         in_place: bool,
-        /// Names its process, over all its connections; 0: not known.
-        process: u64,
+        /// Its process, if it is known. A newer connection takes the place of an older one of the same process.
+        process: Option<WorkerProcess>,
     },
     /// A sign of life.
     WorkerHeartbeat {
@@ -114,6 +115,12 @@ pub enum Rejected {
     /// The id is taken.
     #[error("worker {0} is connected already")]
     DuplicateWorker(WorkerId),
+    /// The worker's process has connected again since.
+    #[error("connection {connection} of this worker's process is an old one: it has connected again since")]
+    OldConnection {
+        /// The connection, counted by the process.
+        connection: u64,
+    },
     /// Fewer than 1 or more than the policy's maximum.
     #[error("a worker cannot offer {slots} slots: the limits are 1 and {max}")]
     Slots {

@@ -8,10 +8,12 @@ use super::event::{Event, Rejected};
 #[cfg(feature = "mutations")]
 use super::mutation::Mutation;
 use super::policy::Policy;
+use super::process::Processes;
 use super::run::Run;
 use super::share::Shares;
 use super::worker::Worker;
-use crate::id::{CaseIndex, Generation, RunId, WorkerId};
+use super::workers::Joining;
+use crate::id::{Generation, RunId, WorkerId};
 use crate::time::Timestamp;
 
 /// Decides which worker runs which case, and when. See the [module](super).
@@ -27,8 +29,7 @@ pub struct Scheduler {
     pub(super) shares: Shares,
     /// Workers by the time of a sign of life, not always of the last.
     pub(super) heard: BTreeSet<(Timestamp, WorkerId)>,
-    /// What ran on workers that went down, by their process: one that comes back did not.
-    pub(super) gone: BTreeMap<u64, Vec<(RunId, CaseIndex)>>,
+    pub(super) processes: Processes,
     pub(super) next_lease: u64,
     pub(super) generation: Generation,
     random: u64,
@@ -51,7 +52,7 @@ impl Scheduler {
             classes: Vec::new(),
             shares: Shares::default(),
             heard: BTreeSet::new(),
-            gone: BTreeMap::new(),
+            processes: Processes::default(),
             next_lease: generation.0 + 1,
             generation,
             random: seed,
@@ -75,9 +76,13 @@ impl Scheduler {
                 in_place,
                 process,
             } => {
-                self.worker_joined(worker, slots, cpus, &platform, in_place, process)?;
-                self.forgive(process);
-                Ok(())
+                let joining = Joining {
+                    slots,
+                    cpus,
+                    in_place,
+                    process,
+                };
+                self.worker_joined(worker, joining, &platform, out)
             }
             Event::WorkerHeartbeat { worker, round_trip } => self.worker_heartbeat(worker, round_trip),
             Event::WorkerLeft(worker) => self.worker_left(worker, out),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::class::ClassIndex;
 use super::event::CordonReason;
 use super::policy::Policy;
+use super::process::WorkerProcess;
 use super::run::micros;
 use crate::case::ThreadsRequired;
 use crate::digest::Digest;
@@ -20,7 +21,7 @@ const HOLDS_MAX: usize = 1_024;
 pub(super) struct Worker {
     pub(super) slots: u32,
     pub(super) cpus: u32,
-    pub(super) process: u64,
+    pub(super) process: Option<WorkerProcess>,
     pub(super) class: ClassIndex,
     pub(super) cordoned: Option<CordonReason>,
     pub(super) heard_at: Timestamp,

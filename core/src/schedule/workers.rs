@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::effect::{Effect, GrantReason};
 use super::event::{CordonReason, Rejected};
 use super::mutation::Mutation;
+use super::process::WorkerProcess;
 use super::run::{Leased, Phase};
 use super::scheduler::Scheduler;
 use super::worker::{Place, Worker};
@@ -16,19 +17,28 @@ use crate::verdict::CaseStatus;
 /// No round trip is believed to be longer.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
 
-/// Of so many workers that went down it is remembered what they ran.
-const GONE_MAX: usize = 1_024;
+/// What a worker says of itself when it joins.
+pub(super) struct Joining {
+    pub(super) slots: u32,
+    pub(super) cpus: u32,
+    pub(super) in_place: bool,
+    pub(super) process: Option<WorkerProcess>,
+}
 
 impl Scheduler {
     pub(super) fn worker_joined(
         &mut self,
         id: WorkerId,
-        slots: u32,
-        cpus: u32,
+        joining: Joining,
         platform: &str,
-        in_place: bool,
-        process: u64,
+        out: &mut Vec<Effect>,
     ) -> Result<(), Rejected> {
+        let Joining {
+            slots,
+            cpus,
+            in_place,
+            process,
+        } = joining;
         if self.workers.contains_key(&id) {
             return Err(Rejected::DuplicateWorker(id));
         }
@@ -37,6 +47,19 @@ impl Scheduler {
                 slots,
                 max: self.policy.slots_max,
             });
+        }
+        if let Some(old) = process.filter(|process| self.processes.has_had(*process)) {
+            return Err(Rejected::OldConnection {
+                connection: old.connection,
+            });
+        }
+        if let Some(process) = process {
+            let returned = self.processes.joined(process, id);
+            if let Some(older) = returned.older {
+                // The process ended all that ran there when it gave the connection up.
+                self.remove_worker(older, true, out);
+            }
+            self.forgive(returned.ran);
         }
         self.account_slots();
         let class = self.class_of(in_place, platform);
@@ -137,11 +160,13 @@ impl Scheduler {
             return;
         };
         let (leaving, process) = (worker.cordoned.is_some(), worker.process);
-        // It may have connected again before the end of its old connection was noticed.
-        let mut newer = self.workers.iter().filter(|(other, _)| **other > id);
-        let silent = silent || (process != 0 && newer.any(|(_, other)| other.process == process));
-        if !leaving && !silent && process != 0 {
-            self.note_gone(id, process);
+        if let Some(process) = process {
+            let ran = if leaving || silent {
+                Vec::new()
+            } else {
+                self.running_on(worker, id)
+            };
+            self.processes.left(process, ran);
         }
         let Some(worker) = self.workers.get(&id) else {
             return;
@@ -171,25 +196,17 @@ impl Scheduler {
         });
     }
 
-    /// Remembers what ran on a worker whose connection ended.
-    fn note_gone(&mut self, id: WorkerId, process: u64) {
-        let held = self.workers[&id].held.iter().copied();
-        let ran = held.filter(|&(run, case)| {
+    fn running_on(&self, worker: &Worker, id: WorkerId) -> Vec<(RunId, CaseIndex)> {
+        let runs = |&(run, case): &(RunId, CaseIndex)| {
             let copy = self.copy_at(id, run, case);
             copy.is_some_and(|copy| copy.started_at.is_some())
-        });
-        let ran: Vec<_> = ran.collect();
-        if self.gone.len() >= GONE_MAX {
-            self.gone.pop_first();
-        }
-        if !ran.is_empty() {
-            self.gone.insert(process, ran);
-        }
+        };
+        worker.held.iter().copied().filter(runs).collect()
     }
 
-    /// A worker's process is there: if its connection ended before, nothing that ran took it down.
-    pub(super) fn forgive(&mut self, process: u64) {
-        for (id, case) in self.gone.remove(&process).unwrap_or_default() {
+    /// A process is there: what ran when its connection ended before did not take it down.
+    fn forgive(&mut self, ran: Vec<(RunId, CaseIndex)>) {
+        for (id, case) in ran {
             let Some(run) = self.runs.get_mut(&id) else {
                 continue;
             };

@@ -144,8 +144,8 @@ impl World<'_> {
                 generation: *generation,
             }),
             Event::WorkerJoined { worker, process, .. } => {
-                if let Some(conn) = self.conn_of(*worker) {
-                    self.ledger.is_there(conn, *process);
+                if let Some((conn, process)) = self.conn_of(*worker).zip(*process) {
+                    self.ledger.is_there(conn, process.id);
                 }
             }
             Event::WorkerCordoned(worker, _) => {

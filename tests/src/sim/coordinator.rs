@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use thresh_core::id::{RunId, WorkerId};
-use thresh_core::schedule::{CordonReason, Effect, Event, Rejected, Scheduler, Violation, Witness};
+use thresh_core::schedule::{
+    CordonReason, Effect, Event, Rejected, Scheduler, Violation, Witness, WorkerProcess,
+};
 use thresh_core::time::Timestamp;
 
 use super::clock::Clock;
@@ -173,6 +175,10 @@ impl World<'_> {
         }
         let at = self.network.conn(conn).machine;
         let (spec, process) = (&self.machines[at].spec, self.machines[at].process(at));
+        let process = (!spec.nameless).then_some(WorkerProcess {
+            id: process,
+            connection: conn,
+        });
         let worker = WorkerId(coordinator.last_worker + 1);
         let event = Event::WorkerJoined {
             worker,
@@ -182,12 +188,16 @@ impl World<'_> {
             in_place: spec.in_place,
             process,
         };
-        coordinator.last_worker = worker.0;
         coordinator.conns.insert(worker, conn);
         coordinator.workers.insert(conn, worker);
+        if self.apply(coordinator, now, event, batch)?.is_err() {
+            coordinator.conns.remove(&worker);
+            coordinator.workers.remove(&conn);
+            return Ok(());
+        }
+        coordinator.last_worker = worker.0;
         coordinator.heard.insert(worker, now);
         batch.replies.push((conn, Down::Welcome(worker)));
-        self.apply(coordinator, now, event, batch)?.ok();
         Ok(())
     }
 

@@ -26,6 +26,8 @@ pub(super) struct MachineSpec {
     pub(super) clock_shows: u64,
     /// So many reports of 1,000 go out twice, or late.
     pub(super) stutters: u64,
+    /// Its worker does not say which process it is.
+    pub(super) nameless: bool,
 }
 
 /// A farm, and what will happen to it.
@@ -116,6 +118,7 @@ fn machine(random: &mut Random, troubled: u64) -> MachineSpec {
         } else {
             0
         },
+        nameless: random.chance(200),
     }
 }
 

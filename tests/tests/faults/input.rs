@@ -110,6 +110,8 @@ fn no_slots() {
 fn a_run_stops_at_the_first_failure_unless_told_otherwise() {
     let workspace = Workspace::copy("basic");
     workspace.write("data/value.txt", "bad\n");
+    let first = "[[profile.default.overrides]]\nfilter = 'test(reads_a_file)'\npriority = 9\n";
+    workspace.write(".config/nextest.toml", first);
     let thresh = workspace.thresh();
     let finished = thresh
         .run(&["--no-reuse", "-j", "1", "--fail-fast"])

@@ -1,6 +1,7 @@
 //! The worker's task, from its start to its end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use thresh_proto::PROTOCOL;
@@ -51,6 +52,8 @@ pub(super) struct Parts {
     pub(super) pool: Pool,
     /// Names this process to coordinators.
     pub(super) process: u64,
+    /// How often it has greeted one.
+    pub(super) greetings: AtomicU64,
 }
 
 impl Worker {
@@ -133,6 +136,7 @@ async fn open(coordinator: Coordinator, config: WorkerConfig) -> Result<Parts, W
             inputs,
             pool,
             process: uuid::Uuid::new_v4().as_u64_pair().0,
+            greetings: AtomicU64::new(0),
         })
     });
     opening
@@ -261,5 +265,6 @@ fn hello(parts: &Parts) -> WorkerHello {
         in_place: matches!(parts.config.inputs, InputsMode::InPlace),
         remap_cause: parts.inputs.remap_cause().map(str::to_owned),
         process: parts.process,
+        connection: parts.greetings.fetch_add(1, Ordering::Relaxed) + 1,
     }
 }

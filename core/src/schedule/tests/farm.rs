@@ -38,7 +38,7 @@ impl Farm {
                 cpus: slots,
                 platform: PLATFORM.into(),
                 in_place: false,
-                process: 0,
+                process: None,
             });
         }
         farm

@@ -15,7 +15,7 @@ fn a_silent_worker_is_given_up_and_its_late_outcome_refused() {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
-        process: 0,
+        process: None,
     });
     let out = farm.wait_ms(1_000);
     assert!(out.contains(&Effect::WorkerLost {
@@ -62,7 +62,7 @@ fn a_case_that_takes_its_worker_down_twice_is_not_tried_again() {
             cpus: 1,
             platform: PLATFORM.into(),
             in_place: false,
-            process: 0,
+            process: None,
         });
         farm.tell(Event::CaseStarted {
             worker: WorkerId(worker),
@@ -87,7 +87,7 @@ fn join(farm: &mut Farm, worker: u64) -> Vec<Effect> {
         cpus: 2,
         platform: PLATFORM.into(),
         in_place: false,
-        process: 0,
+        process: None,
     })
 }
 
@@ -126,18 +126,38 @@ fn a_worker_that_comes_back_was_not_taken_down() {
     let mut farm = Farm::new();
     farm.submit(request(vec![case(100)]));
     for worker in 1..=4 {
-        let out = farm.tell(Event::WorkerJoined {
-            worker: WorkerId(worker),
-            slots: 1,
-            cpus: 1,
-            platform: PLATFORM.into(),
-            in_place: false,
-            process: 77,
-        });
+        let out = farm.tell(process_joined(worker, worker));
         assert_eq!(granted(&out), [(worker, 0)]);
         start(&mut farm, worker, 0, worker);
         assert_eq!(settled(&farm.tell(Event::WorkerLeft(WorkerId(worker)))), []);
     }
+}
+
+fn process_joined(worker: u64, connection: u64) -> Event {
+    Event::WorkerJoined {
+        worker: WorkerId(worker),
+        slots: 1,
+        cpus: 1,
+        platform: PLATFORM.into(),
+        in_place: false,
+        process: Some(WorkerProcess { id: 77, connection }),
+    }
+}
+
+#[test]
+fn a_newer_connection_of_a_worker_ends_the_older_one_and_an_old_one_is_refused() {
+    let mut farm = Farm::new();
+    farm.submit(request(vec![case(100)]));
+    assert_eq!(granted(&farm.tell(process_joined(1, 1))), [(1, 0)]);
+    start(&mut farm, 1, 0, 1);
+    let out = farm.tell(process_joined(2, 3));
+    assert!(
+        out.iter()
+            .any(|effect| matches!(effect, Effect::WorkerLost { worker, .. } if *worker == WorkerId(1)))
+    );
+    assert_eq!(granted(&out), [(2, 0)], "at once");
+    let refused = farm.try_tell(process_joined(3, 2));
+    assert_eq!(refused, Err(Rejected::OldConnection { connection: 2 }));
 }
 
 #[test]
@@ -312,7 +332,7 @@ fn a_returned_case_waits_before_it_is_granted_again_unless_its_worker_is_leaving
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
-        process: 0,
+        process: None,
     };
     assert_eq!(granted(&farm.tell(other)), [(2, 0)]);
 }
@@ -363,7 +383,7 @@ fn absurd_input_is_rejected() {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
-        process: 0,
+        process: None,
     };
     assert_eq!(
         farm.try_tell(join(1, 1)),

@@ -58,7 +58,7 @@ fn random_farm(seed: u64) {
                     cpus: 2,
                     platform: PLATFORM.into(),
                     in_place: false,
-                    process: 0,
+                    process: None,
                 })
             }
             1..6 if !held.is_empty() => {

@@ -104,7 +104,7 @@ fn a_greater_share_gets_more() {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
-        process: 0,
+        process: None,
     });
     let who = |run: RunId| if run == id(2) { 'b' } else { 'a' };
     let order = served(&mut farm, effects, 8, who);

@@ -20,7 +20,7 @@ fn join(farm: &mut Farm, worker: u64) -> Vec<Effect> {
         cpus: 1,
         platform: PLATFORM.into(),
         in_place: false,
-        process: 0,
+        process: None,
     })
 }
 

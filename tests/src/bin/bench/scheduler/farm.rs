@@ -179,7 +179,7 @@ impl<'a> Model<'a> {
                 cpus: self.farm.slots,
                 platform: PLATFORM.into(),
                 in_place: false,
-                process: 0,
+                process: None,
             };
             self.tell(joined);
             self.tell(self.event(worker, Said::Alive));

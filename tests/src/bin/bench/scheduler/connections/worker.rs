@@ -142,5 +142,6 @@ pub(super) fn hello(number: usize, slots: u32, platform: &str) -> v1::WorkerHell
         in_place: false,
         remap_cause: None,
         process: 0,
+        connection: 0,
     }
 }
