@@ -7,6 +7,7 @@ use thresh_tests::farm::{Farm, WorkerOptions};
 use thresh_tests::gate::{Gate, Held};
 use thresh_tests::proxy::Proxy;
 use thresh_tests::running::Running;
+use thresh_tests::status::Word;
 use thresh_tests::thresh::Thresh;
 use thresh_tests::workspace::Kept;
 
@@ -85,6 +86,46 @@ fn a_frozen_worker_is_noticed_and_its_late_outcomes_are_refused() {
 }
 
 #[test]
+fn a_case_that_takes_two_workers_down_is_crashed_and_the_others_go_on() {
+    let mut scene = Scene::new(3, 1);
+    let mut run = scene.start(&["-E", "test(=held_0) + test(=held_1)"]);
+    let (mut held, places) = (scene.gate.take(2), places(&mut run, 2));
+    let other = held.remove(1);
+    let culprit = held.remove(0).name.clone();
+    let lost = |run: &mut Running, lost: &str| {
+        run.event(NOTICED, |event| {
+            event.kind() == "worker" && event.text("kind") == "lost" && event.text("worker") == lost
+        });
+    };
+    scene.farm.worker(&places[&culprit]).signal(Signal::KILL);
+    lost(&mut run, &places[&culprit]);
+    let again = run.event(LIMIT, |event| event.is_about("case-started", &culprit));
+    scene.farm.worker(again.text("worker")).signal(Signal::KILL);
+    lost(&mut run, again.text("worker"));
+    other.pass();
+    let finished = run.finish().expect_code(100);
+    let word = |name: &str| {
+        let statuses = finished.statuses();
+        statuses
+            .into_iter()
+            .find(|((_, case), _)| case == name)
+            .unwrap()
+            .1
+            .word
+    };
+    assert_eq!(
+        (word(&culprit), finished.statuses().len()),
+        (Word::Crashed, 2),
+        "{finished}"
+    );
+    assert_eq!(
+        starts(&finished.events(), &culprit).len(),
+        2,
+        "not tried for ever"
+    );
+}
+
+#[test]
 fn a_lost_connection_kills_every_process_even_in_another_session() {
     let fixture = Kept::hold("gated");
     let temp = tempfile::tempdir().unwrap();
@@ -153,13 +194,14 @@ fn a_worker_that_is_asked_to_leave_finishes_what_it_runs() {
     });
     held.into_iter().for_each(Held::pass);
     let last = scene.gate.next();
+    let third = last.name.clone();
     last.pass();
     let finished = run.finish().expect_code(0);
     let events = finished.events();
     for (case, worker) in places {
         assert_eq!(starts(&events, &case), [worker.as_str()]);
     }
-    assert_eq!(starts(&events, "held_2").last(), Some(&"worker-2"));
+    assert_eq!(starts(&events, &third), ["worker-2"]);
 }
 
 #[test]
