@@ -33,6 +33,8 @@ pub enum Word {
     Crashed,
     /// Ended for slowness.
     TimedOut,
+    /// It did not pass, and is quarantined.
+    Quarantined,
     /// A stored pass was taken.
     Reused,
     /// Planned and not run.
@@ -41,13 +43,14 @@ pub enum Word {
 
 impl Word {
     /// Every word.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Passed,
         Self::Flaky,
         Self::Leaked,
         Self::Failed,
         Self::Crashed,
         Self::TimedOut,
+        Self::Quarantined,
         Self::Reused,
         Self::NotRun,
     ];
@@ -61,6 +64,7 @@ impl Word {
             Self::Failed => "failed",
             Self::Crashed => "crashed",
             Self::TimedOut => "timed out",
+            Self::Quarantined => "quarantined",
             Self::Reused => "reused",
             Self::NotRun => "not run",
         }
@@ -89,7 +93,7 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let usual = matches!(
             self.word,
-            Word::Passed | Word::Flaky | Word::Leaked | Word::Reused
+            Word::Passed | Word::Flaky | Word::Leaked | Word::Quarantined | Word::Reused
         );
         match (usual, self.passes) {
             (true, false) => write!(f, "{} (fails)", self.word.text()),

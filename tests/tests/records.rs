@@ -111,7 +111,10 @@ fn a_run_is_told_again() {
         text.contains(&id) && text.contains("Tried again") && text.contains('█'),
         "{told}"
     );
-    let trace: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let saved = std::fs::read_to_string(&path).unwrap();
+    let printed = thresh.call(&["replay", "latest", "--trace", "-"]).expect_code(0);
+    assert_eq!(printed.stdout(), saved);
+    let trace: Value = serde_json::from_str(&saved).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
     let count = |ph: &str| events.iter().filter(|event| event["ph"] == ph).count();
     assert_eq!((count("X"), count("s"), count("f")), (run.attempts(), 1, 1));

@@ -199,6 +199,8 @@ fn history_knows_what_ran() {
     let history = thresh.call(&["history", "always_passes"]).expect_code(0).stdout();
     assert!(history.contains("always_passes"), "{history}");
     assert!(!history.contains("reads_a_file"), "{history}");
+    let nothing = thresh.call(&["history", "nosuch"]).expect_code(4);
+    nothing.expect_stderr("find a case that matches `nosuch`");
     let planned = thresh.run(&["--no-reuse"]).expect_code(0);
     let events = planned.events();
     let plan = events.iter().find(|event| event.kind() == "planned").unwrap();

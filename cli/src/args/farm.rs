@@ -37,11 +37,20 @@ pub(crate) struct StandingArgs {
     pub(crate) priority: RunPriority,
     /// When the verdict is wanted, like 10m or 90s from now. A run that is pressed goes before others of its
     /// priority, unless its deadline could not be met from the start
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Farm")]
+    #[arg(long, value_name = "TIME", value_parser = deadline, help_heading = "Farm")]
     pub(crate) deadline: Option<Duration>,
     /// Who asks: submitters get equal parts of a farm; by default the user's name
     #[arg(long, value_name = "NAME", env = "THRESH_SUBMITTER", help_heading = "Farm")]
     pub(crate) submitter: Option<String>,
+}
+
+/// Reads when a verdict is wanted.
+fn deadline(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("there has to be some time until then, like 10m".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(cause) => Err(cause.to_string()),
+    }
 }
 
 /// `thresh coordinator`.
@@ -69,6 +78,9 @@ fn share(text: &str) -> Result<(String, u32), String> {
     let (name, weight) = text
         .rsplit_once('=')
         .ok_or("expected NAME=WEIGHT, like release=3")?;
+    if name.is_empty() {
+        return Err("a submitter has a name".to_owned());
+    }
     match weight.parse() {
         Ok(0) => Err("a weight is at least 1".to_owned()),
         Ok(weight) => Ok((name.to_owned(), weight)),

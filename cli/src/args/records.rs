@@ -85,7 +85,7 @@ pub(crate) struct HistoryArgs {
     /// Only cases whose name or binary id contains one of these
     pub(crate) patterns: Vec<String>,
     /// Outcomes to show for each case
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -175,11 +175,11 @@ pub(crate) struct ReplayArgs {
     /// Every attempt, worker, gap and so on
     #[arg(long, requires = "run")]
     pub(crate) all: bool,
-    /// Write the run for a trace viewer, too (Perfetto, chrome://tracing)
+    /// Write the run for a trace viewer, too (Perfetto, chrome://tracing); `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE", requires = "run", value_hint = ValueHint::FilePath)]
     pub(crate) trace: Option<PathBuf>,
     /// Runs to list
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "run")]
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "run", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) format: FormatArgs,

@@ -1,5 +1,6 @@
 //! `thresh coordinator`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -28,10 +29,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) async fn serve(args: CoordinatorArgs) -> Result<(), Failure> {
     let mut interrupts =
         interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
+    let shares = shares(&args)?;
     let mut listen = args.listen;
     let mut has_led = false;
     loop {
-        let mut starting = pin!(start(&args, has_led));
+        let mut starting = pin!(start(&args, &shares, has_led));
         let mut is_told = false;
         let started = loop {
             tokio::select! {
@@ -77,10 +79,14 @@ fn tell(news: &str) {
 }
 
 /// Waits for the lead. One that has led before waits for its database, too: what was used before is there.
-async fn start(args: &CoordinatorArgs, has_led: bool) -> Result<Coordinator, StartError> {
+async fn start(
+    args: &CoordinatorArgs,
+    shares: &BTreeMap<String, u32>,
+    has_led: bool,
+) -> Result<Coordinator, StartError> {
     let mut is_told = false;
     loop {
-        match Coordinator::start(config(args)).await {
+        match Coordinator::start(config(args, shares.clone())).await {
             Err(error) if has_led && error.is_transient() => {
                 if !std::mem::replace(&mut is_told, true) {
                     tell(&format!("waiting for the store: failed to {error}"));
@@ -92,12 +98,24 @@ async fn start(args: &CoordinatorArgs, has_led: bool) -> Result<Coordinator, Sta
     }
 }
 
-fn config(args: &CoordinatorArgs) -> CoordinatorConfig {
+/// The submitters' parts, each named once.
+fn shares(args: &CoordinatorArgs) -> Result<BTreeMap<String, u32>, Failure> {
+    let mut shares = BTreeMap::new();
+    for (name, weight) in &args.shares {
+        if let Some(other) = shares.insert(name.clone(), *weight) {
+            let message = format!("start: --share names `{name}` twice, with {other} and with {weight}");
+            return Err(Failure::input(message));
+        }
+    }
+    Ok(shares)
+}
+
+fn config(args: &CoordinatorArgs, shares: BTreeMap<String, u32>) -> CoordinatorConfig {
     CoordinatorConfig {
         data_dir: args.data.clone(),
         store: args.store.clone(),
         policy: Policy {
-            shares: args.shares.iter().cloned().collect(),
+            shares,
             ..Policy::default()
         },
         in_place_only: false,

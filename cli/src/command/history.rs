@@ -4,7 +4,7 @@ use std::io;
 
 use nextest_metadata::NextestExitCode;
 use thresh_client::reuse::write_explanation;
-use thresh_client::run::{HistoryQuery, Prepared, history, write_history};
+use thresh_client::run::{HistoryQuery, Prepared, RunError, history, write_history};
 
 use super::run::blocking;
 use crate::args::{ExplainArgs, HistoryArgs, MessageFormat, SelectArgs};
@@ -17,7 +17,7 @@ use crate::project::Project;
 /// Shows past durations and outcomes.
 ///
 /// # Errors
-/// The coordinator cannot be reached.
+/// The coordinator cannot be reached, or no case matches.
 pub(crate) async fn show(args: HistoryArgs) -> Result<i32, Failure> {
     let Project { name, connection } = Project::open(&args.project).await?;
     let query = HistoryQuery {
@@ -28,6 +28,13 @@ pub(crate) async fn show(args: HistoryArgs) -> Result<i32, Failure> {
     let cases = history(connection.channel.clone(), query).await;
     connection.close().await;
     let cases = cases?;
+    if cases.is_empty() && !args.patterns.is_empty() {
+        return Err(RunError::NoSuchCase {
+            pattern: args.patterns.join("` or `"),
+            nearest: None,
+        }
+        .into());
+    }
     let written = match args.format.format() {
         MessageFormat::Human => write_history(&mut io::stdout().lock(), &cases),
         MessageFormat::Json => cases.iter().try_for_each(json_line),

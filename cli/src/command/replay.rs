@@ -48,6 +48,11 @@ async fn one(args: &ReplayArgs, run: &RunChoice) -> Result<i32, Failure> {
     let timeline = timeline(connection.channel.clone(), &name, run).await;
     connection.close().await;
     let replay = Replay::of(timeline?);
+    if args.trace.as_deref() == Some(Path::new("-")) {
+        let mut sink = BufWriter::new(io::stdout().lock());
+        let written = write_trace(&mut sink, &replay).and_then(|()| sink.flush());
+        return written.map(|()| NextestExitCode::OK).or_else(closed_pipe);
+    }
     if let Some(path) = &args.trace {
         save_trace(path, &replay).map_err(|cause| {
             Failure::environment(format!("write the trace to {}: {cause}", path.display()))

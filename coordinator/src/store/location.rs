@@ -19,7 +19,9 @@ impl Location {
     /// What to do when this store cannot be used.
     pub(super) fn elsewhere(&self) -> &'static str {
         match self {
-            Self::File(_) => "set THRESH_HOME to another folder",
+            Self::File(_) => {
+                "name another place: with THRESH_HOME, or for a coordinator with --data or --store"
+            }
             Self::Postgres(_) => "name another database with --store",
         }
     }

@@ -101,6 +101,29 @@ fn a_configuration_that_cannot_be_read() {
 }
 
 #[test]
+fn arguments_that_make_no_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let thresh = Thresh::new(folder.path(), folder.path().join("home"));
+    let data = folder.path().join("data");
+    let data = data.to_str().unwrap();
+    for (args, said) in [
+        (&["run", "--deadline", "0s"][..], "some time"),
+        (&["history", "--limit", "51"], "50"),
+        (&["replay", "--limit", "0"], "1..=10000"),
+        (
+            &["coordinator", "--data", data, "--share", "=3"],
+            "a submitter has a name",
+        ),
+        (
+            &["coordinator", "--data", data, "--share", "x=1", "--share", "x=2"],
+            "names `x` twice",
+        ),
+    ] {
+        thresh.call(args).expect_code(96).expect_stderr(said);
+    }
+}
+
+#[test]
 fn no_slots() {
     let finished = run("basic", &["-j", "0"]);
     assert!(matches!(finished.code(), Some(2 | 96)), "{finished}");
