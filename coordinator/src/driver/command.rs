@@ -55,7 +55,7 @@ pub(crate) struct WorkerProfile {
     pub(crate) in_place: bool,
     /// Why it shows cases a run's files at other paths than the client's; `None`: it does not.
     pub(crate) remap_cause: Option<String>,
-    /// Names its process; 0: not known.
+    /// Its process, if it told.
     pub(crate) process: Option<WorkerProcess>,
 }
 

@@ -100,7 +100,11 @@ impl Driver {
                 self.forget(run, &workers);
                 self.ended(now, run, reason, took, slots);
             }
-            Effect::WorkerLost { worker, requeued } => self.unlink(now, worker, &requeued),
+            Effect::WorkerLost {
+                worker,
+                cause,
+                requeued,
+            } => self.unlink(now, worker, cause, &requeued),
         }
     }
 

@@ -56,8 +56,6 @@ pub(super) struct Driver {
     pub(super) closed: Vec<JournalEntry>,
     /// Of the attempt whose end is just being told to the scheduler.
     pub(super) measured: Option<Measured>,
-    /// The worker whose leaving is just being told to the scheduler.
-    pub(super) leaving: Option<WorkerId>,
     /// Reports that were refused, except those about runs that have ended.
     pub(super) stale_reports: Arc<AtomicU64>,
     clock: Clock,
@@ -109,7 +107,6 @@ pub(crate) fn start(start: Start) -> (Handle, Arc<AtomicU64>) {
         submitted: Vec::new(),
         closed: Vec::new(),
         measured: None,
-        leaving: None,
         stale_reports: stale_reports.clone(),
         clock,
         effects: Vec::new(),

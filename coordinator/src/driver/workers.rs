@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thresh_core::id::{RunId, WorkerId};
-use thresh_core::schedule::{CordonReason, Event};
+use thresh_core::schedule::{CordonReason, Event, LossCause};
 use thresh_core::time::Timestamp;
 use thresh_proto::convert::duration_to_wire;
 use thresh_proto::v1;
@@ -111,24 +111,26 @@ impl Driver {
     }
 
     pub(super) fn leave(&mut self, now: Timestamp, worker: WorkerId) {
-        self.leaving = Some(worker);
         // A rejection says that it was given up before.
         let _ = self.apply(now, Event::WorkerLeft(worker));
-        self.leaving = None;
     }
 
     /// Ends the connection of a worker that left or was given up.
-    pub(super) fn unlink(&mut self, now: Timestamp, worker: WorkerId, requeued: &[(RunId, u32)]) {
+    pub(super) fn unlink(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        cause: LossCause,
+        requeued: &[(RunId, u32)],
+    ) {
         let Some(link) = self.links.remove(&worker) else {
             return;
         };
-        let is_silent = self.leaving != Some(worker);
-        let (kind, message) = if is_silent {
-            (Kind::Lost, format!("not heard for {:?}", self.policy.lease_ttl))
-        } else if link.cordoned {
-            (Kind::Left, String::new())
-        } else {
-            (Kind::Lost, "its connection ended without a good-bye".to_owned())
+        let (kind, message) = match cause {
+            LossCause::Silent => (Kind::Lost, format!("not heard for {:?}", self.policy.lease_ttl)),
+            LossCause::Replaced => (Kind::Lost, "it has connected again".to_owned()),
+            LossCause::Left if link.cordoned => (Kind::Left, String::new()),
+            LossCause::Left => (Kind::Lost, "its connection ended without a good-bye".to_owned()),
         };
         let name = link.name();
         tracing::info!(
@@ -136,7 +138,7 @@ impl Driver {
             kind.as_str_name().to_lowercase()
         );
         self.worker_news(now, &link, kind, message.clone(), requeued);
-        if is_silent {
+        if cause != LossCause::Left {
             link.close(Status::aborted(format!(
                 "worker {worker} has lost its leases: {message}"
             )));

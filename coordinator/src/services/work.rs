@@ -129,7 +129,7 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
         platform: hello.platform,
         in_place: hello.in_place,
         remap_cause: hello.remap_cause,
-        process: (hello.process != 0).then_some(WorkerProcess {
+        process: (hello.process != 0 && hello.connection != 0).then_some(WorkerProcess {
             id: hello.process,
             connection: hello.connection,
         }),

@@ -288,12 +288,8 @@ impl Scheduler {
         } else {
             0
         };
-        self.shares.ended(
-            run.request.priority,
-            &run.request.submitter,
-            leased.granted_at,
-            correction,
-        );
+        self.shares
+            .ended(run.queue(), &run.request.submitter, leased.granted_at, correction);
         if let Some(group) = run.planned(case).group {
             let weight = run.group_weight(group, leased.weight);
             let state = &mut run.groups[group.at()];

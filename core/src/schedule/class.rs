@@ -12,6 +12,9 @@ use crate::id::WorkerId;
 pub(super) struct ClassIndex(usize);
 
 impl ClassIndex {
+    #[cfg(test)]
+    pub(super) const FIRST: Self = Self(0);
+
     pub(super) fn at(self) -> usize {
         self.0
     }

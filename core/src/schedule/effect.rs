@@ -92,13 +92,26 @@ pub enum Effect {
         /// The workers that held cases of it and must forget it.
         workers: Vec<WorkerId>,
     },
-    /// A worker is gone: it left, or was not heard for too long and was given up. Close its connection.
+    /// A worker is gone. Close its connection.
     WorkerLost {
         /// Which.
         worker: WorkerId,
+        /// Why.
+        cause: LossCause,
         /// For each run, how many cases went back to the queue.
         requeued: Vec<(RunId, u32)>,
     },
+}
+
+/// Why a worker is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossCause {
+    /// Its connection ended.
+    Left,
+    /// It was not heard for too long, and was given up.
+    Silent,
+    /// Its process has connected again.
+    Replaced,
 }
 
 /// One case within a lease.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::class::ClassIndex;
 use super::effect::{CaseGrant, Effect, GrantReason};
 use super::order::Ready;
-use super::pick::{Picked, Wanted, pick};
+use super::pick::{Choice, Picked, Wanted, pick};
 use super::run::{Leased, Phase, micros};
 use super::scheduler::Scheduler;
 use crate::id::{CaseIndex, LeaseId, RunId, WorkerId};
@@ -16,6 +16,15 @@ const REFUSALS_MAX: usize = 4;
 
 /// While much is left, a slot gets ahead what it would do in this part of the remaining time.
 const AHEAD_PART: u64 = 8;
+
+/// What came of an attempt to grant a case to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Granted {
+    One,
+    /// The next case is to get a free slot.
+    Waits,
+    Nothing,
+}
 
 pub(super) type Leases = BTreeMap<(WorkerId, RunId), Vec<CaseGrant>>;
 
@@ -58,7 +67,7 @@ impl Scheduler {
             let Some(&(_, id)) = idle.find(|(_, id)| !refused.contains(id)) else {
                 return;
             };
-            if !self.grant_one(id, None, ready, leases) {
+            if self.grant_one(id, None, ready, leases) != Granted::One {
                 refused.push(id);
             }
         }
@@ -79,28 +88,31 @@ impl Scheduler {
             let most = micros(self.policy.lookahead_max).max(least);
             let ahead = (ready.pending_micros / slots / AHEAD_PART).clamp(least, most);
             let enough = ahead.saturating_mul(worker.slots.into());
-            let mut granted = false;
+            let mut refused = true;
             while self.workers[&id].unstarted_micros < enough
                 && self.workers[&id].held.len() < self.policy.held_cases_max as usize
-                && self.grant_one(id, Some(ahead), ready, leases)
             {
-                granted = true;
+                match self.grant_one(id, Some(ahead), ready, leases) {
+                    Granted::One => refused = false,
+                    Granted::Waits => return,
+                    Granted::Nothing => break,
+                }
             }
-            refusals = if granted { 0 } else { refusals + 1 };
+            refusals = if refused { refusals + 1 } else { 0 };
         }
     }
 
     /// Grants one case to a worker; with `ahead`, only one that is shorter than that (in microseconds) and
-    /// holds nothing back from others while it waits. Returns whether there was one.
+    /// holds nothing back from others while it waits.
     fn grant_one(
         &mut self,
         id: WorkerId,
         ahead: Option<u64>,
         ready: &mut Ready,
         leases: &mut Leases,
-    ) -> bool {
+    ) -> Granted {
         let Some(worker) = self.workers.get(&id) else {
-            return false;
+            return Granted::Nothing;
         };
         let class = self.class(worker.class);
         let wanted = Wanted {
@@ -113,17 +125,20 @@ impl Scheduler {
             others: class.workers > 1,
             now: self.now,
         };
-        let picked = ready
-            .iter()
-            .find_map(|(rank, run)| Some((rank, run, pick(&self.runs[&run], &wanted)?)));
-        let Some((rank, run, picked)) = picked else {
-            return false;
+        let first = ready.iter().find_map(|(rank, run)| {
+            let choice = pick(&self.runs[&run], &wanted);
+            (choice != Choice::Nothing).then_some((rank, run, choice))
+        });
+        let (rank, run, picked) = match first {
+            Some((rank, run, Choice::Case(picked))) => (rank, run, picked),
+            Some((.., Choice::Waits)) => return Granted::Waits,
+            Some((.., Choice::Nothing)) | None => return Granted::Nothing,
         };
         let granted = self.runs[&run].present_micros(picked.case);
         let grant = self.lease(id, run, picked);
         self.rerank(ready, rank, run, granted);
         leases.entry((id, run)).or_default().push(grant);
-        true
+        Granted::One
     }
 
     /// Leases a pending case to a worker.
@@ -195,8 +210,7 @@ impl Scheduler {
         if planned.bytes > 0 && known.insert(binary) {
             worker.sent(planned.digest);
         }
-        self.shares
-            .granted(run.request.priority, &run.request.submitter, micros);
+        self.shares.granted(run.queue(), &run.request.submitter, micros);
         let grant = CaseGrant {
             case,
             generation: leased.generation,

@@ -175,6 +175,16 @@ impl Lane {
         keys
     }
 
+    /// The time of all cases; what is not known is taken to be as long as the first of that.
+    pub(super) fn micros(&self) -> u64 {
+        let unknown = (self.len - self.known.len()) as u64;
+        let each = self.heads.first().map_or(0, |head| head.1.0);
+        let known = self.known_micros.iter();
+        known.fold(unknown.saturating_mul(each), |sum, size| {
+            sum.saturating_add(*size)
+        })
+    }
+
     /// The time of all known cases that take less than the power of two that `micros` reaches.
     pub(super) fn shorter_than(&self, micros: u64) -> u64 {
         let shorter = &self.known_micros[..size(micros)];

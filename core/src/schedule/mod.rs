@@ -46,7 +46,7 @@ mod witness;
 mod worker;
 mod workers;
 
-pub use effect::{CaseGrant, Effect, GrantReason, StopReason};
+pub use effect::{CaseGrant, Effect, GrantReason, LossCause, StopReason};
 pub use event::{CordonReason, Event, Rejected};
 pub use invariants::Violation;
 #[cfg(feature = "mutations")]

@@ -109,7 +109,7 @@ impl Scheduler {
             Urgency::Pressed { laxity }
         } else {
             Urgency::Shared {
-                service: self.shares.service(request.priority, &request.submitter),
+                service: self.shares.service(run.queue(), &request.submitter),
                 laxity,
             }
         };

@@ -1,5 +1,7 @@
 //! The best pending case of a run for a worker.
 
+use std::cmp::Reverse;
+
 use super::effect::GrantReason;
 use super::lane::{Key, Lane};
 use super::run::{Avoid, Run};
@@ -40,10 +42,28 @@ pub(super) struct Picked {
     pub(super) reason: GrantReason,
 }
 
+/// What a run has for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    Case(Picked),
+    /// Its next case is not to wait at a worker, but to get the next free slot: nothing that comes after it may
+    /// keep the slots busy.
+    Waits,
+    Nothing,
+}
+
 /// Picks the best pending case of a run that may go to the worker.
-pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Option<Picked> {
+pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Choice {
     let elsewhere = |case: CaseIndex| goes_elsewhere(run, wanted, case);
-    let key = best(run, wanted, elsewhere)?;
+    let best = match wanted.ahead {
+        Some(most) => best_ahead(run, wanted, most, elsewhere),
+        None => best(run, wanted, elsewhere).map_or(Best::Nothing, Best::Key),
+    };
+    let key = match best {
+        Best::Key(key) => key,
+        Best::Waits => return Choice::Waits,
+        Best::Nothing => return Choice::Nothing,
+    };
     let here = run
         .planned(key.2)
         .group
@@ -51,7 +71,7 @@ pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Option<Picked> {
         .then(|| at_hand(run, wanted, key, elsewhere))
         .flatten();
     let picked = here.unwrap_or(key);
-    Some(Picked {
+    Choice::Case(Picked {
         case: picked.2,
         reason: match wanted.ahead {
             Some(_) => GrantReason::Ahead,
@@ -71,40 +91,99 @@ fn goes_elsewhere(run: &Run, wanted: &Wanted<'_>, case: CaseIndex) -> bool {
     state.avoid.is_some_and(is_avoided) || (state.losses > 0 && wanted.worker.suspects > 0)
 }
 
-/// The first case in order over all lanes whose group has room, without those that `skip` names.
+enum Best {
+    Key(Key),
+    Waits,
+    Nothing,
+}
+
+/// The first case in order over all lanes whose group has room, without those that `skip` names. A lane stands by
+/// the longest chain of it: the cases of a test group follow each other, however short each is.
 fn best(run: &Run, wanted: &Wanted<'_>, skip: impl Fn(CaseIndex) -> bool) -> Option<Key> {
-    // What is given ahead waits at its worker: it must not get there before a case of higher priority.
-    let look = LOOK + run.suspects as usize;
-    let top_priority = run.lanes.iter().filter_map(Lane::first).map(|key| key.0).min();
-    if let Some(most) = wanted.ahead {
-        let suits = |key: &Key| {
-            Some(key.0) == top_priority && !skip(key.2) && may_wait(run, wanted.worker, key.2, most)
-        };
-        let first = run.lanes[0].first()?;
-        if suits(&first) {
-            return Some(first);
-        }
-        // A long case waits for a free slot: there has to be one in time. How long a case without history takes
-        // is not known well enough to say.
-        return if run.planned(first.2).estimate.is_none() {
-            run.lanes[0].front(look).into_iter().find(suits)
-        } else if is_urgent(first.1.0, wanted.left_micros)
-            || is_urgent(first.1.0, run.lanes[0].shorter_than(most) / wanted.slots)
-        {
-            None
-        } else {
-            run.lanes[0].at_most(first.0, most, look).into_iter().find(suits)
-        };
-    }
-    let suits = |key: &Key| !skip(key.2) && has_room(run, wanted.worker, key.2);
-    let heads = run.lanes.iter().filter_map(|lane| {
-        let first = lane.first()?;
-        if suits(&first) {
-            return Some(first);
-        }
-        lane.front(look).into_iter().find(|key| suits(key))
+    let heads = run.lanes.iter().enumerate().filter_map(|(at, lane)| {
+        let head = first_that(run, lane, |key| {
+            !skip(key.2) && has_room(run, wanted.worker, key.2)
+        })?;
+        Some((place(run, wanted, at, head), head))
     });
-    heads.min()
+    heads.min().map(|(_, head)| head)
+}
+
+/// The first case of a lane that suits, if it is near the front.
+fn first_that(run: &Run, lane: &Lane, suits: impl Fn(&Key) -> bool) -> Option<Key> {
+    let first = lane.first()?;
+    if suits(&first) {
+        return Some(first);
+    }
+    let look = LOOK + run.suspects as usize;
+    lane.front(look).into_iter().find(suits)
+}
+
+/// Where a lane's case stands among those of other lanes.
+fn place(run: &Run, wanted: &Wanted<'_>, lane: usize, head: Key) -> Key {
+    (head.0, Reverse(chain(run, wanted, lane).max(head.1.0)), head.2)
+}
+
+/// How long what is pending in a lane takes at least, in microseconds, because of its group's limit.
+fn chain(run: &Run, wanted: &Wanted<'_>, lane: usize) -> u64 {
+    lane.checked_sub(1).map_or(0, |group| {
+        let side_by_side = u64::from(run.groups[group].max).clamp(1, wanted.slots);
+        run.lanes[lane].micros() / side_by_side
+    })
+}
+
+/// The first case that may wait at the worker until a slot is free, and holds nothing back meanwhile.
+fn best_ahead(run: &Run, wanted: &Wanted<'_>, most: u64, skip: impl Fn(CaseIndex) -> bool) -> Best {
+    let look = LOOK + run.suspects as usize;
+    let suits = |key: &Key| !skip(key.2) && may_wait(run, wanted.worker, key.2, most);
+    let lane = &run.lanes[0];
+    let first = lane.first();
+    // The cases of test groups do not wait at workers, so they need a free slot when it is their turn, or as soon as
+    // their group has room where the run would wait for them in the end.
+    let mut groups = run.lanes.iter().enumerate().skip(1);
+    let held_back = groups.any(|(at, lane)| {
+        if !lane.is_empty() && is_urgent(chain(run, wanted, at), wanted.left_micros) {
+            return true;
+        }
+        let head = first_that(run, lane, |key| {
+            !skip(key.2) && has_room(run, wanted.worker, key.2)
+        });
+        head.is_some_and(|head| first.is_none_or(|first| place(run, wanted, at, head) < first))
+    });
+    let Some(first) = first else {
+        return if held_back { Best::Waits } else { Best::Nothing };
+    };
+    if held_back {
+        return Best::Waits;
+    }
+    // What is given ahead must not get there before a case of higher priority.
+    let top_priority = run.lanes.iter().filter_map(Lane::first).map(|key| key.0).min();
+    if Some(first.0) != top_priority {
+        return Best::Nothing;
+    }
+    if suits(&first) {
+        return Best::Key(first);
+    }
+    let in_order = |keys: Vec<Key>| {
+        let suits = |key: &Key| key.0 == first.0 && suits(key);
+        keys.into_iter().find(suits).map(Best::Key)
+    };
+    // A long case waits for a free slot: there has to be one in time. How long a case without history takes
+    // is not known well enough to say.
+    let found = if run.planned(first.2).estimate.is_none() {
+        in_order(lane.front(look))
+    } else if is_urgent(first.1.0, wanted.left_micros)
+        || is_urgent(first.1.0, lane.shorter_than(most) / wanted.slots)
+    {
+        None
+    } else {
+        in_order(lane.at_most(first.0, most, look))
+    };
+    match found {
+        Some(found) => found,
+        None if skip(first.2) => Best::Nothing,
+        None => Best::Waits,
+    }
 }
 
 /// Whether a case that takes so long has to start before so much else (a slot's part of it; both in microseconds),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::id::{CaseIndex, RunId, WorkerId};
 
 /// So many processes without a connection are remembered.
-const GONE_MAX: usize = 1_024;
+const GONE_MAX: usize = 16_384;
 
 /// Names a worker's process and one of its connections. Messages of an old connection can come late, even the
 /// first: it is no sign that the process is still there.
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(processes.joined(process(7, 1), WorkerId(1)), Returned::default());
         let returned = processes.joined(process(7, 3), WorkerId(2));
         assert_eq!((returned.older, returned.ran), (Some(WorkerId(1)), vec![]));
-        processes.left(process(7, 1), vec![RAN]);
+        processes.left(process(7, 1), vec![(RunId::from_u128(2), CaseIndex(0))]);
         let had = [2, 3, 4].map(|connection| processes.has_had(process(7, connection)));
         assert_eq!(had, [true, true, false]);
         processes.left(process(7, 3), vec![RAN]);

@@ -9,6 +9,7 @@ use super::effect::{GrantReason, StopReason};
 use super::lane::Lane;
 use super::learned::Learned;
 use super::request::{PlannedCase, RunRequest};
+use super::share::Queue;
 use crate::case::ThreadsRequired;
 use crate::id::{BinaryIndex, CaseIndex, Generation, GroupIndex, WorkerId};
 use crate::time::Timestamp;
@@ -194,6 +195,11 @@ impl Run {
             known_micros: 0,
             request,
         }
+    }
+
+    /// With whom it waits for slots.
+    pub(super) fn queue(&self) -> Queue {
+        (self.class, self.request.priority)
     }
 
     pub(super) fn planned(&self, case: CaseIndex) -> &PlannedCase {

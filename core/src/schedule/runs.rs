@@ -121,9 +121,9 @@ impl Scheduler {
     }
 
     fn insert(&mut self, id: RunId, run: Run) {
-        let (priority, submitter) = (run.request.priority, run.request.submitter.as_str());
+        let submitter = run.request.submitter.as_str();
         let share = self.policy.shares.get(submitter).copied().unwrap_or(1);
-        self.shares.enter(priority, submitter, share, self.now);
+        self.shares.enter(run.queue(), submitter, share, self.now);
         self.runs.insert(id, run);
         self.order.push(id);
     }
@@ -289,7 +289,7 @@ impl Scheduler {
         self.account_slots();
         let Some(run) = self.runs.remove(&id) else { return };
         self.order.retain(|other| *other != id);
-        self.shares.leave(run.request.priority, &run.request.submitter);
+        self.shares.leave(run.queue(), &run.request.submitter);
         let took = run
             .first_grant_at
             .map_or(Duration::ZERO, |first| self.now.since(first));

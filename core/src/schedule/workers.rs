@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::effect::{Effect, GrantReason};
+use super::effect::{Effect, GrantReason, LossCause};
 use super::event::{CordonReason, Rejected};
 use super::mutation::Mutation;
 use super::process::WorkerProcess;
@@ -57,7 +57,7 @@ impl Scheduler {
             let returned = self.processes.joined(process, id);
             if let Some(older) = returned.older {
                 // The process ended all that ran there when it gave the connection up.
-                self.remove_worker(older, true, out);
+                self.remove_worker(older, LossCause::Replaced, out);
             }
             self.forgive(returned.ran);
         }
@@ -124,7 +124,7 @@ impl Scheduler {
                     self.heard.remove(&(listed_at, id));
                     self.heard.insert((worker.listed_at, id));
                 }
-                _ => self.remove_worker(id, true, out),
+                _ => self.remove_worker(id, LossCause::Silent, out),
             }
         }
     }
@@ -148,13 +148,14 @@ impl Scheduler {
 
     pub(super) fn worker_left(&mut self, id: WorkerId, out: &mut Vec<Effect>) -> Result<(), Rejected> {
         self.workers.get(&id).ok_or(Rejected::UnknownWorker(id))?;
-        self.remove_worker(id, false, out);
+        self.remove_worker(id, LossCause::Left, out);
         Ok(())
     }
 
     /// Removes a worker; what it held goes back to the queue. One that fell silent may be cut off, or its machine
-    /// may be gone: that says nothing of what it ran.
-    pub(super) fn remove_worker(&mut self, id: WorkerId, silent: bool, out: &mut Vec<Effect>) {
+    /// may be gone, and one that has connected again is there: that says nothing of what it ran.
+    pub(super) fn remove_worker(&mut self, id: WorkerId, cause: LossCause, out: &mut Vec<Effect>) {
+        let silent = cause != LossCause::Left;
         self.account_slots();
         let Some(worker) = self.workers.get(&id) else {
             return;
@@ -192,6 +193,7 @@ impl Scheduler {
         }
         out.push(Effect::WorkerLost {
             worker: id,
+            cause,
             requeued: requeued.into_iter().collect(),
         });
     }
@@ -210,7 +212,10 @@ impl Scheduler {
             let Some(run) = self.runs.get_mut(&id) else {
                 continue;
             };
-            let state = &mut run.cases[case.at()];
+            // Another run may have come under the same id.
+            let Some(state) = run.cases.get_mut(case.at()) else {
+                continue;
+            };
             if state.phase != Phase::Settled && state.losses > 0 {
                 state.losses -= 1;
                 run.suspects -= u32::from(state.losses == 0);

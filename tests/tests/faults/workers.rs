@@ -87,7 +87,8 @@ fn a_frozen_worker_is_noticed_and_its_late_outcomes_are_refused() {
 
 #[test]
 fn a_case_that_takes_two_workers_down_is_crashed_and_the_others_go_on() {
-    let mut scene = Scene::new(3, 1);
+    // One for the culprit, the other case, the culprit again, and a second copy of what waits for long.
+    let mut scene = Scene::new(4, 1);
     let mut run = scene.start(&["-E", "test(=held_0) + test(=held_1)"]);
     let (mut held, places) = (scene.gate.take(2), places(&mut run, 2));
     let other = held.remove(1);

@@ -20,6 +20,7 @@ fn a_silent_worker_is_given_up_and_its_late_outcome_refused() {
     let out = farm.wait_ms(1_000);
     assert!(out.contains(&Effect::WorkerLost {
         worker: WorkerId(1),
+        cause: LossCause::Silent,
         requeued: vec![(RUN, 1)]
     }));
     assert_eq!(granted(&out), [(9, 0)]);
@@ -151,11 +152,17 @@ fn a_newer_connection_of_a_worker_ends_the_older_one_and_an_old_one_is_refused()
     assert_eq!(granted(&farm.tell(process_joined(1, 1))), [(1, 0)]);
     start(&mut farm, 1, 0, 1);
     let out = farm.tell(process_joined(2, 3));
-    assert!(
-        out.iter()
-            .any(|effect| matches!(effect, Effect::WorkerLost { worker, .. } if *worker == WorkerId(1)))
-    );
+    assert!(out.contains(&Effect::WorkerLost {
+        worker: WorkerId(1),
+        cause: LossCause::Replaced,
+        requeued: vec![(RUN, 1)]
+    }));
     assert_eq!(granted(&out), [(2, 0)], "at once");
+    for newer in 2..6 {
+        start(&mut farm, newer, 0, newer);
+        let out = farm.tell(process_joined(newer + 1, newer + 2));
+        assert_eq!(settled(&out), [], "nothing took the worker down");
+    }
     let refused = farm.try_tell(process_joined(3, 2));
     assert_eq!(refused, Err(Rejected::OldConnection { connection: 2 }));
 }

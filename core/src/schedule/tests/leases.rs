@@ -1,5 +1,8 @@
 //! Cases are granted, tried again and settled.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use super::farm::*;
 
 #[test]
@@ -48,6 +51,116 @@ fn nothing_is_given_ahead_of_a_case_of_higher_priority() {
     let out = farm.submit(request(vec![unknown.clone(), unknown, quick]));
     assert_eq!(granted(&out), [(1, 1)]);
     assert_eq!(granted(&farm.end(1, 1, 1, Outcome::Passed)), [(1, 0), (1, 2)]);
+}
+
+/// Lets workers with four slots together run what they are granted, in that order, until a run gets a slot; returns
+/// how many cases ended before.
+fn ended_until_granted(farm: &mut Farm, mut effects: Vec<Effect>, wanted: RunId) -> usize {
+    let (mut held, mut running) = (VecDeque::new(), VecDeque::new());
+    for ended in 0.. {
+        loop {
+            for effect in effects.drain(..) {
+                if let Effect::Grant {
+                    worker, run, cases, ..
+                } = effect
+                {
+                    held.extend(cases.into_iter().map(|grant| (worker, run, grant)));
+                }
+            }
+            if held.iter().any(|(_, run, _)| *run == wanted) {
+                return ended;
+            }
+            if running.len() == 4 {
+                break;
+            }
+            let (worker, run, grant) = held.pop_front().expect("a case is left to run");
+            effects = farm.tell(Event::CaseStarted {
+                worker,
+                run,
+                case: grant.case,
+                generation: grant.generation,
+            });
+            running.push_back((worker, run, grant));
+        }
+        let (worker, run, grant) = running.pop_front().expect("four are running");
+        farm.now_ms += 25;
+        effects = farm.tell(Event::AttemptEnded {
+            worker,
+            run,
+            case: grant.case,
+            generation: grant.generation,
+            outcome: Outcome::Passed,
+            took: Duration::from_millis(100),
+        });
+    }
+    unreachable!("cases end without end")
+}
+
+#[test]
+fn what_is_given_ahead_keeps_no_long_case_of_another_run_from_a_slot() {
+    for priority in [RunPriority::TrunkFix, RunPriority::Speculative] {
+        let mut farm = Farm::with_workers(&[2, 2]);
+        let mut leased = farm.submit(RunRequest {
+            priority: RunPriority::Speculative,
+            ..request(vec![case(100); 2_000])
+        });
+        let other = RunId::from_u128(8);
+        leased.extend(farm.tell(Event::RunSubmitted(
+            other,
+            RunRequest {
+                priority,
+                submitter: "another".into(),
+                ..request(vec![case(5_000)])
+            },
+        )));
+        let ended = ended_until_granted(&mut farm, leased, other);
+        assert!(
+            ended <= 60,
+            "{ended} cases went before a case that was to be next"
+        );
+    }
+}
+
+#[test]
+fn what_is_given_ahead_leaves_short_cases_for_the_end() {
+    let ahead = |short: usize| {
+        let mut farm = Farm::with_workers(&[1]);
+        let cases = [vec![case(500); 3], vec![case(20); short]].concat();
+        assert_eq!(granted(&farm.submit(request(cases))), [(1, 0)]);
+        let started = Event::CaseStarted {
+            worker: WorkerId(1),
+            run: RUN,
+            case: CaseIndex(0),
+            generation: Generation(1),
+        };
+        granted(&farm.tell(started)).len()
+    };
+    assert_eq!(
+        ahead(25),
+        0,
+        "500 ms are to be left for the end of a case of 500 ms"
+    );
+    assert!(ahead(100) > 0);
+}
+
+#[test]
+fn a_worker_is_not_believed_that_a_case_took_longer_than_since_it_was_granted() {
+    let mut farm = Farm::with_workers(&[1]);
+    farm.submit(request(vec![case(100)]));
+    farm.now_ms += 50;
+    let out = farm.tell(Event::AttemptEnded {
+        worker: WorkerId(1),
+        run: RUN,
+        case: CaseIndex(0),
+        generation: Generation(1),
+        outcome: Outcome::Passed,
+        took: Duration::from_secs(1_000_000_000),
+    });
+    let took = out.iter().find_map(|effect| match effect {
+        Effect::AttemptAccepted { took, .. } => Some(*took),
+        _ => None,
+    });
+    assert!(took.unwrap() < Duration::from_secs(60), "{took:?}");
 }
 
 #[test]

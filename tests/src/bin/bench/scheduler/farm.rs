@@ -9,9 +9,9 @@ use rustix::time::{ClockId, clock_gettime};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
-use thresh_core::case::{FlakyResult, MaxFail, RetryPolicy, ThreadsRequired};
+use thresh_core::case::{FlakyResult, MaxFail, RetryPolicy, TestGroup, ThreadsRequired};
 use thresh_core::digest::Digest;
-use thresh_core::id::{BinaryIndex, CaseIndex, Generation, RunId, WorkerId};
+use thresh_core::id::{BinaryIndex, CaseIndex, Generation, GroupIndex, RunId, WorkerId};
 use thresh_core::outcome::Outcome;
 use thresh_core::schedule::{
     Effect, Event, PlannedBinary, PlannedCase, Policy, RunPriority, RunRequest, Scheduler, StopReason,
@@ -391,7 +391,7 @@ fn request(load: &Load, bytes: u64) -> RunRequest {
         rarely_over: case.rarely_over,
         priority: 0,
         threads_required: ThreadsRequired::Count(1),
-        group: None,
+        group: case.alone.then_some(GroupIndex(0)),
         retries: RetryPolicy::NONE,
         flaky_result: FlakyResult::Pass,
     });
@@ -403,7 +403,10 @@ fn request(load: &Load, bytes: u64) -> RunRequest {
         deadline: None,
         max_fail: MaxFail::NEVER,
         global_timeout: None,
-        groups: Vec::new(),
+        groups: vec![TestGroup {
+            name: "alone".into(),
+            max_threads: ThreadsRequired::Count(1),
+        }],
         binaries: (0..load.binaries.len() as u64).map(binary).collect(),
         cases: cases.collect(),
     }

@@ -41,14 +41,22 @@ pub(crate) struct LoadCase {
     pub(crate) estimate: Option<Duration>,
     /// How long it rarely takes more than, as history says.
     pub(crate) rarely_over: Option<Duration>,
+    /// It is of the test group of which one case runs at a time.
+    pub(crate) alone: bool,
 }
 
 impl Load {
-    /// No schedule on so many slots takes less: all the time spread evenly, or the longest case.
+    /// No schedule on so many slots takes less: all the time spread evenly, the longest case, or the test group.
     pub(crate) fn floor(&self, slots: u32) -> Duration {
         let total: Duration = self.cases.iter().map(|case| case.took).sum();
         let longest = self.cases.iter().map(|case| case.took).max();
-        longest.unwrap_or_default().max(total / slots)
+        let group: Duration = self
+            .cases
+            .iter()
+            .filter(|case| case.alone)
+            .map(|case| case.took)
+            .sum();
+        longest.unwrap_or_default().max(total / slots).max(group)
     }
 
     /// The same without history.
@@ -112,6 +120,23 @@ impl Load {
         Self::of(cases, &past)
     }
 
+    /// Many short cases, and some of a test group that run one at a time; history knows all.
+    pub(crate) fn with_group(cases: u32, took: Duration, grouped: u32, alone_took: Duration) -> Self {
+        let case = |took, alone| LoadCase {
+            binary: 0,
+            name: String::new(),
+            took,
+            estimate: Some(took),
+            rarely_over: None,
+            alone,
+        };
+        let alone = (0..grouped).map(|_| case(alone_took, true));
+        Self {
+            binaries: vec![String::new()],
+            cases: alone.chain((0..cases).map(|_| case(took, false))).collect(),
+        }
+    }
+
     /// A big suite of short cases (0.1 s on average) that history knows, a thousand to a binary.
     pub(crate) fn big(cases: usize) -> Self {
         const BINARY_CASES: usize = 1_000;
@@ -124,6 +149,7 @@ impl Load {
                 took: Duration::from_secs_f64(noisy(&mut random, secs)),
                 estimate: Some(Duration::from_secs_f64(secs)),
                 rarely_over: None,
+                alone: false,
             }
         };
         Self {
@@ -155,6 +181,7 @@ impl Load {
                 took,
                 estimate: estimate.map(|found| found.duration),
                 rarely_over: estimate.and_then(|found| found.rarely_over),
+                alone: false,
             });
         }
         load

@@ -34,6 +34,7 @@ const SUITE_WORKER_SLOTS: u32 = 2;
 
 pub(crate) fn measure() -> Vec<Figure> {
     let mut figures = imvu();
+    figures.extend(test_groups());
     for suite in RECORDED {
         let load = Load::recorded(suite);
         for slots in SUITE_SLOTS {
@@ -48,6 +49,27 @@ pub(crate) fn measure() -> Vec<Figure> {
         }
     }
     figures
+}
+
+/// Cases that run one at a time beside many others, which must not keep them from their turn.
+fn test_groups() -> Vec<Figure> {
+    let farm = Farm {
+        workers: 4,
+        slots: 1,
+        round_trip: Duration::from_millis(2),
+        gather: Duration::ZERO,
+        binary_bytes: 0,
+    };
+    let loads = [(4_000, 20, 40, 500), (2_000, 50, 10, 900), (2_000, 50, 1_000, 20)];
+    let figure = |(cases, ms, grouped, alone_ms)| {
+        let (took, alone) = (Duration::from_millis(ms), Duration::from_millis(alone_ms));
+        let load = Load::with_group(cases, took, grouped, alone);
+        let name = format!(
+            "packing: 4 slots, {cases} cases of {ms} ms, {grouped} of {alone_ms} ms one at a time, with history"
+        );
+        Figure::new(name, packed(&load, farm, farm.run(&load).took), "%").at_least(WITH_HISTORY)
+    };
+    loads.map(figure).into()
 }
 
 fn imvu() -> Vec<Figure> {
