@@ -8,9 +8,11 @@
 //!
 //! Which run comes next: see `order.rs`. Within a run: higher priority first, then the longer estimate. Each
 //! worker is first filled to its slots, one case at a time to the worker with most room; then it gets cases
-//! ahead, so many that its slots do not wait for the next lease. A case whose binary the worker holds is
-//! preferred while those before it can wait. When nothing is pending, idle slots take over what waits at other
-//! workers, then start second copies of cases that run unusually long.
+//! ahead, so many that its slots do not wait for the next lease. A long case, and one of a test group, is not
+//! given ahead. While it is the next, only short ones of its own run are, and only while enough of them are left
+//! for the end: else there would be no free slot for it. A case whose binary the worker holds is preferred while
+//! those before it can wait. When nothing is pending, idle slots take over what waits at other workers, then
+//! start second copies of cases that run unusually long.
 //!
 //! No decision looks at all workers or all cases: what is asked of either is kept in an index, so that the cost
 //! of an outcome hardly grows with the farm.
