@@ -273,6 +273,14 @@ mod tests {
     }
 
     #[test]
+    fn who_is_forgotten_follows_nobody() {
+        let mut shares = bob_beside_ann();
+        shares.leave(GATE, "bob");
+        let of = &shares.of[&GATE].shares;
+        assert!(!of.contains_key("bob") && of["ann"].followers.is_empty());
+    }
+
+    #[test]
     fn who_has_a_run_but_wants_nothing_sets_no_level() {
         let mut shares = Shares::default();
         shares.enter(GATE, "zoe", 1, at(0));

@@ -9,13 +9,9 @@ use rustix::time::{ClockId, clock_gettime};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
-use thresh_core::case::{FlakyResult, MaxFail, RetryPolicy, TestGroup, ThreadsRequired};
-use thresh_core::digest::Digest;
-use thresh_core::id::{BinaryIndex, CaseIndex, Generation, GroupIndex, RunId, WorkerId};
+use thresh_core::id::{CaseIndex, Generation, RunId, WorkerId};
 use thresh_core::outcome::Outcome;
-use thresh_core::schedule::{
-    Effect, Event, PlannedBinary, PlannedCase, Policy, RunPriority, RunRequest, Scheduler, StopReason,
-};
+use thresh_core::schedule::{Effect, Event, Policy, Scheduler, StopReason};
 use thresh_core::time::Timestamp;
 
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
@@ -186,7 +182,7 @@ impl<'a> Model<'a> {
             let first = heartbeat * u64::from(worker) / u64::from(self.farm.workers);
             self.at(first, Happening::Beat(worker));
         }
-        let submitted = Event::RunSubmitted(self.run, request(self.load, self.farm.binary_bytes));
+        let submitted = Event::RunSubmitted(self.run, self.load.request(PLATFORM, self.farm.binary_bytes));
         let started = cpu_time();
         self.tell(submitted);
         self.core += cpu_time() - started;
@@ -375,40 +371,6 @@ impl<'a> Model<'a> {
                 | Effect::RunStopping { .. } => {}
             }
         }
-    }
-}
-
-fn request(load: &Load, bytes: u64) -> RunRequest {
-    let binary = |number: u64| PlannedBinary {
-        digest: Digest::of(&number.to_le_bytes()),
-        bytes,
-    };
-    let cases = load.cases.iter().map(|case| PlannedCase {
-        binary: BinaryIndex(case.binary),
-        reused: false,
-        quarantined: false,
-        estimate: case.estimate,
-        rarely_over: case.rarely_over,
-        priority: 0,
-        threads_required: ThreadsRequired::Count(1),
-        group: case.alone.then_some(GroupIndex(0)),
-        retries: RetryPolicy::NONE,
-        flaky_result: FlakyResult::Pass,
-    });
-    RunRequest {
-        platform: PLATFORM.into(),
-        in_place: false,
-        submitter: "bench".into(),
-        priority: RunPriority::Interactive,
-        deadline: None,
-        max_fail: MaxFail::NEVER,
-        global_timeout: None,
-        groups: vec![TestGroup {
-            name: "alone".into(),
-            max_threads: ThreadsRequired::Count(1),
-        }],
-        binaries: (0..load.binaries.len() as u64).map(binary).collect(),
-        cases: cases.collect(),
     }
 }
 

@@ -3,7 +3,11 @@
 use super::random::Random;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use thresh_core::case::{FlakyResult, MaxFail, RetryPolicy, TestGroup, ThreadsRequired};
+use thresh_core::digest::Digest;
 use thresh_core::estimate::{CaseSamples, Estimates, Sample};
+use thresh_core::id::{BinaryIndex, GroupIndex};
+use thresh_core::schedule::{PlannedBinary, PlannedCase, RunPriority, RunRequest};
 use thresh_tests::timings::{TimedCase, recorded};
 
 /// The machines that measured a made-up history.
@@ -57,6 +61,41 @@ impl Load {
             .map(|case| case.took)
             .sum();
         longest.unwrap_or_default().max(total / slots).max(group)
+    }
+
+    /// What a client would submit, with test binaries of that size.
+    pub(crate) fn request(&self, platform: &str, bytes: u64) -> RunRequest {
+        let binary = |number: u64| PlannedBinary {
+            digest: Digest::of(&number.to_le_bytes()),
+            bytes,
+        };
+        let cases = self.cases.iter().map(|case| PlannedCase {
+            binary: BinaryIndex(case.binary),
+            reused: false,
+            quarantined: false,
+            estimate: case.estimate,
+            rarely_over: case.rarely_over,
+            priority: 0,
+            threads_required: ThreadsRequired::Count(1),
+            group: case.alone.then_some(GroupIndex(0)),
+            retries: RetryPolicy::NONE,
+            flaky_result: FlakyResult::Pass,
+        });
+        RunRequest {
+            platform: platform.into(),
+            in_place: false,
+            submitter: "bench".into(),
+            priority: RunPriority::Interactive,
+            deadline: None,
+            max_fail: MaxFail::NEVER,
+            global_timeout: None,
+            groups: vec![TestGroup {
+                name: "alone".into(),
+                max_threads: ThreadsRequired::Count(1),
+            }],
+            binaries: (0..self.binaries.len() as u64).map(binary).collect(),
+            cases: cases.collect(),
+        }
     }
 
     /// The same without history.
