@@ -49,8 +49,7 @@ async fn one(args: &ReplayArgs, run: &RunChoice) -> Result<i32, Failure> {
     connection.close().await;
     let replay = Replay::of(timeline?);
     if args.trace.as_deref() == Some(Path::new("-")) {
-        let mut sink = BufWriter::new(io::stdout().lock());
-        let written = write_trace(&mut sink, &replay).and_then(|()| sink.flush());
+        let written = trace_to(io::stdout().lock(), &replay);
         return written.map(|()| NextestExitCode::OK).or_else(closed_pipe);
     }
     if let Some(path) = &args.trace {
@@ -76,7 +75,11 @@ fn show(replay: &Replay, all: bool) -> io::Result<()> {
 }
 
 fn save_trace(path: &Path, replay: &Replay) -> io::Result<()> {
-    let mut sink = BufWriter::new(File::create(path)?);
+    trace_to(File::create(path)?, replay)
+}
+
+fn trace_to(sink: impl Write, replay: &Replay) -> io::Result<()> {
+    let mut sink = BufWriter::new(sink);
     write_trace(&mut sink, replay)?;
     sink.flush()
 }

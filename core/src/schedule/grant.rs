@@ -17,15 +17,6 @@ const REFUSALS_MAX: usize = 4;
 /// While much is left, a slot gets ahead what it would do in this part of the remaining time.
 const AHEAD_PART: u64 = 8;
 
-/// What came of an attempt to grant a case to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Granted {
-    One,
-    /// The next case is to get a free slot.
-    Waits,
-    Nothing,
-}
-
 pub(super) type Leases = BTreeMap<(WorkerId, RunId), Vec<CaseGrant>>;
 
 impl Scheduler {
@@ -67,7 +58,7 @@ impl Scheduler {
             let Some(&(_, id)) = idle.find(|(_, id)| !refused.contains(id)) else {
                 return;
             };
-            if self.grant_one(id, None, ready, leases) != Granted::One {
+            if self.grant_one(id, None, ready, leases) != Choice::This(()) {
                 refused.push(id);
             }
         }
@@ -93,9 +84,9 @@ impl Scheduler {
                 && self.workers[&id].held.len() < self.policy.held_cases_max as usize
             {
                 match self.grant_one(id, Some(ahead), ready, leases) {
-                    Granted::One => refused = false,
-                    Granted::Waits => return,
-                    Granted::Nothing => break,
+                    Choice::This(()) => refused = false,
+                    Choice::Waits => return,
+                    Choice::Nothing => break,
                 }
             }
             refusals = if refused { refusals + 1 } else { 0 };
@@ -110,9 +101,9 @@ impl Scheduler {
         ahead: Option<u64>,
         ready: &mut Ready,
         leases: &mut Leases,
-    ) -> Granted {
+    ) -> Choice<()> {
         let Some(worker) = self.workers.get(&id) else {
-            return Granted::Nothing;
+            return Choice::Nothing;
         };
         let class = self.class(worker.class);
         let wanted = Wanted {
@@ -130,15 +121,15 @@ impl Scheduler {
             (choice != Choice::Nothing).then_some((rank, run, choice))
         });
         let (rank, run, picked) = match first {
-            Some((rank, run, Choice::Case(picked))) => (rank, run, picked),
-            Some((.., Choice::Waits)) => return Granted::Waits,
-            Some((.., Choice::Nothing)) | None => return Granted::Nothing,
+            Some((rank, run, Choice::This(picked))) => (rank, run, picked),
+            Some((.., Choice::Waits)) => return Choice::Waits,
+            Some((.., Choice::Nothing)) | None => return Choice::Nothing,
         };
         let granted = self.runs[&run].present_micros(picked.case);
         let grant = self.lease(id, run, picked);
         self.rerank(ready, rank, run, granted);
         leases.entry((id, run)).or_default().push(grant);
-        Granted::One
+        Choice::This(())
     }
 
     /// Leases a pending case to a worker.

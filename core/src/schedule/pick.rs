@@ -42,27 +42,27 @@ pub(super) struct Picked {
     pub(super) reason: GrantReason,
 }
 
-/// What a run has for a worker.
+/// What there is for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
-    Case(Picked),
-    /// Its next case is not to wait at a worker, but to get the next free slot: nothing that comes after it may
+pub(super) enum Choice<T> {
+    This(T),
+    /// The next case is not to wait at a worker, but to get the next free slot: nothing that comes after it may
     /// keep the slots busy.
     Waits,
     Nothing,
 }
 
 /// Picks the best pending case of a run that may go to the worker.
-pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Choice {
+pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Choice<Picked> {
     let elsewhere = |case: CaseIndex| goes_elsewhere(run, wanted, case);
     let best = match wanted.ahead {
         Some(most) => best_ahead(run, wanted, most, elsewhere),
-        None => best(run, wanted, elsewhere).map_or(Best::Nothing, Best::Key),
+        None => best(run, wanted, elsewhere).map_or(Choice::Nothing, Choice::This),
     };
     let key = match best {
-        Best::Key(key) => key,
-        Best::Waits => return Choice::Waits,
-        Best::Nothing => return Choice::Nothing,
+        Choice::This(key) => key,
+        Choice::Waits => return Choice::Waits,
+        Choice::Nothing => return Choice::Nothing,
     };
     let here = run
         .planned(key.2)
@@ -71,7 +71,7 @@ pub(super) fn pick(run: &Run, wanted: &Wanted<'_>) -> Choice {
         .then(|| at_hand(run, wanted, key, elsewhere))
         .flatten();
     let picked = here.unwrap_or(key);
-    Choice::Case(Picked {
+    Choice::This(Picked {
         case: picked.2,
         reason: match wanted.ahead {
             Some(_) => GrantReason::Ahead,
@@ -91,32 +91,28 @@ fn goes_elsewhere(run: &Run, wanted: &Wanted<'_>, case: CaseIndex) -> bool {
     state.avoid.is_some_and(is_avoided) || (state.losses > 0 && wanted.worker.suspects > 0)
 }
 
-enum Best {
-    Key(Key),
-    Waits,
-    Nothing,
-}
-
 /// The first case in order over all lanes whose group has room, without those that `skip` names. A lane stands by
 /// the longest chain of it: the cases of a test group follow each other, however short each is.
 fn best(run: &Run, wanted: &Wanted<'_>, skip: impl Fn(CaseIndex) -> bool) -> Option<Key> {
     let heads = run.lanes.iter().enumerate().filter_map(|(at, lane)| {
-        let head = first_that(run, lane, |key| {
-            !skip(key.2) && has_room(run, wanted.worker, key.2)
-        })?;
+        let head = startable(run, wanted, lane, &skip)?;
         Some((place(run, wanted, at, head), head))
     });
     heads.min().map(|(_, head)| head)
 }
 
-/// The first case of a lane that suits, if it is near the front.
-fn first_that(run: &Run, lane: &Lane, suits: impl Fn(&Key) -> bool) -> Option<Key> {
+/// The first case of a lane whose group has room, without those that `skip` names, if it is near the front.
+fn startable(run: &Run, wanted: &Wanted<'_>, lane: &Lane, skip: &impl Fn(CaseIndex) -> bool) -> Option<Key> {
+    let suits = |key: &Key| !skip(key.2) && has_room(run, wanted.worker, key.2);
     let first = lane.first()?;
     if suits(&first) {
         return Some(first);
     }
-    let look = LOOK + run.suspects as usize;
-    lane.front(look).into_iter().find(suits)
+    lane.front(look(run)).into_iter().find(suits)
+}
+
+fn look(run: &Run) -> usize {
+    LOOK + run.suspects as usize
 }
 
 /// Where a lane's case stands among those of other lanes.
@@ -133,57 +129,56 @@ fn chain(run: &Run, wanted: &Wanted<'_>, lane: usize) -> u64 {
 }
 
 /// The first case that may wait at the worker until a slot is free, and holds nothing back meanwhile.
-fn best_ahead(run: &Run, wanted: &Wanted<'_>, most: u64, skip: impl Fn(CaseIndex) -> bool) -> Best {
-    let look = LOOK + run.suspects as usize;
-    let suits = |key: &Key| !skip(key.2) && may_wait(run, wanted.worker, key.2, most);
+fn best_ahead(run: &Run, wanted: &Wanted<'_>, most: u64, skip: impl Fn(CaseIndex) -> bool) -> Choice<Key> {
     let lane = &run.lanes[0];
-    let first = lane.first();
-    // The cases of test groups do not wait at workers, so they need a free slot when it is their turn, or as soon as
-    // their group has room where the run would wait for them in the end.
-    let mut groups = run.lanes.iter().enumerate().skip(1);
-    let held_back = groups.any(|(at, lane)| {
-        if !lane.is_empty() && is_urgent(chain(run, wanted, at), wanted.left_micros) {
-            return true;
-        }
-        let head = first_that(run, lane, |key| {
-            !skip(key.2) && has_room(run, wanted.worker, key.2)
-        });
-        head.is_some_and(|head| first.is_none_or(|first| place(run, wanted, at, head) < first))
-    });
-    let Some(first) = first else {
-        return if held_back { Best::Waits } else { Best::Nothing };
-    };
-    if held_back {
-        return Best::Waits;
+    if group_waits(run, wanted, lane.first(), &skip) {
+        return Choice::Waits;
     }
+    let Some(first) = lane.first() else {
+        return Choice::Nothing;
+    };
     // What is given ahead must not get there before a case of higher priority.
     let top_priority = run.lanes.iter().filter_map(Lane::first).map(|key| key.0).min();
     if Some(first.0) != top_priority {
-        return Best::Nothing;
+        return Choice::Nothing;
     }
+    let suits = |key: &Key| key.0 == first.0 && !skip(key.2) && may_wait(run, wanted.worker, key.2, most);
     if suits(&first) {
-        return Best::Key(first);
+        return Choice::This(first);
     }
-    let in_order = |keys: Vec<Key>| {
-        let suits = |key: &Key| key.0 == first.0 && suits(key);
-        keys.into_iter().find(suits).map(Best::Key)
-    };
     // A long case waits for a free slot: there has to be one in time. How long a case without history takes
     // is not known well enough to say.
     let found = if run.planned(first.2).estimate.is_none() {
-        in_order(lane.front(look))
+        lane.front(look(run)).into_iter().find(suits)
     } else if is_urgent(first.1.0, wanted.left_micros)
         || is_urgent(first.1.0, lane.shorter_than(most) / wanted.slots)
     {
         None
     } else {
-        in_order(lane.at_most(first.0, most, look))
+        lane.at_most(first.0, most, look(run)).into_iter().find(suits)
     };
     match found {
-        Some(found) => found,
-        None if skip(first.2) => Best::Nothing,
-        None => Best::Waits,
+        Some(found) => Choice::This(found),
+        None if skip(first.2) => Choice::Nothing,
+        None => Choice::Waits,
     }
+}
+
+/// Whether a case of a test group is to have the next free slot. Such cases do not wait at workers, so they need
+/// one when it is their turn before `first`, and as soon as their group has room where the run would wait for them
+/// in the end.
+fn group_waits(
+    run: &Run,
+    wanted: &Wanted<'_>,
+    first: Option<Key>,
+    skip: &impl Fn(CaseIndex) -> bool,
+) -> bool {
+    let mut groups = run.lanes.iter().enumerate().skip(1);
+    groups.any(|(at, lane)| {
+        let is_first = |head| first.is_none_or(|first| place(run, wanted, at, head) < first);
+        (!lane.is_empty() && is_urgent(chain(run, wanted, at), wanted.left_micros))
+            || startable(run, wanted, lane, skip).is_some_and(is_first)
+    })
 }
 
 /// Whether a case that takes so long has to start before so much else (a slot's part of it; both in microseconds),

@@ -84,13 +84,14 @@ impl Shares {
             share.runs = share.runs.saturating_sub(1);
         }
         let least = of.least().map(|(level, _)| level);
-        of.shares
-            .retain(|_, share| share.runs > 0 || least.is_some_and(|least| share.service > least));
-        let known: Vec<String> = of.shares.keys().cloned().collect();
+        let forgotten = of.shares.extract_if(.., |_, share| {
+            share.runs == 0 && least.is_none_or(|least| share.service <= least)
+        });
+        let forgotten: Vec<String> = forgotten.map(|(submitter, _)| submitter).collect();
         for share in of.shares.values_mut() {
             share
                 .followers
-                .retain(|follower| known.binary_search(&follower.submitter).is_ok());
+                .retain(|follower| !forgotten.contains(&follower.submitter));
         }
     }
 

@@ -169,9 +169,6 @@ impl Scheduler {
             };
             self.processes.left(process, ran);
         }
-        let Some(worker) = self.workers.get(&id) else {
-            return;
-        };
         let held: Vec<(RunId, CaseIndex)> = worker.held.iter().copied().collect();
         let mut requeued: BTreeMap<RunId, u32> = BTreeMap::new();
         for (run, case) in held {
