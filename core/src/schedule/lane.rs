@@ -22,7 +22,7 @@ pub(super) struct Lane {
     by_binary: Option<BTreeMap<BinaryIndex, BTreeSet<Key>>>,
     /// The time of the known cases together by their sizes: those that take less than 2^N microseconds and not
     /// less than half of that are at N.
-    known_micros: [u64; 65],
+    by_size: [u64; 65],
     unknown: BTreeMap<BinaryIndex, Unknown>,
     heads: BTreeSet<Head>,
     len: usize,
@@ -49,7 +49,7 @@ impl Lane {
             salt,
             known: BTreeSet::new(),
             by_binary: by_binary.then(BTreeMap::new),
-            known_micros: [0; 65],
+            by_size: [0; 65],
             unknown: BTreeMap::new(),
             heads: BTreeSet::new(),
             len: 0,
@@ -67,7 +67,7 @@ impl Lane {
     pub(super) fn insert_known(&mut self, binary: BinaryIndex, key: Key) {
         if self.known.insert(key) {
             self.len += 1;
-            let sum = &mut self.known_micros[size(key.1.0)];
+            let sum = &mut self.by_size[size(key.1.0)];
             *sum = sum.saturating_add(key.1.0);
         }
         if let Some(by_binary) = &mut self.by_binary {
@@ -78,7 +78,7 @@ impl Lane {
     pub(super) fn remove_known(&mut self, binary: BinaryIndex, key: Key) {
         if self.known.remove(&key) {
             self.len -= 1;
-            let sum = &mut self.known_micros[size(key.1.0)];
+            let sum = &mut self.by_size[size(key.1.0)];
             *sum = sum.saturating_sub(key.1.0);
         }
         if let Some(by_binary) = &mut self.by_binary
@@ -179,15 +179,17 @@ impl Lane {
     pub(super) fn micros(&self) -> u64 {
         let unknown = (self.len - self.known.len()) as u64;
         let each = self.heads.first().map_or(0, |head| head.1.0);
-        let known = self.known_micros.iter();
-        known.fold(unknown.saturating_mul(each), |sum, size| {
-            sum.saturating_add(*size)
-        })
+        self.known_micros().saturating_add(unknown.saturating_mul(each))
+    }
+
+    /// The time of the known cases.
+    pub(super) fn known_micros(&self) -> u64 {
+        self.by_size.iter().fold(0, |sum, size| sum.saturating_add(*size))
     }
 
     /// The time of all known cases that take less than the power of two that `micros` reaches.
     pub(super) fn shorter_than(&self, micros: u64) -> u64 {
-        let shorter = &self.known_micros[..size(micros)];
+        let shorter = &self.by_size[..size(micros)];
         shorter.iter().fold(0, |sum, size| sum.saturating_add(*size))
     }
 

@@ -49,8 +49,6 @@ pub(super) struct Run {
     /// Every worker that ever held a case of it and is still connected, with the binaries that it holds.
     pub(super) known_to: BTreeMap<WorkerId, BTreeSet<BinaryIndex>>,
     pub(super) learned: Learned,
-    /// The estimates of all pending cases with a history together, in microseconds.
-    pub(super) known_micros: u64,
 }
 
 /// When a run's verdict is wanted.
@@ -192,7 +190,6 @@ impl Run {
             held_by: BTreeMap::new(),
             known_to: BTreeMap::new(),
             learned: Learned::new(micros(unknown_estimate)),
-            known_micros: 0,
             request,
         }
     }
@@ -220,7 +217,8 @@ impl Run {
 
     /// The estimated time of all pending cases together, in microseconds.
     pub(super) fn pending_micros(&self) -> u64 {
-        self.known_micros.saturating_add(self.learned.pending_micros())
+        let known = self.lanes.iter().map(Lane::known_micros);
+        known.fold(self.learned.pending_micros(), u64::saturating_add)
     }
 
     /// The best estimate at hand: from history, else from what this run has seen of the binary.
@@ -250,7 +248,6 @@ impl Run {
         let (binary, priority) = (planned.binary, planned.priority);
         match planned.estimate.map(micros) {
             Some(micros) => {
-                self.known_micros = self.known_micros.saturating_add(micros);
                 self.lanes[lane].insert_known(binary, (Reverse(priority), Reverse(micros), case));
             }
             None => {
@@ -268,7 +265,6 @@ impl Run {
         let (binary, priority) = (planned.binary, planned.priority);
         match planned.estimate.map(micros) {
             Some(micros) => {
-                self.known_micros = self.known_micros.saturating_sub(micros);
                 self.lanes[lane].remove_known(binary, (Reverse(priority), Reverse(micros), case));
             }
             None => {
@@ -300,7 +296,6 @@ impl Run {
     pub(super) fn clear_pending(&mut self) {
         self.lanes.iter_mut().for_each(Lane::clear);
         self.delayed.clear();
-        self.known_micros = 0;
         self.learned.nothing_pending();
     }
 

@@ -32,14 +32,7 @@ impl Farm {
     pub(super) fn with_workers(slots: &[u32]) -> Self {
         let mut farm = Self::new();
         for (id, &slots) in (1..).zip(slots) {
-            farm.tell(Event::WorkerJoined {
-                worker: WorkerId(id),
-                slots,
-                cpus: slots,
-                platform: PLATFORM.into(),
-                in_place: false,
-                process: None,
-            });
+            farm.tell(joined(id, slots, None));
         }
         farm
     }
@@ -78,6 +71,33 @@ impl Farm {
         self.tell(Event::RunSubmitted(RUN, request))
     }
 
+    pub(super) fn start(&mut self, worker: u64, case: u32, generation: u64) -> Vec<Effect> {
+        self.tell(Event::CaseStarted {
+            worker: WorkerId(worker),
+            run: RUN,
+            case: CaseIndex(case),
+            generation: Generation(generation),
+        })
+    }
+
+    /// Lets a case that was granted pass.
+    pub(super) fn pass(
+        &mut self,
+        worker: WorkerId,
+        run: RunId,
+        grant: &CaseGrant,
+        took: Duration,
+    ) -> Vec<Effect> {
+        self.tell(Event::AttemptEnded {
+            worker,
+            run,
+            case: grant.case,
+            generation: grant.generation,
+            outcome: Outcome::Passed,
+            took,
+        })
+    }
+
     pub(super) fn end(&mut self, worker: u64, case: u32, generation: u64, outcome: Outcome) -> Vec<Effect> {
         self.tell(Event::AttemptEnded {
             worker: WorkerId(worker),
@@ -87,6 +107,17 @@ impl Farm {
             outcome,
             took: Duration::from_millis(10),
         })
+    }
+}
+
+pub(super) fn joined(worker: u64, slots: u32, process: Option<WorkerProcess>) -> Event {
+    Event::WorkerJoined {
+        worker: WorkerId(worker),
+        slots,
+        cpus: slots,
+        platform: PLATFORM.into(),
+        in_place: false,
+        process,
     }
 }
 

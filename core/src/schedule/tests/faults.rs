@@ -9,14 +9,7 @@ fn a_silent_worker_is_given_up_and_its_late_outcome_refused() {
     let mut farm = Farm::with_workers(&[1]);
     farm.submit(request(vec![case(100)]));
     farm.now_ms += 5_000;
-    farm.tell(Event::WorkerJoined {
-        worker: WorkerId(9),
-        slots: 1,
-        cpus: 1,
-        platform: PLATFORM.into(),
-        in_place: false,
-        process: None,
-    });
+    farm.tell(joined(9, 1, None));
     let out = farm.wait_ms(1_000);
     assert!(out.contains(&Effect::WorkerLost {
         worker: WorkerId(1),
@@ -57,14 +50,7 @@ fn a_case_that_takes_its_worker_down_twice_is_not_tried_again() {
     let mut farm = Farm::new();
     farm.submit(request(vec![case(100)]));
     for worker in 1..=2 {
-        farm.tell(Event::WorkerJoined {
-            worker: WorkerId(worker),
-            slots: 1,
-            cpus: 1,
-            platform: PLATFORM.into(),
-            in_place: false,
-            process: None,
-        });
+        farm.tell(joined(worker, 1, None));
         farm.tell(Event::CaseStarted {
             worker: WorkerId(worker),
             run: RUN,
@@ -81,42 +67,22 @@ fn a_case_that_takes_its_worker_down_twice_is_not_tried_again() {
     }
 }
 
-fn join(farm: &mut Farm, worker: u64) -> Vec<Effect> {
-    farm.tell(Event::WorkerJoined {
-        worker: WorkerId(worker),
-        slots: 2,
-        cpus: 2,
-        platform: PLATFORM.into(),
-        in_place: false,
-        process: None,
-    })
-}
-
-fn start(farm: &mut Farm, worker: u64, case: u32, generation: u64) {
-    farm.tell(Event::CaseStarted {
-        worker: WorkerId(worker),
-        run: RUN,
-        case: CaseIndex(case),
-        generation: Generation(generation),
-    });
-}
-
 #[test]
 fn a_case_that_ran_beside_the_culprit_is_not_blamed() {
     let mut farm = Farm::new();
     farm.submit(request(vec![case(300), case(200), case(100)]));
-    assert_eq!(granted(&join(&mut farm, 1)), [(1, 0), (1, 1)]);
-    start(&mut farm, 1, 0, 1);
-    start(&mut farm, 1, 1, 1);
+    assert_eq!(granted(&farm.tell(joined(1, 2, None))), [(1, 0), (1, 1)]);
+    farm.start(1, 0, 1);
+    farm.start(1, 1, 1);
     farm.tell(Event::WorkerLeft(WorkerId(1)));
 
     // Either of the two may have done it: they do not meet again.
-    assert_eq!(granted(&join(&mut farm, 2)), [(2, 0), (2, 2)]);
-    start(&mut farm, 2, 0, 2);
-    start(&mut farm, 2, 2, 1);
+    assert_eq!(granted(&farm.tell(joined(2, 2, None))), [(2, 0), (2, 2)]);
+    farm.start(2, 0, 2);
+    farm.start(2, 2, 1);
     let out = farm.tell(Event::WorkerLeft(WorkerId(2)));
     assert_eq!(settled(&out), [(0, CaseStatus::Ended(Outcome::TookWorker))]);
-    assert_eq!(granted(&join(&mut farm, 3)), [(3, 1)]);
+    assert_eq!(granted(&farm.tell(joined(3, 2, None))), [(3, 1)]);
     let out = farm.end(3, 1, 2, Outcome::Passed);
     assert_eq!(settled(&out), [(1, CaseStatus::Passed)]);
     assert_eq!(granted(&out), [(3, 2)]);
@@ -129,20 +95,13 @@ fn a_worker_that_comes_back_was_not_taken_down() {
     for worker in 1..=4 {
         let out = farm.tell(process_joined(worker, worker));
         assert_eq!(granted(&out), [(worker, 0)]);
-        start(&mut farm, worker, 0, worker);
+        farm.start(worker, 0, worker);
         assert_eq!(settled(&farm.tell(Event::WorkerLeft(WorkerId(worker)))), []);
     }
 }
 
 fn process_joined(worker: u64, connection: u64) -> Event {
-    Event::WorkerJoined {
-        worker: WorkerId(worker),
-        slots: 1,
-        cpus: 1,
-        platform: PLATFORM.into(),
-        in_place: false,
-        process: Some(WorkerProcess { id: 77, connection }),
-    }
+    joined(worker, 1, Some(WorkerProcess { id: 77, connection }))
 }
 
 #[test]
@@ -150,7 +109,7 @@ fn a_newer_connection_of_a_worker_ends_the_older_one_and_an_old_one_is_refused()
     let mut farm = Farm::new();
     farm.submit(request(vec![case(100)]));
     assert_eq!(granted(&farm.tell(process_joined(1, 1))), [(1, 0)]);
-    start(&mut farm, 1, 0, 1);
+    farm.start(1, 0, 1);
     let out = farm.tell(process_joined(2, 3));
     assert!(out.contains(&Effect::WorkerLost {
         worker: WorkerId(1),
@@ -159,7 +118,7 @@ fn a_newer_connection_of_a_worker_ends_the_older_one_and_an_old_one_is_refused()
     }));
     assert_eq!(granted(&out), [(2, 0)], "at once");
     for newer in 2..6 {
-        start(&mut farm, newer, 0, newer);
+        farm.start(newer, 0, newer);
         let out = farm.tell(process_joined(newer + 1, newer + 2));
         assert_eq!(settled(&out), [], "nothing took the worker down");
     }
@@ -172,12 +131,12 @@ fn a_worker_that_falls_silent_says_nothing_of_what_it_ran() {
     let mut farm = Farm::new();
     farm.submit(request(vec![case(100)]));
     for worker in 1..=4 {
-        assert_eq!(granted(&join(&mut farm, worker)), [(worker, 0)]);
-        start(&mut farm, worker, 0, worker);
+        assert_eq!(granted(&farm.tell(joined(worker, 2, None))), [(worker, 0)]);
+        farm.start(worker, 0, worker);
         let out = farm.wait_ms(6_000);
         assert_eq!(settled(&out), []);
     }
-    join(&mut farm, 5);
+    farm.tell(joined(5, 2, None));
     assert_eq!(
         settled(&farm.end(5, 0, 5, Outcome::Passed)),
         [(0, CaseStatus::Passed)]
@@ -333,14 +292,7 @@ fn a_returned_case_waits_before_it_is_granted_again_unless_its_worker_is_leaving
     assert_eq!(granted(&farm.wait_ms(500)), [(1, 0)]);
     farm.tell(Event::WorkerCordoned(WorkerId(1), CordonReason::Drain));
     farm.tell(back(2));
-    let other = Event::WorkerJoined {
-        worker: WorkerId(2),
-        slots: 1,
-        cpus: 1,
-        platform: PLATFORM.into(),
-        in_place: false,
-        process: None,
-    };
+    let other = joined(2, 1, None);
     assert_eq!(granted(&farm.tell(other)), [(2, 0)]);
 }
 
@@ -384,14 +336,7 @@ fn workers_take_only_what_suits_them() {
 #[test]
 fn absurd_input_is_rejected() {
     let mut farm = Farm::with_workers(&[1]);
-    let join = |worker, slots| Event::WorkerJoined {
-        worker: WorkerId(worker),
-        slots,
-        cpus: 1,
-        platform: PLATFORM.into(),
-        in_place: false,
-        process: None,
-    };
+    let join = |worker, slots| joined(worker, slots, None);
     assert_eq!(
         farm.try_tell(join(1, 1)),
         Err(Rejected::DuplicateWorker(WorkerId(1)))

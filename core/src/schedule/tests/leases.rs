@@ -84,14 +84,7 @@ fn ended_until_granted(farm: &mut Farm, mut effects: Vec<Effect>, wanted: RunId)
         }
         let (worker, run, grant) = running.pop_front().expect("four are running");
         farm.now_ms += 25;
-        effects = farm.tell(Event::AttemptEnded {
-            worker,
-            run,
-            case: grant.case,
-            generation: grant.generation,
-            outcome: Outcome::Passed,
-            took: Duration::from_millis(100),
-        });
+        effects = farm.pass(worker, run, &grant, Duration::from_millis(100));
     }
     unreachable!("cases end without end")
 }
@@ -127,13 +120,7 @@ fn what_is_given_ahead_leaves_short_cases_for_the_end() {
         let mut farm = Farm::with_workers(&[1]);
         let cases = [vec![case(500); 3], vec![case(20); short]].concat();
         assert_eq!(granted(&farm.submit(request(cases))), [(1, 0)]);
-        let started = Event::CaseStarted {
-            worker: WorkerId(1),
-            run: RUN,
-            case: CaseIndex(0),
-            generation: Generation(1),
-        };
-        granted(&farm.tell(started)).len()
+        granted(&farm.start(1, 0, 1)).len()
     };
     assert_eq!(
         ahead(25),

@@ -31,14 +31,7 @@ fn served(farm: &mut Farm, mut effects: Vec<Effect>, count: usize, who: impl Fn(
         };
         order.push(who(run));
         farm.now_ms += 1_000;
-        effects = farm.tell(Event::AttemptEnded {
-            worker,
-            run,
-            case: grant.case,
-            generation: grant.generation,
-            outcome: Outcome::Passed,
-            took: Duration::from_secs(1),
-        });
+        effects = farm.pass(worker, run, &grant, Duration::from_secs(1));
     }
     order
 }
@@ -98,14 +91,7 @@ fn a_greater_share_gets_more() {
     };
     farm.tell(Event::RunSubmitted(id(1), run_of("ann", 9)));
     farm.tell(Event::RunSubmitted(id(2), run_of("bob", 9)));
-    let effects = farm.tell(Event::WorkerJoined {
-        worker: WorkerId(5),
-        slots: 1,
-        cpus: 1,
-        platform: PLATFORM.into(),
-        in_place: false,
-        process: None,
-    });
+    let effects = farm.tell(joined(5, 1, None));
     let who = |run: RunId| if run == id(2) { 'b' } else { 'a' };
     let order = served(&mut farm, effects, 8, who);
     assert_eq!(order.matches('b').count(), 6, "{order}");

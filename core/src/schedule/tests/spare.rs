@@ -4,26 +4,6 @@ use std::time::Duration;
 
 use super::farm::*;
 
-fn started(farm: &mut Farm, worker: u64, case: u32, generation: u64) -> Vec<Effect> {
-    farm.tell(Event::CaseStarted {
-        worker: WorkerId(worker),
-        run: RUN,
-        case: CaseIndex(case),
-        generation: Generation(generation),
-    })
-}
-
-fn join(farm: &mut Farm, worker: u64) -> Vec<Effect> {
-    farm.tell(Event::WorkerJoined {
-        worker: WorkerId(worker),
-        slots: 1,
-        cpus: 1,
-        platform: PLATFORM.into(),
-        in_place: false,
-        process: None,
-    })
-}
-
 /// What was taken back, as (worker, case), and whether running ones were meant.
 fn revoked(effects: &[Effect]) -> Vec<(u64, u32, bool)> {
     let revokes = effects.iter().filter_map(|effect| match effect {
@@ -51,8 +31,8 @@ fn what_is_stolen_is_granted_when_it_has_come_back() {
         [(1, 0), (1, 1), (1, 2)],
         "two round trips ahead"
     );
-    started(&mut farm, 1, 0, 1);
-    let effects = join(&mut farm, 2);
+    farm.start(1, 0, 1);
+    let effects = farm.tell(joined(2, 1, None));
     assert_eq!(revoked(&effects), [(1, 2, false)]);
     assert_eq!(revoked(&farm.wait_ms(1)), [], "it is asked once");
     let back = Event::CaseReturned {
@@ -76,11 +56,11 @@ fn a_case_that_started_meanwhile_stays_where_it_is() {
         round_trip: Some(Duration::from_millis(100)),
     });
     farm.submit(request(vec![case(90); 3]));
-    started(&mut farm, 1, 0, 1);
-    assert_eq!(revoked(&join(&mut farm, 2)), [(1, 2, false)]);
+    farm.start(1, 0, 1);
+    assert_eq!(revoked(&farm.tell(joined(2, 1, None))), [(1, 2, false)]);
     farm.end(1, 0, 1, Outcome::Passed);
     farm.end(1, 1, 1, Outcome::Passed);
-    started(&mut farm, 1, 2, 1);
+    farm.start(1, 2, 1);
     assert_eq!(
         ended(&farm.end(1, 2, 1, Outcome::Passed)),
         Some(StopReason::Complete)
@@ -91,14 +71,14 @@ fn a_case_that_started_meanwhile_stays_where_it_is() {
 fn hedged(planned: PlannedCase) -> Farm {
     let mut farm = Farm::with_workers(&[1, 1]);
     farm.submit(request(vec![planned]));
-    started(&mut farm, 1, 0, 1);
+    farm.start(1, 0, 1);
     assert_eq!(granted(&farm.wait_ms(1_999)), []);
     assert_eq!(
         farm.scheduler.next_deadline(),
         Some(Timestamp::from_micros(3_000_000))
     );
     assert_eq!(granted(&farm.wait_ms(1)), [(2, 0)]);
-    started(&mut farm, 2, 0, 2);
+    farm.start(2, 0, 2);
     farm
 }
 
@@ -144,7 +124,7 @@ fn a_copy_that_is_lost_leaves_the_other() {
 fn nothing_is_doubled_without_another_worker_or_within_a_group() {
     let mut farm = Farm::with_workers(&[2]);
     farm.submit(request(vec![case(100)]));
-    started(&mut farm, 1, 0, 1);
+    farm.start(1, 0, 1);
     assert_eq!(granted(&farm.wait_ms(5_000)), []);
 
     let mut farm = Farm::with_workers(&[1, 1]);
@@ -157,7 +137,7 @@ fn nothing_is_doubled_without_another_worker_or_within_a_group() {
         max_threads: ThreadsRequired::Count(1),
     });
     farm.submit(request);
-    started(&mut farm, 1, 0, 1);
+    farm.start(1, 0, 1);
     assert_eq!(granted(&farm.wait_ms(5_000)), []);
 }
 
@@ -182,7 +162,7 @@ fn a_restored_run_goes_on_where_it_was_under_new_generations() {
         recovery,
     };
     assert_eq!(farm.tell(restored), []);
-    let effects = join(&mut farm, 1);
+    let effects = farm.tell(joined(1, 1, None));
     assert_eq!(granted(&effects), [(1, 1)]);
     let generation = Generation::before_epoch(3).0 + 1;
     assert!(
