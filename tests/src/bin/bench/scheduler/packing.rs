@@ -19,7 +19,7 @@ const WITHOUT_HISTORY: f64 = 90.0;
 const ORDERS: u32 = 10;
 
 /// IMVU's load is random: the worst of so many is what counts. Without history it is luck as well when the longest
-/// case comes, so that the median counts, and the worst is shown.
+/// case comes, so that the median is shown beside it.
 const SEEDS: u64 = 10;
 
 const IMVU_WORKERS: u32 = 36;
@@ -83,6 +83,11 @@ fn imvu() -> Vec<Figure> {
     let loads: Vec<Load> = (1..=SEEDS).map(Load::imvu).collect();
     let unknown: Vec<Load> = loads.iter().map(Load::without_history).collect();
     let worst = |loads: &[Load], farm: Farm| shares_of(loads, farm)[0];
+    let mut shuffled: Vec<f64> = (1..)
+        .zip(&loads)
+        .map(|(order, load)| packed(load, farm(0), in_random_order(load, farm(0), order)))
+        .collect();
+    shuffled.sort_by(f64::total_cmp);
     let mut figures = Vec::new();
     for round_trip_ms in [2, 50] {
         let figure = |what: &str, share| {
@@ -94,7 +99,13 @@ fn imvu() -> Vec<Figure> {
         figures.extend([
             figure("with history, worst", worst(&loads, farm)).at_least(WITH_HISTORY),
             figure("without history, median", guessed[guessed.len() / 2]).at_least(WITHOUT_HISTORY),
-            figure("without history, worst", guessed[0]),
+            figure("without history, worst", guessed[0])
+                .at_least(WITHOUT_HISTORY)
+                .because(Some(format!(
+                    "the longest case comes late by chance; one queue in random order that deals with no delay comes \
+                     to {:.1} % on its worst of the same loads",
+                    shuffled[0]
+                ))),
         ]);
     }
     let farm = farm(2);
