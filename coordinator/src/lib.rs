@@ -21,3 +21,4 @@ mod services;
 pub mod store;
 
 pub use coordinator::{Coordinator, CoordinatorConfig, ServeError, StartError};
+pub use services::{ATTEMPTS_MAX, RUNS_MAX};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use thresh_coordinator::store::Location;
-use thresh_core::schedule::RunPriority;
+use thresh_core::schedule::{Policy, RunPriority};
 
 use crate::farm_address::FarmAddress;
 
@@ -95,7 +95,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "URL", env = "THRESH_FARM")]
     pub(crate) farm: FarmAddress,
     /// How many cases to run at once; by default one for each core
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Policy::SLOTS_MAX)))]
     pub(crate) slots: Option<u32>,
     /// Folder for inputs and scratch files; by default below the state folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueHint};
 use thresh_client::records::{RunChoice, Until};
+use thresh_coordinator::{ATTEMPTS_MAX, RUNS_MAX};
 
 use super::{FarmArgs, MessageFormat};
 
@@ -85,7 +86,12 @@ pub(crate) struct HistoryArgs {
     /// Only cases whose name or binary id contains one of these
     pub(crate) patterns: Vec<String>,
     /// Outcomes to show for each case
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(ATTEMPTS_MAX))
+    )]
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -179,7 +185,13 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "FILE", requires = "run", value_hint = ValueHint::FilePath)]
     pub(crate) trace: Option<PathBuf>,
     /// Runs to list
-    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "run", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        conflicts_with = "run",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(RUNS_MAX))
+    )]
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) format: FormatArgs,

@@ -10,7 +10,9 @@ mod version;
 mod work;
 
 pub(crate) use blobs::BlobsService;
+pub use records::RUNS_MAX;
 pub(crate) use records::RecordsService;
+pub use runs::ATTEMPTS_MAX;
 pub(crate) use runs::RunsService;
 pub(crate) use submission::validate;
 pub(crate) use work::WorkService;

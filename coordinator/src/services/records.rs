@@ -20,7 +20,7 @@ use crate::store::{CaseId, Quarantine, RunRecord, RunTimeline, TimelineAttempt};
 const CASES_MAX: usize = 10_000;
 
 /// The most runs that are listed.
-const RUNS_MAX: u32 = 10_000;
+pub const RUNS_MAX: u32 = 10_000;
 
 /// The bytes of names after which a part of a timeline is sent, roughly.
 const PART_BYTES: usize = 1 << 20;

@@ -30,7 +30,7 @@ const EVENTS_AHEAD: usize = 256;
 const ITEMS_MAX: usize = 1_000_000;
 
 /// The most attempts that are kept of a case, and thus sent.
-const ATTEMPTS_MAX: u32 = 50;
+pub const ATTEMPTS_MAX: u32 = 50;
 
 /// See [`Runs`].
 pub(crate) struct RunsService {

@@ -44,7 +44,7 @@ pub struct Policy {
     /// A case that failed waits this long for another worker than the one where it failed, while there are others.
     /// Default: 5 s.
     pub elsewhere_max: Duration,
-    /// The most slots that a worker may offer; more is refused. Default: 4,096.
+    /// The most slots that a worker may offer; more is refused. Default: [`Policy::SLOTS_MAX`].
     pub slots_max: u32,
     /// The estimate of a case of which nothing at all is known. Default: 1 s.
     pub unknown_estimate: Duration,
@@ -77,6 +77,11 @@ impl Default for Hedge {
     }
 }
 
+impl Policy {
+    /// The default of `slots_max`.
+    pub const SLOTS_MAX: u32 = 4_096;
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -95,7 +100,7 @@ impl Default for Policy {
             losses_max: 2,
             other_losses_max: 10,
             elsewhere_max: Duration::from_secs(5),
-            slots_max: 4_096,
+            slots_max: Self::SLOTS_MAX,
             unknown_estimate: Duration::from_secs(1),
             laxity_min: Duration::from_secs(60),
             shares: BTreeMap::new(),
