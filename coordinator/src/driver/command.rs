@@ -68,7 +68,11 @@ pub(crate) struct Joined {
 /// What a worker says.
 #[derive(Debug)]
 pub(crate) enum Said {
-    Heartbeat { round_trip: Option<Duration> },
+    Heartbeat {
+        /// What the answer is to bring back.
+        sent_micros: u64,
+        round_trip: Option<Duration>,
+    },
     Cordon(CordonReason, String),
     Reports(Vec<Report>),
 }

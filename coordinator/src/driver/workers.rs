@@ -74,7 +74,10 @@ impl Driver {
 
     pub(super) fn said(&mut self, now: Timestamp, worker: WorkerId, said: Said) {
         match said {
-            Said::Heartbeat { round_trip } => self.heartbeat(now, worker, round_trip),
+            Said::Heartbeat {
+                sent_micros,
+                round_trip,
+            } => self.heartbeat(now, worker, sent_micros, round_trip),
             Said::Cordon(reason, message) => self.cordon(now, worker, reason, message),
             Said::Reports(reports) => {
                 for report in reports {
@@ -85,12 +88,18 @@ impl Driver {
     }
 
     /// Answers, but only a worker that still has its leases: silence tells the others to end their processes.
-    fn heartbeat(&mut self, now: Timestamp, worker: WorkerId, round_trip: Option<Duration>) {
+    fn heartbeat(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        sent_micros: u64,
+        round_trip: Option<Duration>,
+    ) {
         let heartbeat = Event::WorkerHeartbeat { worker, round_trip };
         if self.apply(now, heartbeat).is_ok()
             && let Some(link) = self.links.get(&worker)
         {
-            link.send_now(Message::Heartbeat(v1::HeartbeatReply {}));
+            link.send_now(Message::Heartbeat(v1::HeartbeatReply { sent_micros }));
         }
     }
 

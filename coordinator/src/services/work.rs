@@ -143,6 +143,7 @@ fn said_from_wire(message: v1::WorkerMessage) -> Result<Said, InvalidMessage> {
         Some(Message::Heartbeat(heartbeat)) => {
             let micros = heartbeat.round_trip_micros;
             Ok(Said::Heartbeat {
+                sent_micros: heartbeat.sent_micros,
                 round_trip: (micros > 0).then(|| Duration::from_micros(micros)),
             })
         }

@@ -75,7 +75,7 @@ pub const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "lost-lease-dies",
-        "No process outlives its lease by more than the lease's time to live and what clocks and delays add.",
+        "No process outlives its lease by more than the lease's time to live and what slow clocks and the time to end a process add.",
     ),
     (
         "slots-hold-over-processes",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::id::{BinaryIndex, CaseIndex, Generation, RunId};
+use crate::time::Timestamp;
 
 /// What a session wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Effect {
     Release(RunId),
     /// Send a heartbeat.
     SendHeartbeat {
+        /// Now, by the clock of the session. The answer is to bring it back.
+        sent: Timestamp,
         /// How long the last heartbeat and its answer took; `None` before the first answer.
         round_trip: Option<Duration>,
     },

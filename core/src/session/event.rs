@@ -1,6 +1,7 @@
 //! What a session is told.
 
 use crate::id::{BinaryIndex, CaseIndex, Generation, RunId};
+use crate::time::Timestamp;
 
 /// What a session is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,10 @@ pub enum Event {
     /// The run is over.
     Forgotten(RunId),
     /// The coordinator answered a heartbeat.
-    HeartbeatAnswered,
+    HeartbeatAnswered {
+        /// When that heartbeat was sent, as it said itself.
+        sent: Timestamp,
+    },
     /// The connection is gone.
     Disconnected,
 }

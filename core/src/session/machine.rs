@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 pub struct Terms {
     /// Send a heartbeat this often.
     pub heartbeat: Duration,
-    /// After this long without an answer the coordinator has given the worker up.
+    /// So long after a word that it answers the coordinator gives the worker up.
     pub lease_ttl: Duration,
 }
 
@@ -30,9 +30,9 @@ pub struct Session {
     leased: BTreeMap<(RunId, CaseIndex), Generation>,
     /// The runs that are over: their leases start nothing, however late they come.
     forgotten: BTreeSet<RunId>,
-    last_answer: Timestamp,
-    /// When the heartbeat was sent that is not yet answered.
-    asked_at: Option<Timestamp>,
+    /// When the last word was sent that the coordinator answered. It heard it no earlier: what it counts from there
+    /// ends no earlier, however long words and answers take.
+    answered: Timestamp,
     round_trip: Option<Duration>,
     next_heartbeat: Timestamp,
     over: bool,
@@ -53,8 +53,9 @@ enum Inputs {
 }
 
 impl Session {
-    /// Begins a session at `now`, just welcomed, with `slots` idle slots.
-    pub fn new(terms: Terms, slots: u32, now: Timestamp) -> Self {
+    /// Begins a session of a worker that was welcomed and has `slots` idle slots. `greeted` is when it sent what the
+    /// welcome answers.
+    pub fn new(terms: Terms, slots: u32, greeted: Timestamp) -> Self {
         Self {
             terms,
             slots: Slots::new(slots.max(1)),
@@ -63,10 +64,9 @@ impl Session {
             prepared: BTreeMap::new(),
             leased: BTreeMap::new(),
             forgotten: BTreeSet::new(),
-            last_answer: now,
-            asked_at: None,
+            answered: greeted,
             round_trip: None,
-            next_heartbeat: now.after(terms.heartbeat),
+            next_heartbeat: greeted.after(terms.heartbeat),
             over: false,
         }
     }
@@ -90,7 +90,7 @@ impl Session {
                 kill_running,
             } => self.revoked(run, &cases, kill_running, out),
             Event::Forgotten(run) => self.forgotten(run, out),
-            Event::HeartbeatAnswered => self.answered(now),
+            Event::HeartbeatAnswered { sent } => self.answered(sent, now),
             Event::Disconnected => self.end(out),
         }
         self.start(out);
@@ -106,8 +106,10 @@ impl Session {
         } else if now >= self.next_heartbeat {
             self.next_heartbeat = now.after(self.terms.heartbeat);
             let round_trip = self.round_trip;
-            out.push(Effect::SendHeartbeat { round_trip });
-            self.asked_at.get_or_insert(now);
+            out.push(Effect::SendHeartbeat {
+                sent: now,
+                round_trip,
+            });
         }
     }
 
@@ -122,14 +124,13 @@ impl Session {
     }
 
     fn gives_up_at(&self) -> Timestamp {
-        self.last_answer.after(self.terms.lease_ttl)
+        self.answered.after(self.terms.lease_ttl)
     }
 
-    fn answered(&mut self, now: Timestamp) {
-        self.last_answer = self.last_answer.max(now);
-        if let Some(asked_at) = self.asked_at.take() {
-            self.round_trip = Some(now.since(asked_at));
-        }
+    fn answered(&mut self, sent: Timestamp, now: Timestamp) {
+        let sent = sent.min(now);
+        self.answered = self.answered.max(sent);
+        self.round_trip = Some(now.since(sent));
     }
 
     fn leased(&mut self, run: RunId, cases: Vec<LeasedCase>, out: &mut Vec<Effect>) {

@@ -51,6 +51,23 @@ fn started(effects: &[Effect]) -> Vec<(u32, u32)> {
         .collect()
 }
 
+fn heartbeat(secs: u64, round_trip: Option<Duration>) -> Effect {
+    Effect::SendHeartbeat {
+        sent: at(secs),
+        round_trip,
+    }
+}
+
+/// The second at which a session of which nothing is heard from now on is over.
+fn over_after(mut session: Session, now: u64) -> u64 {
+    let mut out = Vec::new();
+    let is_over = |secs: &u64| {
+        session.advance(at(*secs), &mut out);
+        out.contains(&Effect::Over)
+    };
+    (now..100).find(is_over).expect("it ends by itself")
+}
+
 fn ended(number: u32) -> Event {
     Event::Ended {
         run: RUN,
@@ -198,10 +215,13 @@ fn silence_beyond_the_lease_ends_the_session_and_every_process() {
     let (mut session, _) = leased(1, vec![case(0, 1), case(1, 1)]);
     let mut out = Vec::new();
     session.advance(at(1), &mut out);
-    assert_eq!(out, [Effect::SendHeartbeat { round_trip: None }]);
-    session.apply(at(2), Event::HeartbeatAnswered, &mut out);
+    assert_eq!(out, [heartbeat(1, None)]);
+    session.apply(at(2), Event::HeartbeatAnswered { sent: at(1) }, &mut out);
     out.clear();
-    session.advance(at(7), &mut out);
+    session.advance(at(5), &mut out);
+    assert_eq!(out, [heartbeat(5, Some(Duration::from_secs(1)))]);
+    out.clear();
+    session.advance(at(6), &mut out);
     let kill = Effect::Kill {
         run: RUN,
         case: CaseIndex(0),
@@ -212,6 +232,37 @@ fn silence_beyond_the_lease_ends_the_session_and_every_process() {
     out.clear();
     session.apply(at(8), ended(0), &mut out);
     assert_eq!(out, []);
+}
+
+/// The coordinator counts from when it hears a word. How long the answer takes gives the processes no more time.
+#[test]
+fn a_late_answer_does_not_make_the_lease_longer() {
+    let session = Session::new(TERMS, 1, at(0));
+    // Welcomed after 4 s, and no answer came since.
+    assert_eq!(over_after(session, 4), 5);
+
+    // The heartbeats of 1 and 2 s are answered after 5 s, in the wrong order and one of them twice.
+    let mut session = Session::new(TERMS, 1, at(0));
+    let mut out = Vec::new();
+    session.advance(at(1), &mut out);
+    session.advance(at(2), &mut out);
+    for sent in [2, 1, 2] {
+        session.apply(at(4), Event::HeartbeatAnswered { sent: at(sent) }, &mut out);
+    }
+    assert_eq!(over_after(session, 4), 7);
+
+    // What cannot be does not help either.
+    let mut session = Session::new(TERMS, 1, at(0));
+    session.apply(at(3), Event::HeartbeatAnswered { sent: at(9) }, &mut out);
+    assert_eq!(over_after(session, 3), 8);
+}
+
+#[test]
+fn a_session_that_is_welcomed_too_late_is_over() {
+    let mut session = Session::new(TERMS, 1, at(0));
+    let mut out = Vec::new();
+    session.advance(at(6), &mut out);
+    assert_eq!(out, [Effect::Over]);
 }
 
 #[test]

@@ -218,11 +218,11 @@ impl World<'_> {
         };
         match said {
             Up::Hello | Up::Closed => {}
-            Up::Heartbeat => {
+            Up::Heartbeat(sent) => {
                 let weather = &self.network.weather[self.network.conn(conn).machine];
                 let round_trip = Some(std::time::Duration::from_micros(2 * weather.delay));
                 if tell(self, Event::WorkerHeartbeat { worker, round_trip })? {
-                    batch.replies.push((conn, Down::Heartbeat));
+                    batch.replies.push((conn, Down::Heartbeat(sent)));
                 }
             }
             Up::Cordon(reason) => {

@@ -10,8 +10,8 @@ use thresh_core::verdict::CaseStatus;
 use super::message::Grant;
 use super::step::{ConnId, MachineAt, ProcessId};
 
-/// What clocks, delays and the time to end a process add to a lease's time to live, in microseconds.
-const SKEW: u64 = 600_000;
+/// What the time to end a process adds to a lease's time to live, in microseconds.
+const SKEW: u64 = 250_000;
 
 /// A process that lives.
 #[derive(Clone, Copy, Debug)]

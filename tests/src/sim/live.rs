@@ -45,7 +45,7 @@ impl World<'_> {
         };
         match message {
             Down::Welcome(_) => Ok(()),
-            Down::Heartbeat => self.tell(at, Event::HeartbeatAnswered),
+            Down::Heartbeat(sent) => self.tell(at, Event::HeartbeatAnswered { sent }),
             Down::Brief(run) => {
                 live.runs.insert(run);
                 Ok(())
@@ -73,9 +73,9 @@ impl World<'_> {
 
     fn welcomed(&mut self, at: MachineAt, conn: ConnId) -> Result<(), Violation> {
         let machine = &mut self.machines[at];
-        if machine.connecting != Some(conn) {
+        let Some((_, greeted)) = machine.connecting.filter(|(to, _)| *to == conn) else {
             return Ok(());
-        }
+        };
         if !machine.processes.is_empty() {
             return violation("session-begins-idle", || format!("m{at} still runs processes"));
         }
@@ -86,7 +86,7 @@ impl World<'_> {
         };
         machine.live = Some(Live {
             conn,
-            session: Session::new(terms, machine.spec.slots, machine.clock.read(self.now)),
+            session: Session::new(terms, machine.spec.slots, greeted),
             runs: BTreeSet::new(),
             weights: BTreeMap::new(),
             came: BTreeMap::new(),
@@ -212,7 +212,7 @@ impl World<'_> {
                 }
             }
             Effect::Release(_) => {}
-            Effect::SendHeartbeat { .. } => self.send(conn, Message::Up(Up::Heartbeat)),
+            Effect::SendHeartbeat { sent, .. } => self.send(conn, Message::Up(Up::Heartbeat(sent))),
             Effect::Over => {
                 live.over = true;
                 self.note(|| format!("m{at}: its session is over"));

@@ -25,7 +25,8 @@ pub(super) struct Machine {
     pub(super) life: u32,
     pub(super) disk_full: bool,
     pub(super) holds: BTreeSet<Digest>,
-    pub(super) connecting: Option<ConnId>,
+    /// The connection on which it said hello, and when, by its clock.
+    pub(super) connecting: Option<(ConnId, Timestamp)>,
     pub(super) live: Option<Live>,
     pub(super) processes: BTreeMap<ProcessId, Process>,
     /// Reports of this session that the worker wrongly says in the next one.
@@ -126,7 +127,8 @@ impl World<'_> {
             return self.connect_later(at);
         };
         let conn = self.network.open(at, machine.life, epoch);
-        self.machines[at].connecting = Some(conn);
+        let machine = &mut self.machines[at];
+        machine.connecting = Some((conn, machine.clock.read(self.now)));
         self.send(conn, Message::Up(Up::Hello));
         self.on_machine(at, self.now + WELCOME_MAX, OnMachine::NoWelcome(conn));
     }
@@ -137,7 +139,7 @@ impl World<'_> {
     }
 
     pub(super) fn not_welcomed(&mut self, at: MachineAt, conn: ConnId) {
-        if self.machines[at].connecting == Some(conn) {
+        if (self.machines[at].connecting).is_some_and(|(to, _)| to == conn) {
             self.machines[at].connecting = None;
             self.send(conn, Message::Up(Up::Closed));
             self.network.conn_mut(conn).worker_open = false;

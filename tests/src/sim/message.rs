@@ -7,6 +7,7 @@ use thresh_core::id::{CaseIndex, Generation, RunId, WorkerId};
 use thresh_core::outcome::Outcome;
 use thresh_core::schedule::CordonReason;
 use thresh_core::session::LeasedCase;
+use thresh_core::time::Timestamp;
 
 /// One copy of a case: what every word about it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +28,8 @@ impl fmt::Display for Grant {
 #[derive(Clone, Debug)]
 pub(super) enum Up {
     Hello,
-    Heartbeat,
+    /// With when it was sent, by the worker's clock.
+    Heartbeat(Timestamp),
     Cordon(CordonReason),
     Started(Grant),
     Ended(Grant, Outcome, Duration),
@@ -41,7 +43,8 @@ pub(super) enum Up {
 #[derive(Clone, Debug)]
 pub(super) enum Down {
     Welcome(WorkerId),
-    Heartbeat,
+    /// The answer to the heartbeat that was sent then.
+    Heartbeat(Timestamp),
     Brief(RunId),
     Lease(RunId, Vec<LeasedCase>),
     Revoke {
@@ -64,7 +67,7 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Up(Up::Hello) => write!(f, "hello"),
-            Self::Up(Up::Heartbeat) => write!(f, "heartbeat"),
+            Self::Up(Up::Heartbeat(_)) => write!(f, "heartbeat"),
             Self::Up(Up::Cordon(reason)) => write!(f, "takes no more: {reason:?}"),
             Self::Up(Up::Started(grant)) => write!(f, "started {grant}"),
             Self::Up(Up::Ended(grant, outcome, took)) => write!(f, "ended {grant}: {outcome} in {took:?}"),
@@ -74,7 +77,7 @@ impl fmt::Display for Message {
             Self::Up(Up::SetupFailed(run)) => write!(f, "setup failed for run {}", run.as_u128()),
             Self::Up(Up::Closed) | Self::Down(Down::Closed) => write!(f, "closed"),
             Self::Down(Down::Welcome(worker)) => write!(f, "welcome, {worker}"),
-            Self::Down(Down::Heartbeat) => write!(f, "heard"),
+            Self::Down(Down::Heartbeat(_)) => write!(f, "heard"),
             Self::Down(Down::Brief(run)) => write!(f, "about run {}", run.as_u128()),
             Self::Down(Down::Lease(run, cases)) => {
                 let cases: Vec<_> = cases.iter().map(|case| (case.case, case.generation)).collect();

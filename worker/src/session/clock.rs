@@ -4,17 +4,20 @@ use std::time::{Duration, Instant};
 
 use thresh_core::time::Timestamp;
 
-/// Counts from the start of a session by the monotonic clock, which goes on while the process is stopped.
+/// What the clock shows at its start.
+pub(super) const START: Timestamp = Timestamp::from_micros(0);
+
+/// Counts from the greeting of a session by the monotonic clock, which goes on while the process is stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock(Instant);
 
 impl Clock {
-    pub(super) fn start() -> Self {
-        Self(Instant::now())
+    pub(super) fn starting(greeted: Instant) -> Self {
+        Self(greeted)
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_micros(0).after(self.0.elapsed())
+        START.after(self.0.elapsed())
     }
 
     /// The instant at which this clock shows `time`.

@@ -1,6 +1,6 @@
 //! The stream to the coordinator, from its first word to the welcome.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thresh_core::session::Terms;
 use thresh_proto::convert::duration_from_wire;
@@ -26,6 +26,8 @@ pub(super) struct Connection {
     pub(super) inbound: Streaming<CoordinatorMessage>,
     pub(super) outbound: mpsc::Sender<WorkerMessage>,
     pub(super) terms: Terms,
+    /// When it said hello.
+    pub(super) greeted: Instant,
 }
 
 /// Why there is no connection.
@@ -56,6 +58,7 @@ pub(super) async fn connect(
     outbound
         .try_send(hello)
         .expect("a new channel has room for one message");
+    let greeted = Instant::now();
     let welcomed = tokio::time::timeout(WELCOME_MAX, async {
         let mut inbound = client.session(ReceiverStream::new(messages)).await?.into_inner();
         let first = inbound.message().await?;
@@ -78,6 +81,7 @@ pub(super) async fn connect(
                 inbound,
                 outbound,
                 terms,
+                greeted,
             })
         }
     }

@@ -40,9 +40,10 @@ impl Live {
             } => self.kill(run, (case, generation)),
             Effect::Return { run, cases } => self.give_back(run, &cases),
             Effect::Release(run) => self.release(run),
-            Effect::SendHeartbeat { round_trip } => {
+            Effect::SendHeartbeat { sent, round_trip } => {
                 let round_trip = round_trip.map_or(0, |took| took.as_micros().max(1));
                 self.outbox.send(Message::Heartbeat(Heartbeat {
+                    sent_micros: sent.as_micros(),
                     round_trip_micros: u64::try_from(round_trip).unwrap_or(u64::MAX),
                 }));
             }

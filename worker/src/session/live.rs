@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use thresh_core::fault::Fault;
 use thresh_core::id::{CaseIndex, Generation, RunId};
@@ -14,7 +15,7 @@ use thresh_proto::v1::{self, LeasedCase, cordon};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
-use super::clock::Clock;
+use super::clock::{Clock, START};
 use super::outbox::Outbox;
 use super::worker::Parts;
 use crate::exec::Killer;
@@ -68,16 +69,16 @@ pub(super) struct Run {
 }
 
 impl Live {
-    /// `said` and `news` lead back to this session's loop. Unbounded: see their senders.
+    /// `greeted` is when the worker said hello. `said` and `news` lead back to this session's loop. Unbounded: see their senders.
     pub(super) fn new(
         parts: Arc<Parts>,
         terms: Terms,
+        greeted: Instant,
         said: UnboundedSender<Said>,
         news: UnboundedSender<(RunId, News)>,
     ) -> Self {
-        let clock = Clock::start();
         Self {
-            core: Session::new(terms, parts.config.slots, clock.now()),
+            core: Session::new(terms, parts.config.slots, START),
             parts,
             effects: Vec::new(),
             runs: BTreeMap::new(),
@@ -90,7 +91,7 @@ impl Live {
             spare: Vec::new(),
             said,
             news,
-            clock,
+            clock: Clock::starting(greeted),
             failures: 0,
             cordoned: false,
         }
@@ -117,7 +118,7 @@ impl Live {
     }
 
     /// When something is due by itself.
-    pub(super) fn next_deadline(&self) -> Option<std::time::Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.core
             .next_deadline()
             .map(|deadline| self.clock.instant(deadline))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thresh_core::id::{BinaryIndex, CaseIndex, Generation, RunId};
 use thresh_core::session::{Event, LeasedCase};
+use thresh_core::time::Timestamp;
 use thresh_proto::convert::{InvalidMessage, run_id_from_wire};
 use thresh_proto::v1::coordinator_message::Message;
 use thresh_proto::v1::{self, CoordinatorMessage};
@@ -15,8 +16,9 @@ impl Live {
     /// Takes one message. One that cannot be understood changes nothing.
     pub(super) fn receive(&mut self, message: CoordinatorMessage) {
         let taken = match message.message {
-            Some(Message::Heartbeat(_)) => {
-                self.apply(Event::HeartbeatAnswered);
+            Some(Message::Heartbeat(reply)) => {
+                let sent = Timestamp::from_micros(reply.sent_micros);
+                self.apply(Event::HeartbeatAnswered { sent });
                 Ok(())
             }
             Some(Message::Run(brief)) => self.told_of_run(brief),

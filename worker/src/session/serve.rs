@@ -37,7 +37,13 @@ pub(super) async fn serve(
 ) -> End {
     let (to_hear, mut heard) = unbounded_channel();
     let (to_learn, mut learnt) = unbounded_channel();
-    let mut live = Live::new(parts.clone(), connection.terms, to_hear, to_learn);
+    let mut live = Live::new(
+        parts.clone(),
+        connection.terms,
+        connection.greeted,
+        to_hear,
+        to_learn,
+    );
     let mut sent = Instant::now();
     let stopped = loop {
         match *told.borrow_and_update() {

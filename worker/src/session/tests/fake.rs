@@ -265,11 +265,14 @@ impl Work for Service {
                 message: Some(message),
             })) = stream.message().await
             {
-                let heartbeat = matches!(message, Message::Heartbeat(_));
-                if let (true, true, Some(answer)) =
+                let heartbeat = match &message {
+                    Message::Heartbeat(heartbeat) => Some(heartbeat.sent_micros),
+                    _ => None,
+                };
+                if let (Some(sent_micros), true, Some(answer)) =
                     (heartbeat, answers.load(Ordering::SeqCst), answer.upgrade())
                 {
-                    let reply = Order::Heartbeat(v1::HeartbeatReply {});
+                    let reply = Order::Heartbeat(v1::HeartbeatReply { sent_micros });
                     let _ = answer.send(Ok(CoordinatorMessage { message: Some(reply) }));
                 }
                 let _ = to_test.send(message);

@@ -38,7 +38,8 @@ pub(super) struct Played {
 }
 
 impl Played {
-    pub(super) fn new(welcome: &v1::Welcome, slots: u32, pace: Pace) -> Self {
+    /// A session that began with its hello.
+    pub(super) fn new(welcome: &v1::Welcome, began: Instant, slots: u32, pace: Pace) -> Self {
         let micros = |duration: Option<v1::Duration>| {
             Duration::from_micros(duration.expect("a welcome has all terms").micros)
         };
@@ -49,7 +50,7 @@ impl Played {
         Self {
             core: Session::new(terms, slots, Timestamp::from_micros(0)),
             effects: Vec::new(),
-            began: Instant::now(),
+            began,
             pace,
             slots: slots as usize,
             urgent: VecDeque::new(),
@@ -80,7 +81,9 @@ impl Played {
         let mut leased = 0;
         let event = match told {
             Told::Welcome(_) | Told::Run(_) => return 0,
-            Told::Heartbeat(_) => Event::HeartbeatAnswered,
+            Told::Heartbeat(reply) => Event::HeartbeatAnswered {
+                sent: Timestamp::from_micros(reply.sent_micros),
+            },
             Told::Forget(forget) => Event::Forgotten(run(&forget.run_id)),
             Told::Revoke(revoke) => Event::Revoked {
                 run: run(&revoke.run_id),
@@ -182,9 +185,10 @@ impl Played {
                 self.report(run, Report::Returned(returned));
             }
             Effect::Release(_) => {}
-            Effect::SendHeartbeat { round_trip } => {
+            Effect::SendHeartbeat { sent, round_trip } => {
                 let micros = round_trip.map_or(0, |took| took.as_micros().max(1));
                 self.urgent.push_back(Message::Heartbeat(v1::Heartbeat {
+                    sent_micros: sent.as_micros(),
                     round_trip_micros: u64::try_from(micros).unwrap_or(u64::MAX),
                 }));
             }

@@ -52,6 +52,7 @@ impl Worker {
         let hello = v1::WorkerMessage {
             message: Some(Message::Hello(hello)),
         };
+        let began = Instant::now();
         (outbound.try_send(hello)).expect("a new channel has room for one message");
         let mut client = WorkClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let session = client.session(ReceiverStream::new(messages)).await;
@@ -61,7 +62,7 @@ impl Worker {
             panic!("the first message is no welcome");
         };
         Self {
-            played: Played::new(&welcome, slots, pace),
+            played: Played::new(&welcome, began, slots, pace),
             inbound,
             outbound,
             seen: Seen::default(),
