@@ -1,6 +1,8 @@
 //! Content-addressed blobs on disk, file digests and input manifests.
 //!
-//! - [`BlobStore`]: blobs by digest in a folder, visible only when complete and verified.
+//! - [`BlobStore`]: blobs by digest in a folder, as files ready for use, visible only when complete and verified.
+//! - [`PackStore`]: blobs as they are kept for others: chunks, compressed, in packs.
+//! - [`Cutter`], [`pack()`], [`unpack()`]: large blobs as chunks, and chunks as they travel.
 //! - [`DigestMemo`], [`digest_file`], [`digest_many`]: digests of files, remembered by their [`FileStamp`].
 //! - [`Manifest`]: which files a tree holds, by digest; its encoding is itself a blob.
 //! - [`workspace_files`], [`folder_files`], [`Snapshot`]: the files of a workspace as a manifest, and whether
@@ -8,20 +10,29 @@
 //! - [`materialise()`]: a tree built from a manifest and a store.
 //!
 //! Everything here blocks: an asynchronous caller uses a blocking thread. Deliberately absent: the network
-//! (blobs travel in the shells), compression, and any knowledge of Cargo beyond the name `Cargo.lock`.
+//! (blobs travel in the shells) and any knowledge of Cargo beyond the name `Cargo.lock`.
 
+mod chunk;
 mod hash;
 mod manifest;
 mod materialise;
 mod memo;
+mod packs;
 mod snapshot;
 mod stamp;
 mod store;
+#[cfg(test)]
+mod testing;
 
+pub use chunk::{
+    Alignment, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MIN, Cutter, FrameError, Piece, RecipeError, decode_recipe,
+    encode_recipe, pack, pack_against, unpack,
+};
 pub use hash::{DigestError, Digested, digest_file, digest_many};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestDiff, ManifestError, PathDefect};
 pub use materialise::{MaterialiseError, Materialised, materialise};
 pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError};
+pub use packs::{BlobChunks, Check, PACK_BYTES, PackError, PackStore, Stat, Swept};
 pub use snapshot::{ListError, Snapshot, SnapshotError, folder_files, workspace_files};
 pub use stamp::{FileStamp, SETTLE_MS};
 pub use store::{BlobReader, BlobStore, BlobWriter, CHUNK_BYTES_MAX, STALE_AFTER, StoreError, Trimmed};

@@ -8,6 +8,7 @@
 //! random), and any knowledge of Cargo or nextest.
 
 pub mod case;
+pub mod chunk;
 pub mod digest;
 pub mod environment;
 pub mod estimate;

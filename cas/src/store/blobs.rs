@@ -1,5 +1,6 @@
 //! The store's folder, and what this process knows of its blobs.
 
+use super::pieces::Place;
 use super::{STALE_AFTER, StoreError};
 use crate::stamp::FileStamp;
 use rayon::prelude::*;
@@ -21,6 +22,8 @@ pub(super) struct Inner {
     pub(super) dir: PathBuf,
     pub(super) tmp: PathBuf,
     pub(super) records: Mutex<HashMap<Digest, Record>>,
+    /// The chunks of all blobs; none until one is looked for.
+    pub(super) pieces: Mutex<Option<HashMap<Digest, Place>>>,
 }
 
 /// What this process knows of a blob.
@@ -60,6 +63,7 @@ impl BlobStore {
             dir: dir.to_owned(),
             tmp,
             records: Mutex::default(),
+            pieces: Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),

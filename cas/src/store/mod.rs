@@ -1,7 +1,8 @@
 //! Blobs in a folder, by digest.
 //!
 //! Layout: `ab/abcdef…` holds the blob of that digest, mode 0444; `ab/abcdef…x` the same content, mode 0555,
-//! made when it is first asked for, since a hard link shares its mode; `tmp/` what is being written, each file
+//! made when it is first asked for, since a hard link shares its mode; `ab/abcdef…r` its chunks, if it came in
+//! such; `tmp/` what is being written, each file
 //! locked by its writer.
 //!
 //! Invariants: a blob appears by rename, whole and verified. Nothing is synced: what a power cut tears is found
@@ -10,6 +11,7 @@
 
 mod blobs;
 mod error;
+mod pieces;
 mod reader;
 mod trim;
 mod verify;

@@ -1,10 +1,13 @@
 use super::*;
+use crate::chunk::Cutter;
 use crate::stamp::FileStamp;
+use crate::testing::noise;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
+use thresh_core::chunk::Recipe;
 use thresh_core::digest::Digest;
 
 fn store() -> (tempfile::TempDir, BlobStore) {
@@ -316,4 +319,57 @@ fn a_full_disk_is_recognised() {
         error.to_string(),
         "write /dev/full: the disk is full; free some space there"
     );
+}
+
+#[test]
+fn chunks_are_found_within_blobs_as_long_as_these_are_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(folder.path()).unwrap();
+    let content = noise(1, 1 << 20);
+    let pieces: Vec<_> = Cutter::new(&content[..], Vec::new())
+        .map(Result::unwrap)
+        .collect();
+    let recipe = Recipe::new(pieces.iter().map(|piece| piece.part).collect()).unwrap();
+    let (first, last) = (&pieces[0], &pieces[pieces.len() - 1]);
+    assert!(!store.has_piece(&first.part.digest));
+    let digest = store.put_bytes(&content).unwrap();
+    store.put_recipe(&digest, &recipe).unwrap();
+    // Also for one that opens the folder later.
+    for store in [store.clone(), BlobStore::open(folder.path()).unwrap()] {
+        assert_eq!(store.recipe(&digest).as_ref(), Some(&recipe));
+        for piece in [first, last] {
+            assert!(store.has_piece(&piece.part.digest));
+            assert_eq!(store.piece(&piece.part.digest).as_ref(), Some(&piece.content));
+        }
+    }
+    let blob = store.path_verified(&digest).unwrap();
+    fs::set_permissions(&blob, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&blob, noise(2, 1 << 20)).unwrap();
+    assert_eq!(store.piece(&first.part.digest), None);
+    assert!(!store.has_piece(&last.part.digest));
+
+    store.put_bytes(&content).unwrap();
+    store.put_recipe(&digest, &recipe).unwrap();
+    assert!(store.has_piece(&last.part.digest));
+    store.trim(0, &|_| false).unwrap();
+    assert!(!store.has_piece(&last.part.digest));
+    assert_eq!(store.recipe(&digest), None);
+    let left = fs::read_dir(folder.path().join(&digest.to_string()[..2])).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn zeros_take_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(folder.path()).unwrap();
+    let content = [&noise(1, 1 << 20)[..], &vec![0; 8 << 20]].concat();
+    let digest = Digest::of(&content);
+    let mut writer = store.writer(digest, content.len() as u64).unwrap();
+    content
+        .chunks(1 << 18)
+        .for_each(|chunk| writer.write(chunk).unwrap());
+    writer.commit().unwrap();
+    let path = store.path_verified(&digest).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), content);
+    assert!(fs::metadata(&path).unwrap().blocks() * 512 < 2 << 20);
 }

@@ -1,5 +1,6 @@
 //! The store's soft limit: the blobs longest unused go first.
 
+use super::pieces::RECIPE;
 use super::{BlobStore, StoreError, Variant};
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,7 +64,7 @@ impl BlobStore {
             // Another process may be trimming, too: what is gone meanwhile is no error.
             let Ok(entry) = folder else { continue };
             let name = entry.file_name().to_string_lossy();
-            let Ok(digest) = name.strip_suffix('x').unwrap_or(&name).parse::<Digest>() else {
+            let Ok(digest) = name.trim_end_matches(['x', RECIPE]).parse::<Digest>() else {
                 continue;
             };
             let Ok(metadata) = entry.metadata() else { continue };
@@ -85,8 +86,8 @@ impl BlobStore {
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        for variant in [Variant::Executable, Variant::Plain] {
-            let path = self.path(digest, variant);
+        let files = [Variant::Executable, Variant::Plain].map(|variant| self.path(digest, variant));
+        for path in files.into_iter().chain([self.recipe_path(digest)]) {
             match fs::remove_file(&path) {
                 Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::io("remove", &path, cause));

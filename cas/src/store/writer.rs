@@ -3,11 +3,14 @@
 use super::{BlobStore, StoreError, Variant};
 use crate::hash::{fill, finish, hash_reader, update};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::NamedTempFile;
 use thresh_core::digest::Digest;
+
+/// So many zeros at least, written at once, become a hole in the file.
+const HOLE_BYTES_MIN: usize = 4 << 10;
 
 /// A blob being written. It becomes visible by [`BlobWriter::commit`]; dropped before, it leaves nothing.
 #[derive(Debug)]
@@ -52,6 +55,10 @@ impl BlobWriter {
         if actual != expected {
             return Err(StoreError::WrongDigest { expected, actual });
         }
+        // What is nothing but zeros was passed over; at the end of a file that leaves it too short.
+        let file = self.staged.file.as_file();
+        file.set_len(self.size)
+            .map_err(|cause| StoreError::io("write", self.staged.file.path(), cause))?;
         self.store.publish(self.staged.file, &expected, Variant::Plain)
     }
 }
@@ -159,10 +166,13 @@ pub(super) struct Staged {
 
 impl Staged {
     fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
-        self.file
-            .as_file_mut()
-            .write_all(chunk)
-            .map_err(|cause| StoreError::io("write", self.file.path(), cause))?;
+        let file = self.file.as_file_mut();
+        let written = if chunk.len() >= HOLE_BYTES_MIN && chunk.iter().all(|byte| *byte == 0) {
+            file.seek_relative(chunk.len() as i64)
+        } else {
+            file.write_all(chunk)
+        };
+        written.map_err(|cause| StoreError::io("write", self.file.path(), cause))?;
         update(&mut self.hasher, chunk);
         Ok(())
     }

@@ -1,0 +1,94 @@
+//! Where a blob is cut.
+
+use std::io::{self, Read};
+
+use fastcdc::v2020::FastCDC;
+use thresh_core::chunk::{CHUNK_BYTES_MAX, Part};
+use thresh_core::digest::Digest;
+
+use super::{CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MIN};
+use crate::hash::fill;
+
+/// Bytes read at once: several chunks, so that what is left of a read is moved seldom.
+const READ_BYTES: usize = 8 * CHUNK_BYTES_MAX;
+
+/// A chunk and its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its place in the recipe.
+    pub part: Part,
+    /// Its bytes.
+    pub content: Vec<u8>,
+}
+
+/// Cuts a stream into chunks as FastCDC does (Xia et al., "The Design of Fast Content-Defined Chunking for Data
+/// Deduplication Based Storage Systems", 2020), and besides at the borders of its sections: an edit in one then
+/// moves no cut of another.
+#[derive(Debug)]
+pub struct Cutter<R> {
+    source: R,
+    buffer: Vec<u8>,
+    /// What was read and not yet cut: `buffer[begin..end]`.
+    begin: usize,
+    end: usize,
+    /// Bytes to the next border, and from each border to the next; the first border last.
+    sections: Vec<u64>,
+}
+
+impl<R: Read> Cutter<R> {
+    /// Cuts `source`. `sections` are the lengths of its sections in bytes, in order; what follows them is one more.
+    pub fn new(source: R, mut sections: Vec<u64>) -> Self {
+        sections.reverse();
+        Self {
+            source,
+            buffer: vec![0; READ_BYTES],
+            begin: 0,
+            end: 0,
+            sections,
+        }
+    }
+
+    fn refill(&mut self) -> io::Result<()> {
+        if self.end - self.begin >= CHUNK_BYTES_MAX {
+            return Ok(());
+        }
+        self.buffer.copy_within(self.begin..self.end, 0);
+        self.end -= self.begin;
+        self.begin = 0;
+        self.end += fill(&mut self.source, &mut self.buffer[self.end..])?;
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Option<Piece> {
+        while self.sections.last() == Some(&0) {
+            self.sections.pop();
+        }
+        let to_border = self.sections.last().copied().unwrap_or(u64::MAX);
+        let window = (self.end - self.begin)
+            .min(CHUNK_BYTES_MAX)
+            .min(usize::try_from(to_border).unwrap_or(usize::MAX));
+        let window = &self.buffer[self.begin..self.begin + window];
+        let mut cuts = FastCDC::new(window, CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX);
+        let content = window[..cuts.next()?.length].to_vec();
+        self.begin += content.len();
+        if let Some(to_border) = self.sections.last_mut() {
+            *to_border -= content.len() as u64;
+        }
+        let part = Part {
+            digest: Digest::of(&content),
+            size: u32::try_from(content.len()).expect("a chunk is short"),
+        };
+        Some(Piece { part, content })
+    }
+}
+
+impl<R: Read> Iterator for Cutter<R> {
+    type Item = io::Result<Piece>;
+
+    fn next(&mut self) -> Option<io::Result<Piece>> {
+        match self.refill() {
+            Ok(()) => self.cut().map(Ok),
+            Err(cause) => Some(Err(cause)),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! How chunks and blobs come in.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use thresh_core::chunk::{Codec, Frame, Part, Recipe};
+use thresh_core::digest::{Digest, FieldHasher};
+
+use super::record::{BEGIN, HEADER_BYTES, Header, Kind, SEAL, checksum, encode_list};
+use super::store::{Owner, Pack, State, now};
+use super::{PACK_BYTES, PackError, PackStore};
+use crate::chunk::{encode_recipe, pack, unpack};
+use crate::hash::{finish, update};
+
+/// Chunks of a blob that are unpacked at once, on all cores: at most 4 MiB.
+const PARTS_AHEAD: usize = 16;
+
+impl PackStore {
+    /// Stores the chunk of a frame, after it was verified. One that was packed against others is packed anew, so
+    /// that it can be had without them; how it came is kept besides, for those who have them, too.
+    ///
+    /// # Errors
+    /// The frame is not what it says, chunks that it was packed against are missing, or the disk is full.
+    pub fn put(&self, frame: &Frame) -> Result<(), PackError> {
+        if self.state().touch(Kind::Chunk, &frame.digest, now()) {
+            return Ok(());
+        }
+        if frame.bases.is_empty() {
+            unpack(frame, &[])?;
+            return self.append(Kind::Chunk, frame.digest, frame);
+        }
+        let content = unpack(frame, &self.base(&frame.bases)?)?;
+        self.append(Kind::Chunk, frame.digest, &pack(frame.digest, &content))?;
+        self.append(Kind::Delta, delta_digest(&frame.digest, &frame.bases), frame)
+    }
+
+    /// Stores a blob whose chunks are there, after it was verified.
+    ///
+    /// # Errors
+    /// Chunks are missing, the chunks make another blob, or the disk is full.
+    pub fn assemble(&self, digest: Digest, recipe: &Recipe) -> Result<(), PackError> {
+        let mut missing: Vec<Digest> = {
+            let (mut state, now) = (self.state(), now());
+            let parts = recipe.parts().iter().map(|part| part.digest);
+            parts
+                .filter(|part| !state.touch(Kind::Chunk, part, now))
+                .collect()
+        };
+        missing.dedup();
+        if !missing.is_empty() {
+            return Err(PackError::Incomplete { digest, missing });
+        }
+        let mut hasher = blake3::Hasher::new();
+        for parts in recipe.parts().chunks(PARTS_AHEAD) {
+            let contents = parts.par_iter().map(|part| self.part(&digest, part));
+            for content in contents.collect::<Result<Vec<_>, _>>()? {
+                update(&mut hasher, &content);
+            }
+        }
+        match finish(&hasher) {
+            actual if actual == digest => self.put_recipe(digest, recipe),
+            actual => Err(PackError::WrongDigest {
+                expected: digest,
+                actual,
+            }),
+        }
+    }
+
+    /// The content of a part of a blob.
+    fn part(&self, blob: &Digest, part: &Part) -> Result<Vec<u8>, PackError> {
+        let content = self.chunk(&part.digest)?;
+        if content.len() == part.size as usize {
+            return Ok(content);
+        }
+        Err(PackError::WrongSize {
+            digest: *blob,
+            chunk: part.digest,
+            expected: part.size,
+            actual: content.len(),
+        })
+    }
+
+    /// Stores how a blob is put together whose content the caller has verified.
+    ///
+    /// # Errors
+    /// The disk is full or cannot be written to.
+    pub fn put_recipe(&self, digest: Digest, recipe: &Recipe) -> Result<(), PackError> {
+        let encoded = encode_recipe(recipe);
+        let data = zstd::bulk::compress(&encoded, 3).unwrap_or_default();
+        let (codec, data) = match data.len() {
+            1.. if data.len() < encoded.len() => (Codec::Zstd, data),
+            _ => (Codec::Raw, encoded.clone()),
+        };
+        let frame = Frame {
+            digest,
+            size: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
+            bases: Vec::new(),
+            codec,
+            data,
+        };
+        self.append(Kind::Recipe, digest, &frame)
+    }
+
+    /// Writes a record behind the others, unless there is one already.
+    pub(super) fn append(&self, kind: Kind, digest: Digest, frame: &Frame) -> Result<(), PackError> {
+        let header = Header {
+            kind,
+            codec: frame.codec,
+            digest,
+            size: frame.size,
+            stored: u32::try_from(frame.data.len()).unwrap_or(u32::MAX),
+            sum: checksum(&frame.data),
+        };
+        let mut record = Vec::with_capacity(HEADER_BYTES + frame.data.len());
+        record.extend_from_slice(&header.encode());
+        record.extend_from_slice(&frame.data);
+        let mut state = self.state();
+        if state.touch(kind, &digest, now()) {
+            return Ok(());
+        }
+        let number = self.open_for(&mut state)?;
+        let pack = state.packs.get_mut(&number).expect("it has just been opened");
+        let offset = write(pack, &record).map_err(PackError::io("write", &self.path_of(number)))?;
+        pack.records.push((offset, header));
+        let full = pack.bytes >= PACK_BYTES;
+        state.note(number, offset, &header, now());
+        if full {
+            self.seal(&mut state, number)?;
+        }
+        Ok(())
+    }
+
+    /// The pack that is being written; a new one, where there is none.
+    fn open_for(&self, state: &mut State) -> Result<u32, PackError> {
+        if let Some(number) = state.open {
+            return Ok(number);
+        }
+        let mut number = state.packs.last_key_value().map_or(0, |(last, _)| *last) + 1;
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        let file = loop {
+            let path = self.path_of(number);
+            match options.open(&path) {
+                // Another process was faster.
+                Err(cause) if cause.kind() == ErrorKind::AlreadyExists => number += 1,
+                created => break created.map_err(PackError::io("create", &path))?,
+            }
+        };
+        let path = self.path_of(number);
+        let locked = file.lock().and_then(|()| file.write_all_at(BEGIN, 0));
+        locked.map_err(PackError::io("write", &path))?;
+        let pack = Pack {
+            file: Arc::new(file),
+            bytes: BEGIN.len() as u64,
+            records: Vec::new(),
+            owner: Owner::Us,
+        };
+        state.packs.insert(number, pack);
+        state.open = Some(number);
+        Ok(number)
+    }
+
+    fn seal(&self, state: &mut State, number: u32) -> Result<(), PackError> {
+        let pack = state.packs.get_mut(&number).expect("it is being written");
+        let list = encode_list(&pack.records);
+        let header = Header {
+            kind: Kind::List,
+            codec: Codec::Raw,
+            digest: Digest::of(&list),
+            size: u32::try_from(list.len()).unwrap_or(u32::MAX),
+            stored: u32::try_from(list.len()).unwrap_or(u32::MAX),
+            sum: checksum(&list),
+        };
+        let mut end = header.encode().to_vec();
+        end.extend_from_slice(&list);
+        end.extend_from_slice(SEAL);
+        end.extend_from_slice(&pack.bytes.to_le_bytes());
+        write(pack, &end).map_err(PackError::io("write", &self.path_of(number)))?;
+        pack.records = Vec::new();
+        pack.owner = Owner::Nobody;
+        state.open = None;
+        let _ = pack.file.unlock();
+        Ok(())
+    }
+}
+
+/// Writes behind the end of a pack, or leaves it as it was. Returns where.
+fn write(pack: &mut Pack, bytes: &[u8]) -> std::io::Result<u32> {
+    let offset = u32::try_from(pack.bytes).map_err(std::io::Error::other)?;
+    match pack.file.write_all_at(bytes, pack.bytes) {
+        Ok(()) => {
+            pack.bytes += bytes.len() as u64;
+            Ok(offset)
+        }
+        Err(cause) => {
+            // If this fails as well, the torn end is overwritten by the next record, or cut off at the next start.
+            let _ = pack.file.set_len(pack.bytes);
+            Err(cause)
+        }
+    }
+}
+
+/// The name of a chunk packed against others.
+pub(super) fn delta_digest(chunk: &Digest, bases: &[Digest]) -> Digest {
+    let mut hasher = FieldHasher::new("thresh chunk against bases v1");
+    hasher.field(chunk.as_bytes());
+    for base in bases {
+        hasher.field(base.as_bytes());
+    }
+    hasher.finish()
+}

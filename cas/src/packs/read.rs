@@ -1,0 +1,175 @@
+//! How chunks and blobs go out.
+
+use std::os::unix::fs::FileExt;
+
+use thresh_core::chunk::{BASE_BYTES_MAX, Codec, Frame, Recipe};
+use thresh_core::digest::Digest;
+
+use super::append::delta_digest;
+use super::record::{HEADER_BYTES, Header, Kind, checksum};
+use super::{PackError, PackStore};
+use crate::chunk::{FrameError, decode_recipe, pack_against, unpack};
+use crate::hash::{finish, update};
+
+/// No recipe is longer, in bytes: it would be that of a blob of over 100 GB.
+const RECIPE_BYTES_MAX: usize = 64 << 20;
+
+impl PackStore {
+    /// A chunk as it rests.
+    ///
+    /// # Errors
+    /// It is missing, was damaged, or cannot be read.
+    pub fn frame(&self, digest: &Digest) -> Result<Frame, PackError> {
+        self.record(Kind::Chunk, digest, *digest)
+    }
+
+    /// A chunk packed against `bases`, if they are there, and it is shorter so.
+    ///
+    /// # Errors
+    /// As [`PackStore::frame`].
+    pub fn frame_against(&self, digest: &Digest, bases: &[Digest]) -> Result<Frame, PackError> {
+        let whole = self.frame(digest)?;
+        if bases.is_empty() {
+            return Ok(whole);
+        }
+        let delta = delta_digest(digest, bases);
+        if let Ok(frame) = self.record(Kind::Delta, &delta, *digest) {
+            return Ok(Frame {
+                bases: bases.to_vec(),
+                ..frame
+            });
+        }
+        // Without them the whole is what there is.
+        let Ok(base) = self.base(bases) else {
+            return Ok(whole);
+        };
+        let content = self.chunk(digest)?;
+        let frame = pack_against(*digest, &content, bases.to_vec(), &base);
+        if frame.data.len() >= whole.data.len() {
+            return Ok(whole);
+        }
+        self.append(Kind::Delta, delta, &frame)?;
+        Ok(frame)
+    }
+
+    /// The content of a chunk, verified.
+    ///
+    /// # Errors
+    /// It is missing, was damaged, or cannot be read.
+    pub fn chunk(&self, digest: &Digest) -> Result<Vec<u8>, PackError> {
+        let (slot, _) = self.find(Kind::Chunk, digest)?;
+        unpack(&self.frame(digest)?, &[]).map_err(|_| {
+            self.drop_damaged(Kind::Chunk, digest, slot);
+            PackError::Damaged { digest: *digest }
+        })
+    }
+
+    /// The recipe of a blob of several chunks.
+    ///
+    /// # Errors
+    /// It is missing, was damaged, or cannot be read.
+    pub fn recipe(&self, digest: &Digest) -> Result<Recipe, PackError> {
+        let (slot, _) = self.find(Kind::Recipe, digest)?;
+        let frame = self.record(Kind::Recipe, digest, *digest)?;
+        let encoded = match frame.codec {
+            Codec::Raw => Some(frame.data),
+            Codec::Zstd => {
+                let size = (frame.size as usize).min(RECIPE_BYTES_MAX);
+                zstd::bulk::decompress(&frame.data, size).ok()
+            }
+        };
+        let recipe = encoded.and_then(|encoded| decode_recipe(&encoded).ok());
+        recipe.ok_or_else(|| {
+            self.drop_damaged(Kind::Recipe, digest, slot);
+            PackError::Damaged { digest: *digest }
+        })
+    }
+
+    /// The content of a blob, chunk by chunk.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn read(&self, digest: &Digest) -> Result<BlobChunks, PackError> {
+        let parts = match self.recipe(digest) {
+            Ok(recipe) => recipe.parts().iter().map(|part| part.digest).collect(),
+            Err(PackError::Missing { .. }) => vec![*digest],
+            Err(error) => return Err(error),
+        };
+        Ok(BlobChunks {
+            store: self.clone(),
+            digest: *digest,
+            parts: parts.into_iter(),
+            hasher: blake3::Hasher::new(),
+        })
+    }
+
+    /// The content of chunks together.
+    pub(super) fn base(&self, bases: &[Digest]) -> Result<Vec<u8>, PackError> {
+        let mut base = Vec::new();
+        for digest in bases {
+            base.extend_from_slice(&self.chunk(digest)?);
+            if base.len() > BASE_BYTES_MAX {
+                let (digest, size) = (*digest, base.len());
+                return Err(FrameError::Bases { digest, size }.into());
+            }
+        }
+        Ok(base)
+    }
+
+    /// Reads a record, which stands for `digest`.
+    fn record(&self, kind: Kind, name: &Digest, digest: Digest) -> Result<Frame, PackError> {
+        let (slot, file) = self.find(kind, name)?;
+        let mut record = vec![0; HEADER_BYTES + slot.stored as usize];
+        let damaged = || {
+            self.drop_damaged(kind, name, slot);
+            PackError::Damaged { digest }
+        };
+        match file.read_exact_at(&mut record, u64::from(slot.offset)) {
+            Ok(()) => {}
+            Err(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => return Err(damaged()),
+            Err(cause) => return Err(PackError::io("read", &self.path_of(slot.pack))(cause)),
+        }
+        let (header, _) = record.split_first_chunk().expect("it is longer than a header");
+        let header = Header::decode(header).filter(|header| (header.kind, header.digest) == (kind, *name));
+        let header = header.ok_or_else(damaged)?;
+        record.drain(..HEADER_BYTES);
+        if checksum(&record) != header.sum {
+            return Err(damaged());
+        }
+        Ok(Frame {
+            digest,
+            size: header.size,
+            bases: Vec::new(),
+            codec: header.codec,
+            data: record,
+        })
+    }
+}
+
+/// A blob, chunk by chunk. What came may be trusted only when the end was reached without an error.
+#[derive(Debug)]
+pub struct BlobChunks {
+    store: PackStore,
+    digest: Digest,
+    parts: std::vec::IntoIter<Digest>,
+    hasher: blake3::Hasher,
+}
+
+impl BlobChunks {
+    /// Returns the next chunk's content; none at the end.
+    ///
+    /// # Errors
+    /// A chunk is missing, was damaged or cannot be read; or, instead of the last one, the chunks turn out to
+    /// make another blob.
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, PackError> {
+        let Some(part) = self.parts.next() else {
+            return Ok(None);
+        };
+        let content = self.store.chunk(&part)?;
+        update(&mut self.hasher, &content);
+        if self.parts.len() == 0 && finish(&self.hasher) != self.digest {
+            return Err(PackError::Damaged { digest: self.digest });
+        }
+        Ok(Some(content))
+    }
+}

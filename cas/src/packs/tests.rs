@@ -1,0 +1,313 @@
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use thresh_core::chunk::{Frame, Recipe};
+use thresh_core::digest::Digest;
+use thresh_core::fault::Fault;
+
+use super::*;
+use crate::chunk::{Cutter, pack, pack_against, unpack};
+use crate::testing::noise;
+
+fn open(folder: &Path) -> PackStore {
+    PackStore::open(folder).unwrap()
+}
+
+fn put(store: &PackStore, content: &[u8]) -> Digest {
+    let digest = Digest::of(content);
+    store.put(&pack(digest, content)).unwrap();
+    digest
+}
+
+fn recipe_of(content: &[u8]) -> (Recipe, Vec<Frame>) {
+    let pieces: Vec<_> = Cutter::new(content, Vec::new())
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let frames = pieces.iter().map(|piece| pack(piece.part.digest, &piece.content));
+    let recipe = Recipe::new(pieces.iter().map(|piece| piece.part).collect()).unwrap();
+    (recipe, frames.collect())
+}
+
+fn put_blob(store: &PackStore, content: &[u8]) -> Digest {
+    let (recipe, frames) = recipe_of(content);
+    for frame in &frames {
+        store.put(frame).unwrap();
+    }
+    let digest = Digest::of(content);
+    store.assemble(digest, &recipe).unwrap();
+    digest
+}
+
+fn read(store: &PackStore, digest: &Digest) -> Result<Vec<u8>, PackError> {
+    let mut chunks = store.read(digest)?;
+    let mut content = Vec::new();
+    while let Some(chunk) = chunks.next_chunk()? {
+        content.extend(chunk);
+    }
+    Ok(content)
+}
+
+fn packs(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut packs: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|ext| ext == "pack"))
+        .collect();
+    packs.sort();
+    packs
+}
+
+/// Changes the last byte of the last record of a pack that is not sealed.
+fn damage_last(folder: &Path) {
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(packs(folder).last().unwrap())
+        .unwrap();
+    let end = file.metadata().unwrap().len();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, end - 1).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], end - 1).unwrap();
+}
+
+#[test]
+fn what_was_put_is_there_also_for_the_next_to_open_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let short = put(&store, b"short");
+    let empty = put(&store, b"");
+    let content = noise(1, 3 << 20);
+    let large = put_blob(&store, &content);
+    let absent = Digest::of(b"absent");
+    for store in [store, open(folder.path())] {
+        assert_eq!(store.find_missing(&[short, absent, large, empty]), [absent]);
+        assert_eq!(read(&store, &short).unwrap(), b"short");
+        assert_eq!(read(&store, &empty).unwrap(), b"");
+        assert_eq!(read(&store, &large).unwrap(), content);
+        assert!(matches!(read(&store, &absent), Err(PackError::Missing { digest }) if digest == absent));
+    }
+}
+
+#[test]
+fn several_may_write_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    let early = put(&first, b"early");
+    let second = open(folder.path());
+    assert!(second.contains(&early));
+    let digests = [put(&second, b"second"), put(&first, b"first")];
+    assert!(!second.contains(&digests[1]));
+    let third = open(folder.path());
+    assert_eq!(third.find_missing(&digests), []);
+    put(&third, b"third");
+    assert_eq!(packs(folder.path()).len(), 3);
+    // What another process writes to is not swept away.
+    assert_eq!(third.sweep(0, u32::MAX).unwrap().dropped, 4);
+    assert_eq!(packs(folder.path()).len(), 2);
+    assert_eq!(read(&first, &digests[1]).unwrap(), b"first");
+    drop(first);
+    assert!(open(folder.path()).contains(&digests[1]));
+}
+
+#[test]
+fn full_packs_are_sealed_and_opened_by_their_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let contents: Vec<Vec<u8>> = (0..=255).map(|seed| noise(seed, 256 << 10)).collect();
+    let digests: Vec<Digest> = contents.iter().map(|content| put(&store, content)).collect();
+    let late = put(&store, b"late");
+    assert_eq!(store.stat().packs, 2);
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(store.find_missing(&digests), []);
+    assert_eq!(read(&store, &digests[7]).unwrap(), contents[7]);
+    assert_eq!(read(&store, &late).unwrap(), b"late");
+    drop(store);
+    // A list that is damaged is not trusted: the pack is read through.
+    let sealed = fs::File::options()
+        .write(true)
+        .open(&packs(folder.path())[0])
+        .unwrap();
+    let end = sealed.metadata().unwrap().len();
+    sealed.write_all_at(&[0xff], end - 20).unwrap();
+    assert_eq!(open(folder.path()).find_missing(&digests), []);
+}
+
+#[test]
+fn what_a_crash_tore_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let first = put(&store, &noise(1, 1_000));
+    let second = put(&store, &noise(2, 1_000));
+    drop(store);
+    let path = &packs(folder.path())[0];
+    let length = fs::metadata(path).unwrap().len();
+    for torn in [length - 1, length - 1_001, length - 1_055] {
+        fs::File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(torn)
+            .unwrap();
+        let store = open(folder.path());
+        assert_eq!(store.find_missing(&[first, second]), [second], "{torn}");
+        assert_eq!(put(&store, &noise(2, 1_000)), second);
+        assert_eq!(read(&store, &second).unwrap(), noise(2, 1_000));
+    }
+    // Not even the beginning was written.
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(3)
+        .unwrap();
+    let store = open(folder.path());
+    assert_eq!(store.find_missing(&[first, second]), [first, second]);
+    put(&store, b"works");
+    drop(store);
+    assert!(open(folder.path()).contains(&Digest::of(b"works")));
+}
+
+#[test]
+fn a_damaged_chunk_is_dropped_and_can_be_put_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let content = noise(1, 1_000);
+    let digest = put(&store, &content);
+    damage_last(folder.path());
+    let error = read(&store, &digest).unwrap_err();
+    assert!(matches!(error, PackError::Damaged { .. }), "{error}");
+    assert_eq!(error.fault(), Fault::Environment);
+    assert!(!store.contains(&digest));
+    put(&store, &content);
+    assert_eq!(read(&store, &digest).unwrap(), content);
+    drop(store);
+    // The damaged one is still in the pack; the later one counts.
+    assert_eq!(read(&open(folder.path()), &digest).unwrap(), content);
+}
+
+#[test]
+fn a_blob_without_all_its_chunks_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let content = noise(1, 1 << 20);
+    let (recipe, frames) = recipe_of(&content);
+    let digest = Digest::of(&content);
+    for frame in &frames[1..] {
+        store.put(frame).unwrap();
+    }
+    match store.assemble(digest, &recipe).unwrap_err() {
+        PackError::Incomplete { missing, .. } => assert_eq!(missing, [frames[0].digest]),
+        error => panic!("{error}"),
+    }
+    assert!(!store.contains(&digest));
+    store.put(&frames[0]).unwrap();
+    store.assemble(digest, &recipe).unwrap();
+    assert!(store.contains(&digest));
+}
+
+#[test]
+fn a_recipe_for_another_blob_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let content = noise(1, 1 << 20);
+    put_blob(&store, &content);
+    let (recipe, _) = recipe_of(&content);
+    let other = Digest::of(b"other");
+    let error = store.assemble(other, &recipe).unwrap_err();
+    assert!(matches!(error, PackError::WrongDigest { .. }), "{error}");
+    assert_eq!(error.fault(), Fault::Input);
+    let mut parts = recipe.parts().to_vec();
+    parts[0].size -= 1;
+    let error = store.assemble(other, &Recipe::new(parts).unwrap()).unwrap_err();
+    assert!(matches!(error, PackError::WrongSize { .. }), "{error}");
+    assert!(!store.contains(&other));
+}
+
+#[test]
+fn a_chunk_travels_against_what_the_other_side_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let base = noise(1, 100_000);
+    let mut content = base.clone();
+    content[50_000] ^= 1;
+    let (base_digest, digest) = (put(&store, &base), Digest::of(&content));
+    let delta = pack_against(digest, &content, vec![base_digest], &base);
+    store.put(&delta).unwrap();
+    assert_eq!(read(&store, &digest).unwrap(), content);
+    // It goes out as it came to who has the base, and whole to everyone else.
+    assert_eq!(store.frame_against(&digest, &[base_digest]).unwrap(), delta);
+    let whole = store.frame_against(&digest, &[]).unwrap();
+    assert_eq!(
+        (whole.bases.len(), unpack(&whole, &[]).unwrap()),
+        (0, content.clone())
+    );
+    // Against what else there is it is made when it is asked for.
+    let mut third = content;
+    third[7] ^= 1;
+    let third_digest = put(&store, &third);
+    let made = store.frame_against(&third_digest, &[base_digest]).unwrap();
+    assert!(made.data.len() < 1_000);
+    assert_eq!(unpack(&made, &base).unwrap(), third);
+    let absent = Digest::of(b"absent");
+    assert_eq!(store.frame_against(&third_digest, &[absent]).unwrap().bases, []);
+    // Without its base here it cannot be taken.
+    let other = open_other();
+    assert!(matches!(other.1.put(&delta), Err(PackError::Missing { .. })));
+
+    fn open_other() -> (tempfile::TempDir, PackStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        (folder, store)
+    }
+}
+
+#[test]
+fn what_was_longest_unused_goes_and_what_is_in_use_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let digests: Vec<Digest> = (0..20).map(|seed| put(&store, &noise(seed, 100_000))).collect();
+    for (age, digest) in digests.iter().enumerate() {
+        let mut state = store.state();
+        state.slots.get_mut(&(record::Kind::Chunk, *digest)).unwrap().used = 1_000 + age as u32;
+    }
+    let nothing = store.sweep(3_000_000, u32::MAX).unwrap();
+    assert_eq!((nothing.dropped, nothing.bytes_after), (0, nothing.bytes_before));
+    let swept = store.sweep(1_000_000, u32::MAX).unwrap();
+    assert!(swept.bytes_after <= 1_000_000, "{swept:?}");
+    assert_eq!(swept.dropped, 12);
+    assert_eq!(store.find_missing(&digests), digests[..12]);
+    assert_eq!(read(&store, &digests[12]).unwrap(), noise(12, 100_000));
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(store.find_missing(&digests), digests[..12]);
+    // All of it has just been asked for.
+    let kept = store.sweep(1_000, 1_000).unwrap();
+    assert_eq!(kept.dropped, 0);
+    assert_eq!(store.find_missing(&digests), digests[..12]);
+}
+
+#[test]
+fn a_check_finds_what_is_damaged_and_what_is_incomplete() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let content = noise(1, 1 << 20);
+    let (recipe, frames) = recipe_of(&content);
+    let digest = Digest::of(&content);
+    for frame in frames.iter().rev() {
+        store.put(frame).unwrap();
+    }
+    damage_last(folder.path());
+    store.put_recipe(digest, &recipe).unwrap();
+    let sound = put(&store, b"sound");
+    let mut told = 0;
+    let check = store.check(|_, _| told += 1).unwrap();
+    assert_eq!(check.damaged, [frames[0].digest]);
+    assert_eq!(check.incomplete, [digest]);
+    assert_eq!((check.chunks, check.blobs), (frames.len() as u64 + 1, 1));
+    assert_eq!(told, check.chunks + check.blobs);
+    assert!(store.contains(&sound) && !store.contains(&digest));
+    let stat = store.stat();
+    assert_eq!((stat.chunks, stat.blobs), (frames.len() as u64, 1));
+    assert_eq!(stat.content_bytes, (1 << 20) - u64::from(frames[0].size) + 5);
+}
