@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use thresh_cas::BlobStore;
+use thresh_cas::PackStore;
 use thresh_core::fault::Fault;
 use thresh_core::schedule::Policy;
 use thresh_proto::MESSAGE_BYTES_MAX;
@@ -80,7 +80,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The blobs cannot be used.
     #[error(transparent)]
-    Blobs(#[from] thresh_cas::StoreError),
+    Blobs(#[from] thresh_cas::PackError),
 }
 
 impl StartError {
@@ -317,8 +317,8 @@ async fn stopped(mut signal: watch::Receiver<bool>) {
     let _ = signal.wait_for(|stopping| *stopping).await;
 }
 
-async fn open_blobs(data_dir: &Path) -> Result<BlobStore, StartError> {
+async fn open_blobs(data_dir: &Path) -> Result<PackStore, StartError> {
     let folder = data_dir.join(BLOBS);
-    let opened = tokio::task::spawn_blocking(move || BlobStore::open(&folder)).await;
+    let opened = tokio::task::spawn_blocking(move || PackStore::open(&folder)).await;
     Ok(opened.expect("opening the blobs is not cancelled and does not panic")?)
 }

@@ -20,10 +20,10 @@ pub mod v1 {
 
 /// The version of the protocol. Equal versions can talk; it grows with every change that an older part would
 /// misunderstand.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest message that a part accepts, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// The most content that one message of a blob stream carries, in bytes.
-pub const BLOB_CHUNK_BYTES_MAX: usize = 1 << 20;
+/// The most data of chunks that one message carries, in bytes.
+pub const FRAMES_BYTES_MAX: usize = 1 << 20;

@@ -137,6 +137,11 @@ impl WorkspaceState {
         self.root.join("digests")
     }
 
+    /// The folder that remembers what was shipped to farms.
+    pub fn shipped(&self) -> PathBuf {
+        self.root.join("shipped")
+    }
+
     /// The folder of the records behind the parts of keys.
     pub fn records(&self) -> PathBuf {
         self.root.join("records")

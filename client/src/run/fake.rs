@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use thresh_core::digest::Digest;
+use thresh_cas::{PackError, PackStore};
+use thresh_proto::convert::{
+    digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, recipe_from_wire,
+};
 use thresh_proto::v1::blobs_server::{Blobs, BlobsServer};
 use thresh_proto::v1::runs_server::{Runs, RunsServer};
 use thresh_proto::{PROTOCOL, v1};
@@ -36,21 +39,26 @@ pub(super) struct State {
     pub(super) lists_put: usize,
     pub(super) nothing_reusable: bool,
     pub(super) last_pass: Option<v1::KeyParts>,
-    pub(super) blobs: BTreeMap<Digest, Vec<u8>>,
-    pub(super) puts: u32,
+    /// Bytes of chunks that came.
+    pub(super) put_bytes: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Fake {
     state: Arc<Mutex<State>>,
+    pub(super) blobs: PackStore,
+    _folder: Arc<tempfile::TempDir>,
     cancelled: Arc<tokio::sync::Notify>,
 }
 
 impl Fake {
     /// Starts it and connects to it.
     pub(super) async fn start(state: State) -> (Self, Channel) {
+        let folder = tempfile::tempdir().unwrap();
         let fake = Self {
             state: Arc::new(Mutex::new(state)),
+            blobs: PackStore::open(folder.path()).unwrap(),
+            _folder: Arc::new(folder),
             cancelled: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -295,40 +303,46 @@ impl Blobs for Fake {
         &self,
         request: Request<v1::FindMissingRequest>,
     ) -> Result<Response<v1::FindMissingReply>, Status> {
-        let state = self.state();
-        let is_missing = |digest: &[u8]| !state.blobs.contains_key(&Digest::try_from(digest).unwrap());
-        let digests = request
-            .into_inner()
-            .digests
-            .into_iter()
-            .filter(|digest| is_missing(digest))
-            .collect();
-        Ok(Response::new(v1::FindMissingReply { digests }))
+        let digests = digests_from_wire("digests", &request.into_inner().digests)?;
+        let missing = self.blobs.find_missing(&digests).into_iter();
+        Ok(Response::new(v1::FindMissingReply {
+            digests: missing.map(digest_to_wire).collect(),
+        }))
     }
 
     async fn put(
         &self,
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<v1::PutReply>, Status> {
-        let messages = collect(request.into_inner()).await?;
-        let digest = Digest::try_from(
-            &messages
-                .first()
-                .ok_or_else(|| Status::invalid_argument("empty"))?
-                .digest[..],
-        );
-        let content: Vec<u8> = messages
-            .iter()
-            .flat_map(|message| message.content.to_vec())
-            .collect();
-        let digest = digest.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if Digest::of(&content) != digest || content.len() as u64 != messages[0].size_bytes {
-            return Err(Status::invalid_argument("wrong digest"));
+        for message in collect(request.into_inner()).await? {
+            for frame in message.frames {
+                let frame = frame_from_wire(frame)?;
+                self.state().put_bytes += frame.data.len() as u64;
+                let stored = self.blobs.put(&frame);
+                stored.map_err(|error| Status::invalid_argument(error.to_string()))?;
+            }
         }
-        let mut state = self.state();
-        state.puts += 1;
-        state.blobs.insert(digest, content);
         Ok(Response::new(v1::PutReply {}))
+    }
+
+    async fn assemble(
+        &self,
+        request: Request<v1::AssembleRequest>,
+    ) -> Result<Response<v1::AssembleReply>, Status> {
+        let request = request.into_inner();
+        let digest = digest_from_wire("digest", &request.digest)?;
+        let recipe = recipe_from_wire(&request.recipe.unwrap_or_default())?;
+        match self.blobs.assemble(digest, &recipe) {
+            Ok(()) => Ok(Response::new(v1::AssembleReply::default())),
+            Err(PackError::Incomplete { missing, .. }) => Ok(Response::new(v1::AssembleReply {
+                missing: missing.into_iter().map(digest_to_wire).collect(),
+            })),
+            Err(error) => Err(Status::invalid_argument(error.to_string())),
+        }
+    }
+
+    async fn recipes(&self, _: Request<v1::RecipesRequest>) -> Result<Response<v1::RecipesReply>, Status> {
+        Err(Status::unimplemented("no test reads blobs"))
     }
 
     type GetStream = ReceiverStream<Result<v1::GetReply, Status>>;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thresh_cas::PackError;
 use thresh_core::id::RunId;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -18,7 +20,7 @@ use super::session::Session;
 use super::submission::{Submission, fold_cases};
 use crate::report::{ReportEvent, Reporters, RunStart, RunSummary};
 use crate::reuse::{CaseKeys, InputWatch, KeyInputs, RecordFolder, case_keys};
-use crate::ship::{Shipment, UploadProgress, upload};
+use crate::ship::{Memory, Shipment, UploadProgress, Uploaded, upload};
 
 /// Paths that a note on changed files names.
 const PATHS_SHOWN_MAX: usize = 5;
@@ -97,7 +99,7 @@ impl Prepared {
             });
         }
         prepared.keep_records(&ready);
-        unless_interrupted(&cancel, prepared.upload(&session, &ready, reporters)).await?;
+        let keeping = unless_interrupted(&cancel, prepared.upload(&session, &ready, reporters)).await?;
         let submission = prepared.submission(&ready).messages();
         let started = now();
         // Within the process a connection that broke cannot be made again.
@@ -143,6 +145,11 @@ impl Prepared {
             patience,
         };
         follower.follow().await?;
+        if let Some(keeping) = keeping
+            && let Err(error) = keeping.await
+        {
+            tracing::warn!("what was shipped is not remembered: {error}");
+        }
         if ready.keys.is_some() && ready.shipment.is_none() {
             confirm(&mut session, ready.run, watch, reporters).await;
         }
@@ -249,10 +256,15 @@ impl Prepared {
         session: &Session,
         ready: &Ready,
         reporters: &mut Reporters,
-    ) -> Result<(), RunError> {
+    ) -> Result<Option<JoinHandle<()>>, RunError> {
         let Some(shipment) = &ready.shipment else {
-            return Ok(());
+            return Ok(None);
         };
+        let memory = blocking({
+            let folder = self.state.shipped();
+            move || Ok(Memory::open(&folder))
+        });
+        let memory = memory.await?.inspect_err(not_remembered).ok();
         let mut announced = false;
         let progress = |progress: UploadProgress| {
             if !announced && progress.blobs > 0 {
@@ -266,9 +278,29 @@ impl Prepared {
             }
             reporters.tick(now());
         };
-        upload(session.channel(), shipment, progress).await?;
-        Ok(())
+        let Uploaded { progress, shipped } =
+            upload(session.channel(), shipment, memory.as_ref(), progress).await?;
+        if progress.shipped_bytes > 0 {
+            let note = format!(
+                "shipped {:.1} MiB as {:.1} MiB",
+                mebibytes(progress.bytes),
+                mebibytes(progress.shipped_bytes)
+            );
+            reporters.event(now(), &ReportEvent::Note(&note));
+        }
+        let Some(memory) = memory.filter(|_| !shipped.is_empty()) else {
+            return Ok(None);
+        };
+        // It need not hold up the run.
+        Ok(Some(tokio::task::spawn_blocking(move || {
+            let _ = memory.keep(&shipped).inspect_err(not_remembered);
+        })))
     }
+}
+
+/// The next version of what is shipped will be shipped whole.
+fn not_remembered(error: &PackError) {
+    tracing::warn!("what is shipped is not remembered: failed to {error}");
 }
 
 /// Stores the passes of an in-place run, if nothing that they are keyed by has changed meanwhile. A failure to

@@ -1,29 +1,32 @@
 //! Sending blobs to the farm.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use thresh_core::chunk::CHUNK_BYTES_MAX;
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
-use thresh_proto::convert::{InvalidMessage, digest_from_wire, digest_to_wire};
+use thresh_proto::MESSAGE_BYTES_MAX;
+use thresh_proto::convert::{InvalidMessage, digest_to_wire, digests_from_wire};
+use thresh_proto::v1::FindMissingRequest;
 use thresh_proto::v1::blobs_client::BlobsClient;
-use thresh_proto::v1::{FindMissingRequest, PutRequest};
-use thresh_proto::{BLOB_CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
+use super::large::LargeFile;
+use super::memory::{Memory, Shipped};
 use super::shipment::{BlobSource, Shipment};
+use super::short::put_short;
 
 /// Digests in one question for missing blobs.
 const ASKED_MAX: usize = 16 << 10;
-/// Blobs under way at a time.
-const STREAMS_MAX: usize = 16;
-/// Messages of one blob that wait in memory, at most 1 MiB each.
-const WAITING_MAX: usize = 2;
+/// Transfers under way at a time.
+const TRANSFERS_MAX: usize = 3;
+/// Short blobs sent together.
+const TOGETHER_MAX: usize = 512;
 
 /// A run's inputs could not be brought to the farm.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,9 @@ pub enum UploadError {
     /// The farm's answer cannot be understood.
     #[error("ship the run's inputs: {0}")]
     Answer(#[from] InvalidMessage),
+    /// The farm drops what it has just taken.
+    #[error("ship {}: the farm does not keep its chunks; its disk may be too small", .0.display())]
+    Dropped(PathBuf),
 }
 
 impl UploadError {
@@ -54,6 +60,21 @@ impl UploadError {
             Self::Answer(_) => Fault::Internal,
             _ => Fault::Environment,
         }
+    }
+
+    /// What went wrong with a file that was there when it was hashed.
+    pub(super) fn file(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |cause| match cause.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Self::Changed(path.to_owned()),
+            _ => Self::Unreadable {
+                path: path.to_owned(),
+                cause,
+            },
+        }
+    }
+
+    pub(super) fn ended_early(ended: &tokio::task::JoinError) -> Self {
+        Status::internal(format!("a part of the client ended early: {ended}")).into()
     }
 }
 
@@ -74,142 +95,118 @@ pub struct UploadProgress {
     pub sent_blobs: usize,
     /// Bytes of blobs sent.
     pub sent_bytes: u64,
+    /// Bytes that they took on the way, compressed and without the chunks that the farm had.
+    pub shipped_bytes: u64,
 }
 
-/// Sends what the farm does not have, several blobs at a time, and tells `progress` after each.
+/// What one transfer brought to the farm.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub(super) blobs: usize,
+    pub(super) bytes: u64,
+    /// The file, if it is one to be remembered.
+    pub(super) shipped: Option<Shipped>,
+}
+
+/// What an upload came to.
+#[derive(Debug, Default)]
+pub struct Uploaded {
+    /// How much it was.
+    pub progress: UploadProgress,
+    /// The large files that were sent, for [`Memory::keep`].
+    pub shipped: Vec<Shipped>,
+}
+
+/// What all transfers share.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) client: BlobsClient<Channel>,
+    /// Bytes of chunks that were sent.
+    pub(super) shipped: Arc<AtomicU64>,
+}
+
+/// Sends what the farm does not have, several blobs at a time, and tells `progress` as they arrive. What `memory`
+/// has of earlier versions makes it less.
 ///
 /// # Errors
 /// The farm refuses or goes away, or a file changed since it was hashed.
 pub async fn upload(
     channel: Channel,
     shipment: &Shipment,
+    memory: Option<&Memory>,
     mut progress: impl FnMut(UploadProgress),
-) -> Result<UploadProgress, UploadError> {
-    let mut client = BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let missing = find_missing(&mut client, shipment).await?;
+) -> Result<Uploaded, UploadError> {
+    let mut link = Link {
+        client: BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        shipped: Arc::default(),
+    };
+    let missing = missing_blobs(&mut link, shipment).await?;
     let mut state = UploadProgress {
         blobs: missing.len(),
+        bytes: missing.iter().map(|(_, source)| source.size()).sum(),
         ..UploadProgress::default()
     };
-    state.bytes = missing.iter().map(|(_, source)| source.size()).sum();
     progress(state);
-    let mut under_way: JoinSet<Result<u64, UploadError>> = JoinSet::new();
-    let mut waiting = missing.into_iter();
+    let mut shipped = Vec::new();
+    let (large, short): (Vec<_>, Vec<_>) =
+        (missing.into_iter()).partition(|(_, source)| source.size() > CHUNK_BYTES_MAX as u64);
+    let mut under_way: JoinSet<Result<Sent, UploadError>> = JoinSet::new();
+    let mut large = large.into_iter();
+    let mut short = short.chunks(TOGETHER_MAX);
     loop {
-        while under_way.len() < STREAMS_MAX
-            && let Some((digest, source)) = waiting.next()
-        {
-            under_way.spawn(put(client.clone(), digest, source.clone()));
+        while under_way.len() < TRANSFERS_MAX {
+            if let Some((digest, source)) = large.next() {
+                let file = LargeFile::new(digest, source.clone(), memory.cloned());
+                under_way.spawn(file.send(link.clone()));
+            } else if let Some(together) = short.next() {
+                let together = together
+                    .iter()
+                    .map(|(digest, source)| (*digest, (*source).clone()));
+                under_way.spawn(put_short(link.clone(), together.collect()));
+            } else {
+                break;
+            }
         }
         let Some(ended) = under_way.join_next().await else {
-            return Ok(state);
+            return Ok(Uploaded {
+                progress: state,
+                shipped,
+            });
         };
-        state.sent_bytes += ended.map_err(|error| Status::internal(error.to_string()))??;
-        state.sent_blobs += 1;
+        let sent = ended.map_err(|ended| UploadError::ended_early(&ended))??;
+        state.sent_blobs += sent.blobs;
+        state.sent_bytes += sent.bytes;
+        shipped.extend(sent.shipped);
+        state.shipped_bytes = link.shipped.load(Ordering::Relaxed);
         progress(state);
     }
 }
 
-async fn find_missing<'s>(
-    client: &mut BlobsClient<Channel>,
+async fn missing_blobs<'s>(
+    link: &mut Link,
     shipment: &'s Shipment,
 ) -> Result<Vec<(Digest, &'s BlobSource)>, UploadError> {
     let digests: Vec<Digest> = shipment.blobs.keys().copied().collect();
-    let mut missing = Vec::new();
-    for asked in digests.chunks(ASKED_MAX) {
-        let request = FindMissingRequest {
-            digests: asked.iter().map(|digest| digest_to_wire(*digest)).collect(),
-        };
-        for digest in client.find_missing(request).await?.into_inner().digests {
-            let digest = digest_from_wire("digests", &digest)?;
-            let source = shipment.blobs.get(&digest);
-            missing.extend(source.map(|source| (digest, source)));
-        }
-    }
-    Ok(missing)
+    let missing = link.find_missing(&digests).await?;
+    let sources = missing
+        .into_iter()
+        .map(|digest| (digest, shipment.blobs.get(&digest)));
+    Ok(sources
+        .filter_map(|(digest, source)| Some((digest, source?)))
+        .collect())
 }
 
-async fn put(
-    mut client: BlobsClient<Channel>,
-    digest: Digest,
-    source: BlobSource,
-) -> Result<u64, UploadError> {
-    let size = source.size();
-    let path = match &source {
-        BlobSource::File { path, .. } => Some(path.clone()),
-        BlobSource::Bytes(_) => None,
-    };
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let reader = tokio::task::spawn_blocking(move || send(digest, source, &sender));
-    let reply = client.put(ReceiverStream::new(receiver)).await;
-    // A reader that failed ended the stream early, so its error is the cause.
-    reader
-        .await
-        .map_err(|error| Status::internal(error.to_string()))??;
-    match (reply, path) {
-        (Ok(_), _) => Ok(size),
-        (Err(status), Some(path)) if status.code() == Code::InvalidArgument => {
-            Err(UploadError::Changed(path))
+impl Link {
+    /// Which of these blobs and chunks the farm does not have.
+    pub(super) async fn find_missing(&mut self, digests: &[Digest]) -> Result<Vec<Digest>, UploadError> {
+        let mut missing = Vec::new();
+        for asked in digests.chunks(ASKED_MAX) {
+            let request = FindMissingRequest {
+                digests: asked.iter().map(|digest| digest_to_wire(*digest)).collect(),
+            };
+            let reply = self.client.find_missing(request).await?.into_inner();
+            missing.extend(digests_from_wire("digests", &reply.digests)?);
         }
-        (Err(status), _) => Err(status.into()),
-    }
-}
-
-/// Sends the messages of one blob. Stops without an error when nobody takes them any more: the reply says why.
-fn send(digest: Digest, source: BlobSource, sender: &mpsc::Sender<PutRequest>) -> Result<(), UploadError> {
-    let size = source.size();
-    let mut first = Some(PutRequest {
-        digest: digest_to_wire(digest),
-        size_bytes: size,
-        ..PutRequest::default()
-    });
-    let mut put = |content: Vec<u8>| {
-        let message = PutRequest {
-            content: content.into(),
-            ..first.take().unwrap_or_default()
-        };
-        sender.blocking_send(message).is_ok()
-    };
-    match source {
-        BlobSource::Bytes(bytes) if bytes.is_empty() => {
-            put(Vec::new());
-        }
-        BlobSource::Bytes(bytes) => {
-            let _ = bytes
-                .chunks(BLOB_CHUNK_BYTES_MAX)
-                .all(|chunk| put(chunk.to_vec()));
-        }
-        BlobSource::File { path, size } => send_file(&path, size, &mut put)?,
-    }
-    Ok(())
-}
-
-fn send_file(path: &Path, size: u64, put: &mut impl FnMut(Vec<u8>) -> bool) -> Result<(), UploadError> {
-    let unreadable = |cause: io::Error| match cause.kind() {
-        io::ErrorKind::NotFound => UploadError::Changed(path.to_owned()),
-        _ => UploadError::Unreadable {
-            path: path.to_owned(),
-            cause,
-        },
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.len() != size {
-        return Err(UploadError::Changed(path.to_owned()));
-    }
-    let mut left = size;
-    loop {
-        let length = left.min(BLOB_CHUNK_BYTES_MAX as u64);
-        let mut chunk = Vec::with_capacity(usize::try_from(length).expect("a chunk fits into memory"));
-        Read::by_ref(&mut file)
-            .take(length)
-            .read_to_end(&mut chunk)
-            .map_err(unreadable)?;
-        if chunk.len() as u64 != length {
-            return Err(UploadError::Changed(path.to_owned()));
-        }
-        left -= length;
-        if !put(chunk) || left == 0 {
-            return Ok(());
-        }
+        Ok(missing)
     }
 }

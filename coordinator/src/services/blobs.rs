@@ -1,21 +1,27 @@
-//! Blobs over the wire. The store blocks, so that each transfer has a blocking thread, with a few chunks
-//! between it and the connection.
+//! Blobs over the wire. The store blocks and computes, so that each transfer has a blocking thread, with a few
+//! messages between it and the connection: that is all that it keeps in memory.
 
-use thresh_cas::{BlobStore, BlobWriter};
+use rayon::prelude::*;
+use thresh_cas::{PackError, PackStore};
+use thresh_core::chunk::{CHUNK_BYTES_MAX, Frame};
 use thresh_core::digest::Digest;
-use thresh_proto::BLOB_CHUNK_BYTES_MAX;
-use thresh_proto::convert::{InvalidMessage, digest_from_wire, digest_to_wire};
+use thresh_proto::convert::{
+    digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire,
+    recipe_to_wire,
+};
 use thresh_proto::v1;
 use thresh_proto::v1::blobs_server::Blobs;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, status};
 
-/// Chunks between a thread and its connection: with 1 MiB each, what one transfer keeps in memory.
-const CHUNKS_AHEAD: usize = 4;
+/// Messages between a thread and its connection.
+const MESSAGES_AHEAD: usize = 4;
+/// Chunks in one message that goes out: with the longest chunks, 1 MiB.
+const FRAMES_MAX: usize = thresh_proto::FRAMES_BYTES_MAX / CHUNK_BYTES_MAX;
 
 /// See [`Blobs`].
 pub(crate) struct BlobsService {
@@ -27,7 +33,7 @@ impl BlobsService {
         Self { shared }
     }
 
-    fn store(&self) -> Result<BlobStore, Status> {
+    fn store(&self) -> Result<PackStore, Status> {
         let none =
             || Status::failed_precondition("this coordinator takes in-place runs only: it has no blobs");
         self.shared.blobs.clone().ok_or_else(none)
@@ -41,14 +47,8 @@ impl Blobs for BlobsService {
         request: Request<v1::FindMissingRequest>,
     ) -> Result<Response<v1::FindMissingReply>, Status> {
         let store = self.store()?;
-        let digests = request.into_inner().digests;
-        let digests = digests
-            .iter()
-            .map(|digest| digest_from_wire("digests", digest))
-            .collect::<Result<Vec<_>, _>>()?;
-        let missing = spawn_blocking(move || store.find_missing(&digests))
-            .await
-            .map_err(ended_early)?;
+        let digests = digests_from_wire("digests", &request.into_inner().digests)?;
+        let missing = blocking(move || Ok(store.find_missing(&digests))).await?;
         let digests = missing.into_iter().map(digest_to_wire).collect();
         Ok(Response::new(v1::FindMissingReply { digests }))
     }
@@ -59,84 +59,117 @@ impl Blobs for BlobsService {
     ) -> Result<Response<v1::PutReply>, Status> {
         let store = self.store()?;
         let mut messages = request.into_inner();
-        let first = messages.message().await?.unwrap_or_default();
-        let digest = digest_from_wire("digest", &first.digest)?;
-        let (pieces, inbox) = mpsc::channel(CHUNKS_AHEAD);
-        let size_bytes = first.size_bytes;
-        let writing = spawn_blocking(move || write(&store, digest, size_bytes, inbox));
-        let mut next = Some(first);
-        while let Some(message) = next {
-            if message.content.len() > BLOB_CHUNK_BYTES_MAX {
-                let problem = format!("is longer than {BLOB_CHUNK_BYTES_MAX} bytes");
-                return Err(InvalidMessage::new("content", problem).into());
+        let (frames, inbox) = mpsc::channel(MESSAGES_AHEAD);
+        let storing = tokio::spawn(blocking(move || store_all(&store, inbox)));
+        let mut refused = None;
+        while let Some(message) = messages.message().await? {
+            let read = message.frames.into_iter().map(frame_from_wire);
+            match read.collect::<Result<Vec<_>, _>>() {
+                Ok(read) => {
+                    // A closed channel means that storing failed; its result says how.
+                    if frames.send(read).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
             }
-            // A closed channel means that writing failed; its result says how.
-            if pieces.send(Piece::Content(message.content)).await.is_err() {
-                break;
-            }
-            next = messages.message().await?;
         }
-        let _ = pieces.send(Piece::End).await;
-        writing
-            .await
-            .map_err(ended_early)?
-            .map_err(|error| status::of_blob(&error))?;
-        Ok(Response::new(v1::PutReply {}))
+        drop(frames);
+        storing.await.map_err(|ended| ended_early(&ended))??;
+        match refused {
+            Some(error) => Err(error.into()),
+            None => Ok(Response::new(v1::PutReply {})),
+        }
+    }
+
+    async fn assemble(
+        &self,
+        request: Request<v1::AssembleRequest>,
+    ) -> Result<Response<v1::AssembleReply>, Status> {
+        let store = self.store()?;
+        let request = request.into_inner();
+        let digest = digest_from_wire("digest", &request.digest)?;
+        let recipe = recipe_from_wire(&request.recipe.unwrap_or_default())?;
+        let assembled = blocking(move || match store.assemble(digest, &recipe) {
+            Err(PackError::Incomplete { missing, .. }) => Ok(missing),
+            done => done.map(|()| Vec::new()),
+        });
+        let missing = assembled.await?.into_iter().map(digest_to_wire).collect();
+        Ok(Response::new(v1::AssembleReply { missing }))
+    }
+
+    async fn recipes(
+        &self,
+        request: Request<v1::RecipesRequest>,
+    ) -> Result<Response<v1::RecipesReply>, Status> {
+        let store = self.store()?;
+        let digests = digests_from_wire("digests", &request.into_inner().digests)?;
+        let read = move || {
+            let recipes = digests.iter().map(|digest| store.recipe(digest));
+            recipes.map(|recipe| Ok(recipe_to_wire(&recipe?))).collect()
+        };
+        let recipes = blocking(read).await?;
+        Ok(Response::new(v1::RecipesReply { recipes }))
     }
 
     type GetStream = ReceiverStream<Result<v1::GetReply, Status>>;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
         let store = self.store()?;
-        let digest = digest_from_wire("digest", &request.into_inner().digest)?;
-        let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
-        spawn_blocking(move || read(&store, &digest, &chunks));
+        let wanted = request.into_inner().chunks.into_iter().map(|wanted| {
+            let digest = digest_from_wire("chunks.digest", &wanted.digest)?;
+            Ok((digest, digests_from_wire("chunks.bases", &wanted.bases)?))
+        });
+        let wanted = wanted.collect::<Result<Vec<_>, Status>>()?;
+        let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
+        spawn_blocking(move || read_all(&store, &wanted, &replies));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
-fn ended_early(error: JoinError) -> Status {
+async fn blocking<T: Send + 'static>(
+    action: impl FnOnce() -> Result<T, PackError> + Send + 'static,
+) -> Result<T, Status> {
+    let done = spawn_blocking(action)
+        .await
+        .map_err(|ended| ended_early(&ended))?;
+    done.map_err(|error| status::of_blob(&error))
+}
+
+fn ended_early(error: &tokio::task::JoinError) -> Status {
     Status::internal(format!("a thread that handled blobs ended early: {error}"))
 }
 
-/// What comes in: without the end, the sender went away, and nothing is stored.
-enum Piece {
-    Content(prost::bytes::Bytes),
-    End,
-}
-
-fn write(
-    store: &BlobStore,
-    digest: Digest,
-    size_bytes: u64,
-    mut pieces: mpsc::Receiver<Piece>,
-) -> Result<(), thresh_cas::StoreError> {
-    let mut writer: BlobWriter = store.writer(digest, size_bytes)?;
-    while let Some(piece) = pieces.blocking_recv() {
-        match piece {
-            Piece::Content(content) => writer.write(&content)?,
-            Piece::End => return writer.commit(),
-        }
+/// Stores what comes until the sender goes away.
+fn store_all(store: &PackStore, mut inbox: mpsc::Receiver<Vec<Frame>>) -> Result<(), PackError> {
+    while let Some(frames) = inbox.blocking_recv() {
+        frames.par_iter().try_for_each(|frame| store.put(frame))?;
     }
     Ok(())
 }
 
-/// Sends a blob, or why it cannot be had, until the receiver goes away.
-fn read(store: &BlobStore, digest: &Digest, chunks: &mpsc::Sender<Result<v1::GetReply, Status>>) {
-    let result = store.reader(digest).and_then(|mut reader| {
-        while let Some(content) = reader.next_chunk()? {
-            if chunks
-                .blocking_send(Ok(v1::GetReply {
-                    content: content.into(),
-                }))
-                .is_err()
-            {
-                break;
-            }
+/// Sends chunks, or why one cannot be had, until the receiver goes away.
+fn read_all(
+    store: &PackStore,
+    wanted: &[(Digest, Vec<Digest>)],
+    replies: &mpsc::Sender<Result<v1::GetReply, Status>>,
+) {
+    for wanted in wanted.chunks(FRAMES_MAX) {
+        let frames = wanted
+            .par_iter()
+            .map(|(digest, bases)| store.frame_against(digest, bases));
+        let reply = match frames.collect::<Result<Vec<_>, _>>() {
+            Ok(frames) => Ok(v1::GetReply {
+                frames: frames.into_iter().map(frame_to_wire).collect(),
+            }),
+            Err(error) => Err(status::of_blob(&error)),
+        };
+        let failed = reply.is_err();
+        if replies.blocking_send(reply).is_err() || failed {
+            return;
         }
-        Ok(())
-    });
-    if let Err(error) = result {
-        let _ = chunks.blocking_send(Err(status::of_blob(&error)));
     }
 }

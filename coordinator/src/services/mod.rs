@@ -19,7 +19,7 @@ pub(crate) use work::WorkService;
 
 use std::sync::Arc;
 
-use thresh_cas::BlobStore;
+use thresh_cas::PackStore;
 
 use crate::clock::Clock;
 use crate::driver::Handle;
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     pub(crate) store: Arc<dyn Store>,
     /// Absent where only in-place runs are taken.
-    pub(crate) blobs: Option<BlobStore>,
+    pub(crate) blobs: Option<PackStore>,
     pub(crate) clock: Clock,
     /// The program's version, for messages.
     pub(crate) version: String,

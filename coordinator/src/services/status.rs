@@ -1,5 +1,6 @@
 //! What faults look like on the wire.
 
+use thresh_cas::PackError;
 use thresh_core::fault::Fault;
 use thresh_core::schedule::Rejected;
 use tonic::Status;
@@ -39,14 +40,17 @@ pub(super) fn of_store(error: &StoreError) -> Status {
     }
 }
 
-pub(super) fn of_blob(error: &thresh_cas::StoreError) -> Status {
-    use thresh_cas::StoreError as Blob;
+pub(super) fn of_blob(error: &PackError) -> Status {
     let text = format!("failed to {error}");
     match error {
-        Blob::Missing { .. } => Status::not_found(text),
-        Blob::Damaged { .. } => Status::data_loss(text),
-        Blob::WrongDigest { .. } | Blob::WrongSize { .. } => Status::invalid_argument(text),
-        Blob::DiskFull { .. } => Status::resource_exhausted(text),
-        Blob::Io { .. } => Status::internal(text),
+        PackError::Missing { .. } => Status::not_found(text),
+        PackError::Damaged { .. } => Status::data_loss(text),
+        PackError::Frame(_)
+        | PackError::Recipe(_)
+        | PackError::WrongDigest { .. }
+        | PackError::WrongSize { .. } => Status::invalid_argument(text),
+        PackError::Incomplete { .. } => Status::failed_precondition(text),
+        PackError::DiskFull { .. } => Status::resource_exhausted(text),
+        PackError::Io { .. } => Status::internal(text),
     }
 }

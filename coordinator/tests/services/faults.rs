@@ -165,10 +165,16 @@ async fn heartbeats_keep_a_worker_and_are_answered() {
     let farm = Farm::start(impatient()).await;
     let mut worker = farm.worker("here").await;
     let mut beat = tokio::time::interval(Duration::from_millis(50));
-    for _ in 0..8 {
+    for sent_micros in 1..=8 {
         beat.tick().await;
-        worker.say(FromWorker::Heartbeat(v1::Heartbeat::default()));
-        assert!(matches!(worker.next().await, Ok(Some(ToWorker::Heartbeat(_)))));
+        worker.say(FromWorker::Heartbeat(v1::Heartbeat {
+            sent_micros,
+            ..Default::default()
+        }));
+        let answer = worker.next().await;
+        // It says which one it answers: the worker's leases count from there.
+        let answers = |answer: &v1::HeartbeatReply| answer.sent_micros == sent_micros;
+        assert!(matches!(answer, Ok(Some(ToWorker::Heartbeat(answer))) if answers(&answer)));
     }
 }
 

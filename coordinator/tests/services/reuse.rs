@@ -1,7 +1,12 @@
 //! What is stored for reuse, and when; blobs; cached lists.
 
+use thresh_cas::{Cutter, pack, pack_against};
+use thresh_core::chunk::{Frame, Recipe};
 use thresh_core::digest::Digest;
 use thresh_core::schedule::Policy;
+use thresh_proto::convert::{
+    digest_to_wire, digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire, recipe_to_wire,
+};
 use thresh_proto::v1;
 use thresh_proto::v1::run_ended::Reason;
 use thresh_proto::v1::run_event::Event;
@@ -16,36 +21,48 @@ fn planned(events: &[Event]) -> (u32, u32) {
     }
 }
 
+/// Puts a blob that is one chunk.
 pub(crate) async fn put(farm: &Farm, content: &[u8], digest: Digest) -> Result<(), tonic::Status> {
-    let mut messages: Vec<v1::PutRequest> = content
-        .chunks(1 << 20)
-        .map(|chunk| v1::PutRequest {
-            content: chunk.to_vec().into(),
-            ..Default::default()
-        })
-        .collect();
-    if messages.is_empty() {
-        messages.push(v1::PutRequest::default());
-    }
-    messages[0].digest = digest.as_bytes().to_vec().into();
-    messages[0].size_bytes = content.len() as u64;
+    put_chunk(farm, pack(digest, content)).await
+}
+
+async fn put_chunk(farm: &Farm, frame: Frame) -> Result<(), tonic::Status> {
+    let message = v1::PutRequest {
+        frames: vec![frame_to_wire(frame)],
+    };
     farm.blobs()
         .await
-        .put(tokio_stream::iter(messages))
+        .put(tokio_stream::iter([message]))
         .await
         .map(drop)
 }
 
-async fn get(farm: &Farm, digest: Digest) -> Result<Vec<u8>, tonic::Status> {
-    let request = v1::GetRequest {
-        digest: digest.as_bytes().to_vec().into(),
+async fn get(farm: &Farm, digest: Digest, bases: &[Digest]) -> Result<Frame, tonic::Status> {
+    let wanted = v1::Wanted {
+        digest: digest_to_wire(digest),
+        bases: bases.iter().copied().map(digest_to_wire).collect(),
     };
+    let request = v1::GetRequest { chunks: vec![wanted] };
     let mut stream = farm.blobs().await.get(request).await?.into_inner();
-    let mut content = Vec::new();
-    while let Some(reply) = stream.message().await? {
-        content.extend_from_slice(&reply.content);
-    }
-    Ok(content)
+    let mut reply = stream.message().await?.unwrap();
+    Ok(frame_from_wire(reply.frames.remove(0)).unwrap())
+}
+
+async fn assemble(farm: &Farm, digest: Digest, recipe: &Recipe) -> Result<Vec<Digest>, tonic::Status> {
+    let request = v1::AssembleRequest {
+        digest: digest_to_wire(digest),
+        recipe: Some(recipe_to_wire(recipe)),
+    };
+    let reply = farm.blobs().await.assemble(request).await?.into_inner();
+    Ok(digests_from_wire("missing", &reply.missing).unwrap())
+}
+
+async fn missing(farm: &Farm, digest: Digest) -> bool {
+    let request = v1::FindMissingRequest {
+        digests: vec![digest_to_wire(digest)],
+    };
+    let reply = farm.blobs().await.find_missing(request).await.unwrap();
+    !reply.into_inner().digests.is_empty()
 }
 
 #[tokio::test]
@@ -189,35 +206,76 @@ async fn shipped_runs_need_their_manifests_and_store_passes_at_once() {
 }
 
 #[tokio::test]
-async fn blobs_travel_in_chunks_and_are_checked() {
+async fn chunks_are_checked_when_they_come_and_when_they_go() {
     let farm = Farm::start(Policy::default()).await;
-    let content: Vec<u8> = (0..5_000_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
-    for content in [&content[..], b""] {
-        put(&farm, content, Digest::of(content)).await.unwrap();
-        assert!(get(&farm, Digest::of(content)).await.unwrap() == content);
+    for content in [&b"content"[..], b""] {
+        let digest = Digest::of(content);
+        put(&farm, content, digest).await.unwrap();
+        assert_eq!(get(&farm, digest, &[]).await.unwrap(), pack(digest, content));
     }
     let wrong = put(&farm, b"content", Digest::of(b"other")).await.unwrap_err();
     assert_eq!(wrong.code(), Code::InvalidArgument);
-    assert_eq!(
-        get(&farm, Digest::of(b"other")).await.unwrap_err().code(),
-        Code::NotFound
-    );
+    let absent = get(&farm, Digest::of(b"other"), &[]).await.unwrap_err();
+    assert_eq!(absent.code(), Code::NotFound);
+    let unknown_base = Frame {
+        bases: vec![Digest::of(b"other")],
+        ..pack(Digest::of(b"new"), b"new")
+    };
+    let refused = put_chunk(&farm, unknown_base).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
 
-    let name = Digest::of(&content).to_string();
-    let file = farm.folder.path().join("blobs").join(&name[..2]).join(&name);
-    std::fs::remove_file(&file).unwrap();
-    std::fs::write(&file, b"damaged").unwrap();
+    let digest = Digest::of(b"content");
+    let pack = farm.folder.path().join("blobs").join("00000001.pack");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"content").unwrap();
+    bytes[at] = b'C';
+    std::fs::write(&pack, bytes).unwrap();
+    let damaged = get(&farm, digest, &[]).await.unwrap_err();
+    assert_eq!(damaged.code(), Code::DataLoss);
+    assert!(missing(&farm, digest).await, "it is dropped");
+    put(&farm, b"content", digest).await.unwrap();
+    assert!(!missing(&farm, digest).await);
+}
+
+#[tokio::test]
+async fn large_blobs_are_put_together_and_checked() {
+    let farm = Farm::start(Policy::default()).await;
+    let content: Vec<u8> = (0..20_000u32)
+        .flat_map(|n| *Digest::of(&n.to_le_bytes()).as_bytes())
+        .collect();
+    let pieces: Vec<_> = Cutter::new(&content[..], Vec::new())
+        .map(Result::unwrap)
+        .collect();
+    let recipe = Recipe::new(pieces.iter().map(|piece| piece.part).collect()).unwrap();
+    let recipe = recipe.with_base(Some(Digest::of(b"older")));
+    let digest = Digest::of(&content);
+    for piece in &pieces[1..] {
+        put(&farm, &piece.content, piece.part.digest).await.unwrap();
+    }
+    let first = &pieces[0];
     assert_eq!(
-        get(&farm, Digest::of(&content)).await.unwrap_err().code(),
-        Code::DataLoss
+        assemble(&farm, digest, &recipe).await.unwrap(),
+        [first.part.digest]
     );
-    assert_eq!(
-        get(&farm, Digest::of(&content)).await.unwrap_err().code(),
-        Code::NotFound,
-        "it is dropped"
+    assert!(missing(&farm, digest).await);
+    // It comes as what differs from one that is there.
+    let base = &pieces[1];
+    let delta = pack_against(
+        first.part.digest,
+        &first.content,
+        vec![base.part.digest],
+        &base.content,
     );
+    put_chunk(&farm, delta).await.unwrap();
+    let other = assemble(&farm, Digest::of(b"other"), &recipe).await.unwrap_err();
+    assert_eq!(other.code(), Code::InvalidArgument);
+    assert_eq!(assemble(&farm, digest, &recipe).await.unwrap(), []);
+    assert!(!missing(&farm, digest).await);
+    let request = v1::RecipesRequest {
+        digests: vec![digest_to_wire(digest)],
+    };
+    let reply = farm.blobs().await.recipes(request).await.unwrap().into_inner();
+    assert_eq!(recipe_from_wire(&reply.recipes[0]), Ok(recipe));
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@
 //! a missing field, a digest of the wrong length, an absurd duration or an unknown enum value is an
 //! [`InvalidMessage`] that names the field.
 
+mod blob;
 mod outcome;
 mod record;
 mod run;
 mod scalar;
 mod threads_required;
 
+pub use blob::{digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire, recipe_to_wire};
 pub use outcome::{outcome_from_wire, outcome_to_wire};
 pub use record::{
     QUARANTINE_MAX, case_name_from_wire, project_from_wire, quarantine_from_wire, rate_from_wire,

@@ -3,29 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use thresh_cas::{BlobStore, Manifest, StoreError};
+use thresh_cas::{BlobStore, Manifest};
+use thresh_core::chunk::{CHUNK_BYTES_MAX, Recipe};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
-use thresh_proto::convert::digest_to_wire;
-use thresh_proto::v1::GetRequest;
+use thresh_proto::MESSAGE_BYTES_MAX;
+use thresh_proto::convert::{digest_to_wire, recipe_from_wire};
 use thresh_proto::v1::blobs_client::BlobsClient;
-use thresh_proto::{BLOB_CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX};
+use thresh_proto::v1::{GetReply, GetRequest, RecipesRequest, Wanted};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::assembly::{FetchError, LargeBlob, store_chunks, wanted};
 use super::error::PrepareError;
 use crate::session::{Coordinator, causes};
 
-/// Blobs fetched at once.
-const FETCHES_MAX: usize = 16;
-/// Chunks of one blob that wait for the disk: with [`FETCHES_MAX`] blobs, 48 MiB at most.
-const CHUNKS_WAITING_MAX: usize = 3;
+/// Fetches under way at once.
+const FETCHES_MAX: usize = 4;
+/// Short blobs fetched together.
+const TOGETHER_MAX: usize = 256;
+/// Messages of one fetch that wait for the disk: with [`FETCHES_MAX`] fetches, 12 MiB at most.
+const MESSAGES_WAITING_MAX: usize = 3;
 /// How often a blob is asked for before it is given up.
 const TRIES: u32 = 3;
-/// No manifest is longer.
-const MANIFEST_BYTES_MAX: usize = 512 << 20;
+/// How many versions back a blob is looked for that is here.
+const VERSIONS_MAX: usize = 8;
+/// No manifest is longer, in bytes.
+const MANIFEST_BYTES_MAX: u64 = 512 << 20;
 
 /// Brings blobs into the store. Each is verified before it becomes visible there.
 #[derive(Clone, Debug)]
@@ -34,48 +40,6 @@ pub(super) struct Fetcher {
     coordinator: Coordinator,
     /// A connection of its own, so that large blobs do not hold up heartbeats.
     client: Arc<Mutex<Option<BlobsClient<Channel>>>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum FetchError {
-    #[error("{0}")]
-    Connect(String),
-    #[error("{}", .0.message())]
-    Status(tonic::Status),
-    #[error("{0}")]
-    Store(StoreError),
-    #[error("it is longer than {MANIFEST_BYTES_MAX} bytes")]
-    TooLong,
-}
-
-impl FetchError {
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Connect(_) => true,
-            Self::Status(status) => !matches!(status.code(), Code::NotFound | Code::InvalidArgument),
-            Self::Store(error) => {
-                matches!(
-                    error,
-                    StoreError::WrongDigest { .. } | StoreError::WrongSize { .. }
-                )
-            }
-            Self::TooLong => false,
-        }
-    }
-
-    fn about(self, digest: &Digest) -> PrepareError {
-        match self {
-            Self::Store(StoreError::DiskFull { path }) => StoreError::DiskFull { path }.into(),
-            error => {
-                // What the coordinator does not have is missing for every worker.
-                let fault = match &error {
-                    Self::Status(status) if status.code() == Code::NotFound => Fault::Input,
-                    _ => Fault::Environment,
-                };
-                PrepareError::other(fault, format!("fetch blob {digest}: {error}"))
-            }
-        }
-    }
 }
 
 impl Fetcher {
@@ -95,13 +59,20 @@ impl Fetcher {
         let sizes: BTreeMap<Digest, u64> = wanted.into_iter().collect();
         let (store, digests) = (self.store.clone(), sizes.keys().copied().collect::<Vec<_>>());
         let missing = blocking(move || store.find_missing(&digests)).await?;
+        let (short, large): (Vec<Digest>, Vec<Digest>) =
+            (missing.into_iter()).partition(|digest| sizes[digest] <= CHUNK_BYTES_MAX as u64);
         let mut fetches = JoinSet::new();
-        for digest in missing {
-            if fetches.len() == FETCHES_MAX {
-                joined(fetches.join_next().await)?;
-            }
+        for digest in large {
             let (fetcher, size) = (self.clone(), sizes[&digest]);
-            fetches.spawn(async move { fetcher.fetch_one(digest, size).await });
+            start(
+                &mut fetches,
+                async move { fetcher.large(digest, Some(size)).await },
+            )
+            .await?;
+        }
+        for together in short.chunks(TOGETHER_MAX) {
+            let (fetcher, together) = (self.clone(), together.to_vec());
+            start(&mut fetches, async move { fetcher.short(together).await }).await?;
         }
         while let Some(fetch) = fetches.join_next().await {
             joined(Some(fetch))?;
@@ -111,90 +82,149 @@ impl Fetcher {
 
     /// Reads a manifest; fetches it when the store does not have it, or not sound.
     pub(super) async fn manifest(&self, digest: Digest) -> Result<Manifest, PrepareError> {
-        let store = self.store.clone();
-        let held = blocking(move || store.reader(&digest).and_then(|reader| reader.read_all())).await?;
-        let encoded = match held {
-            Ok(encoded) => encoded,
-            Err(_) => self.fetch_manifest(digest).await?,
+        let held = match self.read(digest).await? {
+            Some(encoded) => Some(encoded),
+            None => {
+                self.fetch_unmeasured(digest).await?;
+                self.read(digest).await?
+            }
         };
+        let encoded = held.ok_or_else(|| {
+            let message = format!("fetch manifest {digest}: it was damaged as soon as it was stored");
+            PrepareError::other(Fault::Environment, message)
+        })?;
         blocking(move || Manifest::parse(&encoded))
             .await?
             .map_err(|error| PrepareError::unreadable_manifest(&digest, &error))
     }
 
-    async fn fetch_manifest(&self, digest: Digest) -> Result<Vec<u8>, PrepareError> {
-        let encoded = retrying(|| self.read_to_memory(digest))
-            .await
-            .map_err(|error| error.about(&digest))?;
+    async fn read(&self, digest: Digest) -> Result<Option<Vec<u8>>, PrepareError> {
         let store = self.store.clone();
-        blocking(move || store.put_bytes(&encoded).map(|_| encoded))
-            .await?
-            .map_err(PrepareError::from)
+        blocking(move || store.reader(&digest).and_then(|reader| reader.read_all()).ok()).await
     }
 
-    async fn fetch_one(&self, digest: Digest, size: u64) -> Result<(), PrepareError> {
-        retrying(|| self.write_to_store(digest, size))
-            .await
-            .map_err(|error| error.about(&digest))
-    }
-
-    async fn read_to_memory(&self, digest: Digest) -> Result<Vec<u8>, FetchError> {
-        let mut stream = self.get(digest).await?;
-        let mut content = Vec::new();
-        while let Some(reply) = stream.message().await.map_err(FetchError::Status)? {
-            if content.len() + reply.content.len() > MANIFEST_BYTES_MAX {
-                return Err(FetchError::TooLong);
+    /// Fetches a blob of which only the digest is known.
+    async fn fetch_unmeasured(&self, digest: Digest) -> Result<(), PrepareError> {
+        let alone = [digest];
+        match retrying(|| self.try_short(&alone)).await {
+            Err(FetchError::Status(status)) if status.code() == Code::NotFound => {
+                self.large(digest, None).await
             }
-            content.extend_from_slice(&reply.content);
-        }
-        match Digest::of(&content) {
-            actual if actual == digest => Ok(content),
-            actual => Err(FetchError::Store(StoreError::WrongDigest {
-                expected: digest,
-                actual,
-            })),
+            done => done.map_err(|error| error.about(&format!("blob {digest}"))),
         }
     }
 
-    async fn write_to_store(&self, digest: Digest, size: u64) -> Result<(), FetchError> {
-        let mut stream = self.get(digest).await?;
-        let (chunks, mut received) = mpsc::channel::<tonic::codegen::Bytes>(CHUNKS_WAITING_MAX);
+    async fn short(&self, digests: Vec<Digest>) -> Result<(), PrepareError> {
+        let fetched = retrying(|| self.try_short(&digests)).await;
+        fetched.map_err(|error| match &digests[..] {
+            [alone] => error.about(&format!("blob {alone}")),
+            all => error.about(&format!("{} blobs", all.len())),
+        })
+    }
+
+    async fn try_short(&self, digests: &[Digest]) -> Result<(), FetchError> {
+        let wanted = digests.iter().map(|digest| wanted(*digest, &[])).collect();
         let store = self.store.clone();
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut writer = store.writer(digest, size)?;
-            while let Some(chunk) = received.blocking_recv() {
-                writer.write(&chunk)?;
-            }
-            writer.commit()
-        });
-        while let Some(reply) = stream.message().await.map_err(FetchError::Status)? {
-            if chunks.send(reply.content).await.is_err() {
-                // The writer gave up; it says why.
-                break;
-            }
+        self.stream(wanted, move |frames| store_chunks(&store, frames))
+            .await
+    }
+
+    async fn large(&self, digest: Digest, size: Option<u64>) -> Result<(), PrepareError> {
+        retrying(|| self.try_large(digest, size))
+            .await
+            .map_err(|error| error.about(&format!("blob {digest}")))
+    }
+
+    async fn try_large(&self, digest: Digest, size: Option<u64>) -> Result<(), FetchError> {
+        let recipe = self.recipe(digest).await?;
+        let size_max = size.unwrap_or(MANIFEST_BYTES_MAX);
+        if recipe.size() > size_max || size.is_some_and(|size| recipe.size() != size) {
+            return Err(FetchError::WrongSize {
+                expected: size_max,
+                actual: recipe.size(),
+            });
         }
-        drop(chunks);
-        match writing.await {
-            Ok(written) => written.map_err(FetchError::Store),
+        let older = self.older_version(&recipe).await?;
+        let store = self.store.clone();
+        let planned = tokio::task::spawn_blocking(move || LargeBlob::plan(store, digest, recipe, older));
+        let blob = planned
+            .await
+            .map_err(|ended| FetchError::Connect(ended.to_string()))?;
+        let wanted = blob.wanted();
+        self.stream(wanted, move |frames| blob.store(frames)).await
+    }
+
+    async fn recipe(&self, digest: Digest) -> Result<Recipe, FetchError> {
+        let request = RecipesRequest {
+            digests: vec![digest_to_wire(digest)],
+        };
+        let reply = self.client().await?.recipes(request).await;
+        let reply = match reply {
+            Ok(reply) => reply.into_inner(),
+            Err(status) => return Err(self.failed(status).await),
+        };
+        Ok(recipe_from_wire(
+            &reply.recipes.into_iter().next().unwrap_or_default(),
+        )?)
+    }
+
+    /// The recipe of the last version before that is here.
+    async fn older_version(&self, recipe: &Recipe) -> Result<Option<Recipe>, FetchError> {
+        let mut base = recipe.base();
+        for _ in 0..VERSIONS_MAX {
+            let Some(digest) = base else { return Ok(None) };
+            if let Some(recipe) = self.store.recipe(&digest) {
+                return Ok(Some(recipe));
+            }
+            base = match self.recipe(digest).await {
+                Ok(recipe) => recipe.base(),
+                Err(FetchError::Status(status)) if status.code() == Code::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(None)
+    }
+
+    /// Asks for chunks and hands what comes to `take`, on a thread that may block.
+    async fn stream(
+        &self,
+        chunks: Vec<Wanted>,
+        take: impl FnOnce(mpsc::Receiver<GetReply>) -> Result<(), FetchError> + Send + 'static,
+    ) -> Result<(), FetchError> {
+        let (replies, received) = mpsc::channel(MESSAGES_WAITING_MAX);
+        let taking = tokio::task::spawn_blocking(move || take(received));
+        let sent = self.forward(chunks, replies).await;
+        match taking.await {
+            // What was cut off says so; the stream's end says why.
+            Ok(Err(FetchError::CutOff)) => sent.and(Err(FetchError::CutOff)),
+            Ok(taken) => taken.and(sent),
             Err(ended) => Err(FetchError::Connect(ended.to_string())),
         }
     }
 
-    async fn get(&self, digest: Digest) -> Result<tonic::Streaming<thresh_proto::v1::GetReply>, FetchError> {
-        let request = GetRequest {
-            digest: digest_to_wire(digest),
+    async fn forward(&self, chunks: Vec<Wanted>, replies: mpsc::Sender<GetReply>) -> Result<(), FetchError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let mut stream = match self.client().await?.get(GetRequest { chunks }).await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => return Err(self.failed(status).await),
         };
-        let mut client = self.client().await?;
-        match client.get(request).await {
-            Ok(reply) => Ok(reply.into_inner()),
-            Err(status) => {
-                if status.code() == Code::Unavailable {
-                    // The next try connects anew.
-                    *self.client.lock().await = None;
-                }
-                Err(FetchError::Status(status))
+        while let Some(reply) = stream.message().await.map_err(FetchError::Status)? {
+            if replies.send(reply).await.is_err() {
+                // The thread gave up; it says why.
+                break;
             }
         }
+        Ok(())
+    }
+
+    async fn failed(&self, status: tonic::Status) -> FetchError {
+        if status.code() == Code::Unavailable {
+            // The next try connects anew.
+            *self.client.lock().await = None;
+        }
+        FetchError::Status(status)
     }
 
     async fn client(&self) -> Result<BlobsClient<Channel>, FetchError> {
@@ -207,12 +237,22 @@ impl Fetcher {
             .connect()
             .await
             .map_err(|error| FetchError::Connect(causes(&*error)))?;
-        // Twice the longest content leaves room for whatever is around it.
-        let limit = (2 * BLOB_CHUNK_BYTES_MAX).min(MESSAGE_BYTES_MAX);
         Ok(client
-            .insert(BlobsClient::new(channel).max_decoding_message_size(limit))
+            .insert(BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
             .clone())
     }
+}
+
+/// Starts a fetch; waits first until one has ended where as many as may be are under way.
+async fn start(
+    fetches: &mut JoinSet<Result<(), PrepareError>>,
+    fetch: impl Future<Output = Result<(), PrepareError>> + Send + 'static,
+) -> Result<(), PrepareError> {
+    if fetches.len() == FETCHES_MAX {
+        joined(fetches.join_next().await)?;
+    }
+    fetches.spawn(fetch);
+    Ok(())
 }
 
 async fn retrying<T, F>(mut action: impl FnMut() -> F) -> Result<T, FetchError>

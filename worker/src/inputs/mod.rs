@@ -15,6 +15,7 @@
 //!
 //! Deliberately absent: deciding when to prepare (the session), and sharing trees between runs.
 
+mod assembly;
 mod brief;
 mod copy;
 mod data_dir;

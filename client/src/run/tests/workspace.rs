@@ -203,13 +203,10 @@ async fn a_farm_gets_manifests_and_every_blob_of_them() {
     let header = state.submissions[0][0].header.clone().unwrap();
     let inputs = header.inputs.unwrap();
     let paths = |digest: &[u8]| -> Vec<String> {
-        let manifest = &state.blobs[&Digest::try_from(digest).unwrap()];
-        let manifest = thresh_cas::Manifest::parse(manifest).unwrap();
-        assert!(
-            manifest
-                .files()
-                .all(|(digest, _)| state.blobs.contains_key(&digest))
-        );
+        let mut chunks = fake.blobs.read(&Digest::try_from(digest).unwrap()).unwrap();
+        let manifest = chunks.next_chunk().unwrap().unwrap();
+        let manifest = thresh_cas::Manifest::parse(&manifest).unwrap();
+        assert!(manifest.files().all(|(digest, _)| fake.blobs.contains(&digest)));
         manifest
             .entries()
             .iter()

@@ -1,14 +1,18 @@
 //! A coordinator that does what a test says.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use thresh_core::chunk::Recipe;
 use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
 use thresh_core::outcome::Outcome;
-use thresh_proto::convert::{duration_to_wire, outcome_from_wire, run_id_to_wire};
+use thresh_proto::convert::{
+    digest_from_wire, digests_from_wire, duration_to_wire, frame_to_wire, outcome_from_wire, recipe_to_wire,
+    run_id_to_wire,
+};
 use thresh_proto::v1::blobs_server::{Blobs, BlobsServer};
 use thresh_proto::v1::coordinator_message::Message as Order;
 use thresh_proto::v1::work_server::{Work, WorkServer};
@@ -41,6 +45,9 @@ pub(super) struct Service {
     pub(super) blobs: Arc<Mutex<BTreeMap<Digest, Vec<u8>>>>,
     /// Blobs asked for, in order.
     pub(super) asked: Arc<Mutex<Vec<Digest>>>,
+    pub(super) recipes: Arc<Mutex<BTreeMap<Digest, Recipe>>>,
+    /// Bytes of chunks that were sent.
+    pub(super) sent_bytes: Arc<AtomicUsize>,
     terms: (Duration, Duration),
 }
 
@@ -70,6 +77,8 @@ impl Fake {
             refusal: Arc::default(),
             blobs: Arc::default(),
             asked: Arc::default(),
+            recipes: Arc::default(),
+            sent_bytes: Arc::default(),
             terms: (heartbeat, lease_ttl),
         };
         let router = Server::builder()
@@ -109,6 +118,19 @@ impl Fake {
     }
 
     /// Stores a blob.
+    /// Puts a blob of several chunks there, a newer version of `base`.
+    pub(super) fn put_large(&self, content: &[u8], base: Option<Digest>) -> Digest {
+        let pieces = thresh_cas::Cutter::new(content, Vec::new()).map(|piece| {
+            let piece = piece.unwrap();
+            self.put(&piece.content);
+            piece.part
+        });
+        let recipe = Recipe::new(pieces.collect()).unwrap().with_base(base);
+        let digest = Digest::of(content);
+        self.service.recipes.lock().unwrap().insert(digest, recipe);
+        digest
+    }
+
     pub(super) fn put(&self, content: &[u8]) -> Digest {
         let digest = Digest::of(content);
         self.service
@@ -298,17 +320,38 @@ impl Blobs for Service {
         Err(Status::unimplemented("not for workers"))
     }
 
+    async fn assemble(&self, _: Request<v1::AssembleRequest>) -> Result<Response<v1::AssembleReply>, Status> {
+        Err(Status::unimplemented("not for workers"))
+    }
+
+    async fn recipes(
+        &self,
+        request: Request<v1::RecipesRequest>,
+    ) -> Result<Response<v1::RecipesReply>, Status> {
+        let digest = digest_from_wire("digests", &request.into_inner().digests[0])?;
+        let recipes = self.recipes.lock().unwrap();
+        let recipe = recipes.get(&digest);
+        let recipe = recipe.ok_or_else(|| Status::not_found(format!("blob {digest} is not here")))?;
+        Ok(Response::new(v1::RecipesReply {
+            recipes: vec![recipe_to_wire(recipe)],
+        }))
+    }
+
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
-        let digest = Digest::try_from(&request.into_inner().digest[..]).unwrap();
-        self.asked.lock().unwrap().push(digest);
-        let content = self.blobs.lock().unwrap().get(&digest).cloned();
-        let content = content.ok_or_else(|| Status::not_found(format!("blob {digest} is not here")))?;
-        let (chunks, stream) = mpsc::channel(content.len() / 1000 + 1);
-        for chunk in content.chunks(1000) {
-            let reply = v1::GetReply {
-                content: chunk.to_vec().into(),
-            };
-            chunks.try_send(Ok(reply)).unwrap();
+        let wanted = request.into_inner().chunks;
+        let (replies, stream) = mpsc::channel(wanted.len());
+        for wanted in wanted {
+            let digest = digest_from_wire("digest", &wanted.digest)?;
+            let bases = digests_from_wire("bases", &wanted.bases)?;
+            self.asked.lock().unwrap().push(digest);
+            let blobs = self.blobs.lock().unwrap();
+            let content = blobs.get(&digest);
+            let content = content.ok_or_else(|| Status::not_found(format!("blob {digest} is not here")))?;
+            let base: Vec<u8> = bases.iter().flat_map(|base| blobs[base].clone()).collect();
+            let frame = thresh_cas::pack_against(digest, content, bases, &base);
+            self.sent_bytes.fetch_add(frame.data.len(), Ordering::SeqCst);
+            let frames = vec![frame_to_wire(frame)];
+            replies.try_send(Ok(v1::GetReply { frames })).unwrap();
         }
         Ok(Response::new(ReceiverStream::new(stream)))
     }

@@ -1,6 +1,7 @@
 //! Cases whose inputs come as blobs.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use thresh_cas::{Entry, EntryKind, Manifest};
 use thresh_core::digest::Digest;
@@ -213,6 +214,40 @@ async fn only_what_is_missing_is_fetched_and_a_damaged_blob_again() {
         "the damaged program was run: {outcome} {output:?}"
     );
     assert_eq!(*fake.service.asked.lock().unwrap(), [Digest::of(PROGRAM)]);
+}
+
+#[tokio::test]
+async fn of_a_newer_version_only_what_differs_is_fetched() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let mut program = [PROGRAM, b"exit\n"].concat();
+    program.extend((0..100_000u32).flat_map(|n| *Digest::of(&n.to_le_bytes()).as_bytes()));
+    let mut base = None;
+    for (number, chunks_at_least) in [(1, 20), (2, 1)] {
+        let digest = fake.put_large(&program, base);
+        let manifest = Manifest::new(vec![file("debug/deps/bin", &program, true)]).unwrap();
+        let mut header = header(&fake);
+        header.run_id = run_id_to_wire(RunId::from_u128(number));
+        header.binaries[0].manifest = digest_to_wire(fake.put(&manifest.encode()));
+        fake.service.asked.lock().unwrap().clear();
+        fake.service.sent_bytes.store(0, Ordering::SeqCst);
+        session.lease(header, vec![case(0, "echo $0")]);
+        assert_eq!(session.attempt().await.1, Outcome::Passed);
+        let asked = fake.service.asked.lock().unwrap().len();
+        assert!(asked >= chunks_at_least, "{asked}");
+        // As after an edit: something is put in, and addresses behind it are others.
+        let behind = PROGRAM.len() + 5;
+        program.splice(behind..behind, *b"a line");
+        for at in (1_000_000..2_000_000).step_by(997) {
+            program[at] = program[at].wrapping_add(9);
+        }
+        base = Some(digest);
+    }
+    let sent = fake.service.sent_bytes.load(Ordering::SeqCst);
+    assert!(sent < program.len() / 20, "{sent}");
+    assert!(fake.service.asked.lock().unwrap().len() < 40);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn refusals_are_final_and_told_apart() {
         "protocol 7",
         "upgrade",
         env!("CARGO_PKG_VERSION"),
-        "protocol 1",
+        &format!("protocol {}", thresh_proto::PROTOCOL),
     ] {
         assert!(message.contains(part), "{message}");
     }

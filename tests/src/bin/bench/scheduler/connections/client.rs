@@ -38,10 +38,14 @@ pub(super) struct Followed {
 pub(super) async fn run(channel: Channel, number: u32, cases: u32, platform: String) -> Followed {
     let run = RunId::from_u128(0xbe2c_0000 + u128::from(number));
     let mut blobs = BlobsClient::new(channel.clone());
-    let put = v1::PutRequest {
+    let manifest = v1::Frame {
         digest: digest_to_wire(Digest::of(MANIFEST)),
-        size_bytes: MANIFEST.len() as u64,
-        content: MANIFEST.into(),
+        size_bytes: MANIFEST.len() as u32,
+        data: MANIFEST.into(),
+        ..Default::default()
+    };
+    let put = v1::PutRequest {
+        frames: vec![manifest],
     };
     (blobs.put(tokio_stream::iter([put])).await).expect("the coordinator stores blobs");
     let mut client = RunsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);

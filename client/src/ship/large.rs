@@ -1,0 +1,192 @@
+//! Blobs of several chunks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use thresh_cas::{Alignment, Cutter, pack, pack_against};
+use thresh_core::chunk::{Frame, Part, Recipe};
+use thresh_core::digest::Digest;
+use thresh_proto::convert::{digest_to_wire, digests_from_wire, recipe_to_wire};
+use thresh_proto::v1::AssembleRequest;
+use tonic::Code;
+
+use super::content::Content;
+use super::memory::{Memory, Older, Shipped};
+use super::put::{Closed, put};
+use super::shipment::BlobSource;
+use super::upload::{Link, Sent, UploadError};
+
+/// How often chunks are sent that the farm had and then dropped.
+const ROUNDS_MAX: u32 = 3;
+/// Chunks that are packed at once, on all cores.
+const PACKED_TOGETHER: usize = 32;
+
+/// A blob of several chunks, on its way to the farm.
+#[derive(Debug)]
+pub(super) struct LargeFile {
+    digest: Digest,
+    source: BlobSource,
+    memory: Option<Memory>,
+}
+
+/// What is sent, and against what.
+#[derive(Debug)]
+struct Cut {
+    recipe: Recipe,
+    older: Option<Older>,
+}
+
+impl LargeFile {
+    pub(super) fn new(digest: Digest, source: BlobSource, memory: Option<Memory>) -> Self {
+        Self {
+            digest,
+            source,
+            memory,
+        }
+    }
+
+    /// Sends the chunks that the farm does not have, and has the farm put the blob together.
+    pub(super) async fn send(self, mut link: Link) -> Result<Sent, UploadError> {
+        let this = Arc::new(self);
+        let cut = Arc::new(blocking(&this, Self::cut).await?);
+        let parts = || cut.recipe.parts().iter().map(|part| part.digest);
+        let older = cut.older.iter().flat_map(|older| older.recipe.parts().iter());
+        let asked: BTreeSet<Digest> = parts().chain(older.map(|part| part.digest)).collect();
+        let missing = link.find_missing(&asked.into_iter().collect::<Vec<_>>()).await?;
+        let mut missing: BTreeSet<Digest> = missing.into_iter().collect();
+        for _ in 0..ROUNDS_MAX {
+            if parts().any(|part| missing.contains(&part)) {
+                let (file, cut, absent) = (this.clone(), cut.clone(), missing);
+                put(&link, move |sender| {
+                    let send = |frame| sender.send(frame);
+                    file.produce(&cut, &absent, send)
+                })
+                .await?;
+            }
+            missing = this.assemble(&mut link, &cut.recipe).await?;
+            if missing.is_empty() {
+                return Ok(Sent {
+                    blobs: 1,
+                    bytes: this.source.size(),
+                    shipped: this.shipped(&cut.recipe),
+                });
+            }
+        }
+        Err(UploadError::Dropped(this.path()))
+    }
+
+    async fn assemble(&self, link: &mut Link, recipe: &Recipe) -> Result<BTreeSet<Digest>, UploadError> {
+        let request = AssembleRequest {
+            digest: digest_to_wire(self.digest),
+            recipe: Some(recipe_to_wire(recipe)),
+        };
+        match link.client.assemble(request).await {
+            Ok(reply) => Ok(digests_from_wire("missing", &reply.into_inner().missing)?
+                .into_iter()
+                .collect()),
+            // The chunks are what they were cut as, so it is the file that was another before.
+            Err(status) if status.code() == Code::InvalidArgument => Err(UploadError::Changed(self.path())),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    /// What to call it.
+    fn path(&self) -> PathBuf {
+        match &self.source {
+            BlobSource::File { path, .. } => path.clone(),
+            BlobSource::Bytes(_) => self.digest.to_string().into(),
+        }
+    }
+
+    fn older(&self) -> Option<Older> {
+        match (&self.source, &self.memory) {
+            (BlobSource::File { path, .. }, Some(memory)) => memory.older(path),
+            _ => None,
+        }
+    }
+
+    fn cut(&self) -> Result<Cut, UploadError> {
+        let older = self.older();
+        let parts = match &self.source {
+            BlobSource::Bytes(bytes) => parts_of(Cursor::new(bytes), Path::new("")),
+            BlobSource::File { path, .. } => {
+                let file = File::open(path).map_err(UploadError::file(path))?;
+                parts_of(file, path)
+            }
+        };
+        let recipe = Recipe::new(parts?).expect("a cutter makes parts of the right length");
+        if recipe.size() != self.source.size() {
+            return Err(UploadError::Changed(self.path()));
+        }
+        let recipe = recipe.with_base(older.as_ref().map(|older| older.digest));
+        Ok(Cut { recipe, older })
+    }
+
+    /// Packs the chunks that the farm does not have, against those of the older version that it has.
+    fn produce(
+        &self,
+        cut: &Cut,
+        missing: &BTreeSet<Digest>,
+        mut send: impl FnMut(Frame) -> Result<(), Closed>,
+    ) -> Result<Result<(), Closed>, UploadError> {
+        let mut wanted: BTreeMap<Digest, (usize, u64)> = BTreeMap::new();
+        for (index, (offset, part)) in cut.recipe.located().enumerate() {
+            if missing.contains(&part.digest) {
+                wanted.entry(part.digest).or_insert((index, offset));
+            }
+        }
+        let mut wanted: Vec<(usize, u64)> = wanted.into_values().collect();
+        wanted.sort_unstable();
+        let content = Content::of(&self.source)?;
+        for together in wanted.chunks(PACKED_TOGETHER) {
+            let frames = together.par_iter().map(|(index, offset)| {
+                let part = &cut.recipe.parts()[*index];
+                let content = content.part(part, *offset)?;
+                let bases = cut.older.as_ref().and_then(|older| {
+                    let range = Alignment::new(&cut.recipe, &older.recipe).bases(*index);
+                    older.bases(range, missing)
+                });
+                Ok::<_, UploadError>(match bases {
+                    Some((bases, base)) => pack_against(part.digest, &content, bases, &base),
+                    None => pack(part.digest, &content),
+                })
+            });
+            for frame in frames.collect::<Result<Vec<_>, _>>()? {
+                if let Err(Closed) = send(frame) {
+                    return Ok(Err(Closed));
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// What the next version is to be compared with.
+    fn shipped(&self, recipe: &Recipe) -> Option<Shipped> {
+        match &self.source {
+            BlobSource::File { path, .. } => Some(Shipped {
+                path: path.clone(),
+                digest: self.digest,
+                recipe: recipe.clone(),
+            }),
+            BlobSource::Bytes(_) => None,
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    file: &Arc<LargeFile>,
+    action: impl FnOnce(&LargeFile) -> Result<T, UploadError> + Send + 'static,
+) -> Result<T, UploadError> {
+    let file = file.clone();
+    let done = tokio::task::spawn_blocking(move || action(&file)).await;
+    done.map_err(|ended| UploadError::ended_early(&ended))?
+}
+
+fn parts_of(source: impl Read, path: &Path) -> Result<Vec<Part>, UploadError> {
+    let parts = Cutter::new(source, Vec::new()).map(|piece| piece.map(|piece| piece.part));
+    parts.collect::<Result<_, _>>().map_err(UploadError::file(path))
+}

@@ -1,0 +1,50 @@
+//! Blobs that are one chunk each.
+
+use std::fs;
+
+use rayon::prelude::*;
+use thresh_core::digest::Digest;
+
+use super::put::{Closed, put};
+use super::shipment::BlobSource;
+use super::upload::{Link, Sent, UploadError};
+
+/// Blobs that are packed at once, on all cores.
+const PACKED_TOGETHER: usize = 32;
+
+/// Sends blobs, each of them no longer than a chunk.
+pub(super) async fn put_short(link: Link, blobs: Vec<(Digest, BlobSource)>) -> Result<Sent, UploadError> {
+    let sent = Sent {
+        blobs: blobs.len(),
+        bytes: blobs.iter().map(|(_, source)| source.size()).sum(),
+        shipped: None,
+    };
+    let produced = put(&link, move |sender| {
+        for together in blobs.chunks(PACKED_TOGETHER) {
+            let frames = together.par_iter().map(|(digest, source)| {
+                Ok::<_, UploadError>(thresh_cas::pack(*digest, &content_of(digest, source)?))
+            });
+            for frame in frames.collect::<Result<Vec<_>, _>>()? {
+                if let Err(Closed) = sender.send(frame) {
+                    return Ok(Err(Closed));
+                }
+            }
+        }
+        Ok(Ok(()))
+    });
+    produced.await?;
+    Ok(sent)
+}
+
+fn content_of(digest: &Digest, source: &BlobSource) -> Result<Vec<u8>, UploadError> {
+    match source {
+        BlobSource::Bytes(bytes) => Ok(bytes.clone()),
+        BlobSource::File { path, .. } => {
+            let content = fs::read(path).map_err(UploadError::file(path))?;
+            if Digest::of(&content) != *digest {
+                return Err(UploadError::Changed(path.clone()));
+            }
+            Ok(content)
+        }
+    }
+}
