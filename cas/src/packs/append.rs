@@ -1,107 +1,34 @@
-//! How chunks and blobs come in.
+//! How chunks come in.
 
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-use thresh_core::chunk::{Codec, Frame, Part, Recipe};
+use thresh_core::chunk::{Codec, Frame};
 use thresh_core::digest::{Digest, FieldHasher};
 
 use super::record::{BEGIN, HEADER_BYTES, Header, Kind, SEAL, checksum, encode_list};
 use super::store::{Owner, Pack, State, now};
 use super::{PACK_BYTES, PackError, PackStore};
-use crate::chunk::{encode_recipe, pack, unpack};
-use crate::hash::{finish, update};
-
-/// Chunks of a blob that are unpacked at once, on all cores: at most 4 MiB.
-const PARTS_AHEAD: usize = 16;
+use crate::chunk::{pack, unpack};
 
 impl PackStore {
-    /// Stores the chunk of a frame, after it was verified. One that was packed against others is packed anew, so
-    /// that it can be had without them; how it came is kept besides, for those who have them, too.
+    /// Stores the chunk of a frame, after it was verified, and returns its content. One that was packed against others
+    /// is packed anew, so that it can be had without them; how it came is kept besides, for those who have them, too.
     ///
     /// # Errors
     /// The frame is not what it says, chunks that it was packed against are missing, or the disk is full.
-    pub fn put(&self, frame: &Frame) -> Result<(), PackError> {
-        if self.state().touch(Kind::Chunk, &frame.digest, now()) {
-            return Ok(());
-        }
+    pub fn put(&self, frame: &Frame) -> Result<Vec<u8>, PackError> {
         if frame.bases.is_empty() {
-            unpack(frame, &[])?;
-            return self.append(Kind::Chunk, frame.digest, frame);
+            let content = unpack(frame, &[])?;
+            self.append(Kind::Chunk, frame.digest, frame)?;
+            return Ok(content);
         }
         let content = unpack(frame, &self.base(&frame.bases)?)?;
         self.append(Kind::Chunk, frame.digest, &pack(frame.digest, &content))?;
-        self.append(Kind::Delta, delta_digest(&frame.digest, &frame.bases), frame)
-    }
-
-    /// Stores a blob whose chunks are there, after it was verified.
-    ///
-    /// # Errors
-    /// Chunks are missing, the chunks make another blob, or the disk is full.
-    pub fn assemble(&self, digest: Digest, recipe: &Recipe) -> Result<(), PackError> {
-        let mut missing: Vec<Digest> = {
-            let (mut state, now) = (self.state(), now());
-            let parts = recipe.parts().iter().map(|part| part.digest);
-            parts
-                .filter(|part| !state.touch(Kind::Chunk, part, now))
-                .collect()
-        };
-        missing.dedup();
-        if !missing.is_empty() {
-            return Err(PackError::Incomplete { digest, missing });
-        }
-        let mut hasher = blake3::Hasher::new();
-        for parts in recipe.parts().chunks(PARTS_AHEAD) {
-            let contents = parts.par_iter().map(|part| self.part(&digest, part));
-            for content in contents.collect::<Result<Vec<_>, _>>()? {
-                update(&mut hasher, &content);
-            }
-        }
-        match finish(&hasher) {
-            actual if actual == digest => self.put_recipe(digest, recipe),
-            actual => Err(PackError::WrongDigest {
-                expected: digest,
-                actual,
-            }),
-        }
-    }
-
-    /// The content of a part of a blob.
-    fn part(&self, blob: &Digest, part: &Part) -> Result<Vec<u8>, PackError> {
-        let content = self.chunk(&part.digest)?;
-        if content.len() == part.size as usize {
-            return Ok(content);
-        }
-        Err(PackError::WrongSize {
-            digest: *blob,
-            chunk: part.digest,
-            expected: part.size,
-            actual: content.len(),
-        })
-    }
-
-    /// Stores how a blob is put together whose content the caller has verified.
-    ///
-    /// # Errors
-    /// The disk is full or cannot be written to.
-    pub fn put_recipe(&self, digest: Digest, recipe: &Recipe) -> Result<(), PackError> {
-        let encoded = encode_recipe(recipe);
-        let data = zstd::bulk::compress(&encoded, 3).unwrap_or_default();
-        let (codec, data) = match data.len() {
-            1.. if data.len() < encoded.len() => (Codec::Zstd, data),
-            _ => (Codec::Raw, encoded.clone()),
-        };
-        let frame = Frame {
-            digest,
-            size: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
-            bases: Vec::new(),
-            codec,
-            data,
-        };
-        self.append(Kind::Recipe, digest, &frame)
+        self.append(Kind::Delta, delta_digest(&frame.digest, &frame.bases), frame)?;
+        Ok(content)
     }
 
     /// Writes a record behind the others, unless there is one already.

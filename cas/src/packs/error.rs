@@ -30,14 +30,6 @@ pub enum PackError {
     /// A recipe is none.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// Chunks of a blob are not there.
-    #[error("put blob {digest} together: {} of its chunks are missing, the first is {}", missing.len(), missing[0])]
-    Incomplete {
-        /// The blob.
-        digest: Digest,
-        /// The chunks; at least one.
-        missing: Vec<Digest>,
-    },
     /// A chunk has another length than its recipe says.
     #[error("put blob {digest} together: chunk {chunk} has {actual} bytes, not {expected}")]
     WrongSize {
@@ -80,11 +72,9 @@ impl PackError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Frame(_)
-            | Self::Recipe(_)
-            | Self::Incomplete { .. }
-            | Self::WrongSize { .. }
-            | Self::WrongDigest { .. } => Fault::Input,
+            Self::Frame(_) | Self::Recipe(_) | Self::WrongSize { .. } | Self::WrongDigest { .. } => {
+                Fault::Input
+            }
             Self::Missing { .. } | Self::Damaged { .. } | Self::DiskFull { .. } | Self::Io { .. } => {
                 Fault::Environment
             }

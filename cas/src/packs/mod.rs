@@ -13,6 +13,7 @@
 //! next read, and dropped; whoever has it sends it again. Where a chunk is stored twice, the later one counts.
 
 mod append;
+mod blob;
 mod check;
 mod error;
 mod open;

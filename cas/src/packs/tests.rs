@@ -31,11 +31,8 @@ fn recipe_of(content: &[u8]) -> (Recipe, Vec<Frame>) {
 
 fn put_blob(store: &PackStore, content: &[u8]) -> Digest {
     let (recipe, frames) = recipe_of(content);
-    for frame in &frames {
-        store.put(frame).unwrap();
-    }
-    let digest = Digest::of(content);
-    store.assemble(digest, &recipe).unwrap();
+    let (digest, mut frames) = (Digest::of(content), frames.into_iter());
+    assert_eq!(store.put_blob(digest, &recipe, || frames.next()).unwrap(), []);
     digest
 }
 
@@ -190,20 +187,43 @@ fn a_damaged_chunk_is_dropped_and_can_be_put_again() {
 fn a_blob_without_all_its_chunks_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let content = noise(1, 1 << 20);
+    let content = noise(1, 4 << 20);
     let (recipe, frames) = recipe_of(&content);
     let digest = Digest::of(&content);
-    for frame in &frames[1..] {
-        store.put(frame).unwrap();
-    }
-    match store.assemble(digest, &recipe).unwrap_err() {
-        PackError::Incomplete { missing, .. } => assert_eq!(missing, [frames[0].digest]),
-        error => panic!("{error}"),
-    }
+    // One is there, two are left out, and what comes after that is kept all the same.
+    store.put(&frames[1]).unwrap();
+    let came = |skip: &[usize]| {
+        let left: Vec<Frame> = (0..frames.len())
+            .filter(|index| !skip.contains(index))
+            .map(|index| frames[index].clone())
+            .collect();
+        let mut left = left.into_iter();
+        store.put_blob(digest, &recipe, || left.next()).unwrap()
+    };
+    assert_eq!(came(&[1, 3, 20]), [frames[3].digest, frames[20].digest]);
     assert!(!store.contains(&digest));
-    store.put(&frames[0]).unwrap();
-    store.assemble(digest, &recipe).unwrap();
+    assert!(frames.iter().skip(21).all(|frame| store.contains(&frame.digest)));
+    let all_but = |wanted: &[usize]| {
+        (0..frames.len())
+            .filter(|index| !wanted.contains(index))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(came(&all_but(&[3, 20])), []);
     assert!(store.contains(&digest));
+    assert_eq!(read(&store, &digest).unwrap(), content);
+}
+
+#[test]
+fn a_chunk_that_a_blob_has_several_times_comes_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let content = [vec![0; 6 << 20], noise(1, 1 << 20), vec![0; 6 << 20]].concat();
+    let (recipe, frames) = recipe_of(&content);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut once = frames.into_iter().filter(|frame| seen.insert(frame.digest));
+    let digest = Digest::of(&content);
+    assert_eq!(store.put_blob(digest, &recipe, || once.next()).unwrap(), []);
+    assert_eq!(read(&store, &digest).unwrap(), content);
 }
 
 #[test]
@@ -214,12 +234,14 @@ fn a_recipe_for_another_blob_is_refused() {
     put_blob(&store, &content);
     let (recipe, _) = recipe_of(&content);
     let other = Digest::of(b"other");
-    let error = store.assemble(other, &recipe).unwrap_err();
+    let error = store.put_blob(other, &recipe, || None).unwrap_err();
     assert!(matches!(error, PackError::WrongDigest { .. }), "{error}");
     assert_eq!(error.fault(), Fault::Input);
     let mut parts = recipe.parts().to_vec();
     parts[0].size -= 1;
-    let error = store.assemble(other, &Recipe::new(parts).unwrap()).unwrap_err();
+    let error = store
+        .put_blob(other, &Recipe::new(parts).unwrap(), || None)
+        .unwrap_err();
     assert!(matches!(error, PackError::WrongSize { .. }), "{error}");
     assert!(!store.contains(&other));
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use thresh_cas::{PackError, PackStore};
+use thresh_cas::PackStore;
 use thresh_proto::convert::{
     digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, recipe_from_wire,
 };
@@ -325,20 +325,23 @@ impl Blobs for Fake {
         Ok(Response::new(v1::PutReply {}))
     }
 
-    async fn assemble(
+    async fn put_blob(
         &self,
-        request: Request<v1::AssembleRequest>,
-    ) -> Result<Response<v1::AssembleReply>, Status> {
-        let request = request.into_inner();
-        let digest = digest_from_wire("digest", &request.digest)?;
-        let recipe = recipe_from_wire(&request.recipe.unwrap_or_default())?;
-        match self.blobs.assemble(digest, &recipe) {
-            Ok(()) => Ok(Response::new(v1::AssembleReply::default())),
-            Err(PackError::Incomplete { missing, .. }) => Ok(Response::new(v1::AssembleReply {
-                missing: missing.into_iter().map(digest_to_wire).collect(),
-            })),
-            Err(error) => Err(Status::invalid_argument(error.to_string())),
-        }
+        request: Request<Streaming<v1::PutBlobRequest>>,
+    ) -> Result<Response<v1::PutBlobReply>, Status> {
+        let messages = collect(request.into_inner()).await?;
+        let digest = digest_from_wire("digest", &messages[0].digest)?;
+        let recipe = recipe_from_wire(&messages[0].recipe.clone().unwrap())?;
+        let mut frames = messages.into_iter().flat_map(|message| message.frames);
+        let stored = self.blobs.put_blob(digest, &recipe, || {
+            let frame = frame_from_wire(frames.next()?).unwrap();
+            self.state().put_bytes += frame.data.len() as u64;
+            Some(frame)
+        });
+        let missing = stored.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Response::new(v1::PutBlobReply {
+            missing: missing.into_iter().map(digest_to_wire).collect(),
+        }))
     }
 
     async fn recipes(&self, _: Request<v1::RecipesRequest>) -> Result<Response<v1::RecipesReply>, Status> {

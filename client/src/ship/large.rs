@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use thresh_cas::{Alignment, Cutter, pack, pack_against};
-use thresh_core::chunk::{Frame, Part, Recipe};
+use thresh_core::chunk::{Part, Recipe};
 use thresh_core::digest::Digest;
 use thresh_proto::convert::{digest_to_wire, digests_from_wire, recipe_to_wire};
-use thresh_proto::v1::AssembleRequest;
+use thresh_proto::v1::PutBlobRequest;
+use tokio_stream::StreamExt;
 use tonic::Code;
 
 use super::content::Content;
 use super::memory::{Memory, Older, Shipped};
-use super::put::{Closed, put};
+use super::put::{Closed, Produced, Producer, Sender};
 use super::shipment::BlobSource;
 use super::upload::{Link, Sent, UploadError};
 
@@ -59,15 +60,7 @@ impl LargeFile {
         let missing = link.find_missing(&asked.into_iter().collect::<Vec<_>>()).await?;
         let mut missing: BTreeSet<Digest> = missing.into_iter().collect();
         for _ in 0..ROUNDS_MAX {
-            if parts().any(|part| missing.contains(&part)) {
-                let (file, cut, absent) = (this.clone(), cut.clone(), missing);
-                put(&link, move |sender| {
-                    let send = |frame| sender.send(frame);
-                    file.produce(&cut, &absent, send)
-                })
-                .await?;
-            }
-            missing = this.assemble(&mut link, &cut.recipe).await?;
+            missing = this.put(&link, &cut, missing).await?;
             if missing.is_empty() {
                 return Ok(Sent {
                     blobs: 1,
@@ -79,18 +72,40 @@ impl LargeFile {
         Err(UploadError::Dropped(this.path()))
     }
 
-    async fn assemble(&self, link: &mut Link, recipe: &Recipe) -> Result<BTreeSet<Digest>, UploadError> {
-        let request = AssembleRequest {
+    /// Sends the blob, as far as it is `missing`. Returns what is missing afterwards.
+    async fn put(
+        self: &Arc<Self>,
+        link: &Link,
+        cut: &Arc<Cut>,
+        missing: BTreeSet<Digest>,
+    ) -> Result<BTreeSet<Digest>, UploadError> {
+        let first = PutBlobRequest {
             digest: digest_to_wire(self.digest),
-            recipe: Some(recipe_to_wire(recipe)),
+            recipe: Some(recipe_to_wire(&cut.recipe)),
+            frames: Vec::new(),
         };
-        match link.client.assemble(request).await {
-            Ok(reply) => Ok(digests_from_wire("missing", &reply.into_inner().missing)?
+        let (file, cut) = (self.clone(), cut.clone());
+        let (producer, frames) = Producer::start(link.shipped.clone(), move |sender| {
+            file.produce(&cut, &missing, sender)
+        });
+        let further = frames.map(|frames| PutBlobRequest {
+            frames,
+            ..PutBlobRequest::default()
+        });
+        let reply = link
+            .client
+            .clone()
+            .put_blob(tokio_stream::once(first).chain(further))
+            .await;
+        match producer.reply(reply).await {
+            Ok(reply) => Ok(digests_from_wire("missing", &reply.missing)?
                 .into_iter()
                 .collect()),
             // The chunks are what they were cut as, so it is the file that was another before.
-            Err(status) if status.code() == Code::InvalidArgument => Err(UploadError::Changed(self.path())),
-            Err(status) => Err(status.into()),
+            Err(UploadError::Refused(status)) if status.code() == Code::InvalidArgument => {
+                Err(UploadError::Changed(self.path()))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -127,12 +142,7 @@ impl LargeFile {
     }
 
     /// Packs the chunks that the farm does not have, against those of the older version that it has.
-    fn produce(
-        &self,
-        cut: &Cut,
-        missing: &BTreeSet<Digest>,
-        mut send: impl FnMut(Frame) -> Result<(), Closed>,
-    ) -> Result<Result<(), Closed>, UploadError> {
+    fn produce(&self, cut: &Cut, missing: &BTreeSet<Digest>, sender: &mut Sender) -> Produced {
         let mut wanted: BTreeMap<Digest, (usize, u64)> = BTreeMap::new();
         for (index, (offset, part)) in cut.recipe.located().enumerate() {
             if missing.contains(&part.digest) {
@@ -156,7 +166,7 @@ impl LargeFile {
                 })
             });
             for frame in frames.collect::<Result<Vec<_>, _>>()? {
-                if let Err(Closed) = send(frame) {
+                if let Err(Closed) = sender.send(frame) {
                     return Ok(Err(Closed));
                 }
             }

@@ -123,7 +123,9 @@ impl Memory {
             let Some(frames) = frames.collect::<Option<Vec<_>>>() else {
                 return Ok(());
             };
-            frames.iter().try_for_each(|frame| self.store.put(frame))?;
+            frames
+                .iter()
+                .try_for_each(|frame| self.store.put(frame).map(drop))?;
         }
         self.store.put_recipe(file.digest, &file.recipe)?;
         if let Some(path) = file.path.to_str() {

@@ -1,29 +1,37 @@
 //! Chunks on their way to the farm.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thresh_core::chunk::Frame;
 use thresh_proto::FRAMES_BYTES_MAX;
 use thresh_proto::convert::frame_to_wire;
-use thresh_proto::v1::PutRequest;
+use thresh_proto::v1;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
 
-use super::upload::{Link, UploadError};
+use super::upload::UploadError;
 
 /// Messages that wait in memory, at most 1 MiB each.
 const WAITING_MAX: usize = 2;
 
 /// Takes chunks and sends them in messages of a good length.
+#[derive(Debug)]
 pub(super) struct Sender {
-    messages: mpsc::Sender<PutRequest>,
-    message: PutRequest,
+    messages: mpsc::Sender<Vec<v1::Frame>>,
+    frames: Vec<v1::Frame>,
     bytes: usize,
-    link: Link,
+    shipped: Arc<AtomicU64>,
 }
 
 /// Nobody takes the chunks any more; the reply of the farm says why.
+#[derive(Debug)]
 pub(super) struct Closed;
+
+/// What a producer comes to: an error of its own, or that nobody takes the chunks any more.
+pub(super) type Produced = Result<Result<(), Closed>, UploadError>;
 
 impl Sender {
     /// Sends a chunk, sooner or later. Blocks while the farm takes none.
@@ -33,47 +41,54 @@ impl Sender {
             self.flush()?;
         }
         self.bytes += bytes;
-        self.message.frames.push(frame_to_wire(frame));
+        self.frames.push(frame_to_wire(frame));
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Closed> {
-        let message = std::mem::take(&mut self.message);
-        self.link.shipped.fetch_add(self.bytes as u64, Ordering::Relaxed);
+        let frames = std::mem::take(&mut self.frames);
+        self.shipped.fetch_add(self.bytes as u64, Ordering::Relaxed);
         self.bytes = 0;
-        if message.frames.is_empty() {
+        if frames.is_empty() {
             return Ok(());
         }
-        self.messages.blocking_send(message).map_err(|_| Closed)
+        self.messages.blocking_send(frames).map_err(|_| Closed)
     }
 }
 
-/// Sends what `produce` makes, on a thread that may block, and returns what it returns when the farm has all of
-/// it. A farm that refuses a chunk with `INVALID_ARGUMENT` says that it is not what its digest says.
-///
-/// # Errors
-/// `produce` failed, or the farm refused.
-pub(super) async fn put<T: Send + 'static>(
-    link: &Link,
-    produce: impl FnOnce(&mut Sender) -> Result<Result<T, Closed>, UploadError> + Send + 'static,
-) -> Result<T, UploadError> {
-    let (messages, receiver) = mpsc::channel(WAITING_MAX);
-    let mut sender = Sender {
-        messages,
-        message: PutRequest::default(),
-        bytes: 0,
-        link: link.clone(),
-    };
-    let producing = tokio::task::spawn_blocking(move || {
-        let produced = produce(&mut sender)?;
-        Ok::<_, UploadError>(produced.and_then(|produced| sender.flush().map(|()| produced)))
-    });
-    let reply = link.client.clone().put(ReceiverStream::new(receiver)).await;
-    // A producer that failed ended the stream early, so its error is the cause.
-    let produced = producing
-        .await
-        .map_err(|ended| UploadError::ended_early(&ended))??;
-    reply?;
-    produced
-        .map_err(|Closed| tonic::Status::internal("the farm stopped taking chunks without a reason").into())
+/// A thread that makes chunks.
+#[derive(Debug)]
+pub(super) struct Producer(JoinHandle<Produced>);
+
+impl Producer {
+    /// Starts a thread, which may block, and returns what it sends. The bytes are added to `shipped`.
+    pub(super) fn start(
+        shipped: Arc<AtomicU64>,
+        produce: impl FnOnce(&mut Sender) -> Produced + Send + 'static,
+    ) -> (Self, ReceiverStream<Vec<v1::Frame>>) {
+        let (messages, receiver) = mpsc::channel(WAITING_MAX);
+        let mut sender = Sender {
+            messages,
+            frames: Vec::new(),
+            bytes: 0,
+            shipped,
+        };
+        let producing = move || {
+            let produced = produce(&mut sender)?;
+            Ok(produced.and_then(|()| sender.flush()))
+        };
+        let producer = Self(tokio::task::spawn_blocking(producing));
+        (producer, ReceiverStream::new(receiver))
+    }
+
+    /// The farm's reply to what was sent, or why it came to none.
+    pub(super) async fn reply<T>(self, reply: Result<Response<T>, Status>) -> Result<T, UploadError> {
+        // A producer that failed ended the stream early, so its error is the cause.
+        let produced = self.0.await.map_err(|ended| UploadError::ended_early(&ended))??;
+        match (reply, produced) {
+            (Ok(reply), Ok(())) => Ok(reply.into_inner()),
+            (Ok(_), Err(Closed)) => Err(Status::internal("the farm stopped taking chunks").into()),
+            (Err(status), _) => Err(status.into()),
+        }
+    }
 }

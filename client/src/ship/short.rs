@@ -4,8 +4,10 @@ use std::fs;
 
 use rayon::prelude::*;
 use thresh_core::digest::Digest;
+use thresh_proto::v1::PutRequest;
+use tokio_stream::StreamExt;
 
-use super::put::{Closed, put};
+use super::put::{Closed, Producer};
 use super::shipment::BlobSource;
 use super::upload::{Link, Sent, UploadError};
 
@@ -19,7 +21,7 @@ pub(super) async fn put_short(link: Link, blobs: Vec<(Digest, BlobSource)>) -> R
         bytes: blobs.iter().map(|(_, source)| source.size()).sum(),
         shipped: None,
     };
-    let produced = put(&link, move |sender| {
+    let (producer, frames) = Producer::start(link.shipped.clone(), move |sender| {
         for together in blobs.chunks(PACKED_TOGETHER) {
             let frames = together.par_iter().map(|(digest, source)| {
                 Ok::<_, UploadError>(thresh_cas::pack(*digest, &content_of(digest, source)?))
@@ -32,7 +34,9 @@ pub(super) async fn put_short(link: Link, blobs: Vec<(Digest, BlobSource)>) -> R
         }
         Ok(Ok(()))
     });
-    produced.await?;
+    let messages = frames.map(|frames| PutRequest { frames });
+    let reply = link.client.clone().put(messages).await;
+    producer.reply(reply).await?;
     Ok(sent)
 }
 

@@ -14,6 +14,7 @@ use thresh_proto::v1::blobs_server::Blobs;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, status};
@@ -58,47 +59,34 @@ impl Blobs for BlobsService {
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<v1::PutReply>, Status> {
         let store = self.store()?;
-        let mut messages = request.into_inner();
-        let (frames, inbox) = mpsc::channel(MESSAGES_AHEAD);
-        let storing = tokio::spawn(blocking(move || store_all(&store, inbox)));
-        let mut refused = None;
-        while let Some(message) = messages.message().await? {
-            let read = message.frames.into_iter().map(frame_from_wire);
-            match read.collect::<Result<Vec<_>, _>>() {
-                Ok(read) => {
-                    // A closed channel means that storing failed; its result says how.
-                    if frames.send(read).await.is_err() {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    refused = Some(error);
-                    break;
-                }
-            }
-        }
-        drop(frames);
-        storing.await.map_err(|ended| ended_early(&ended))??;
-        match refused {
-            Some(error) => Err(error.into()),
-            None => Ok(Response::new(v1::PutReply {})),
-        }
+        let frames = request.into_inner().map(|message| Ok(message?.frames));
+        receive(frames, move |inbox| store_all(&store, inbox)).await?;
+        Ok(Response::new(v1::PutReply {}))
     }
 
-    async fn assemble(
+    async fn put_blob(
         &self,
-        request: Request<v1::AssembleRequest>,
-    ) -> Result<Response<v1::AssembleReply>, Status> {
+        request: Request<Streaming<v1::PutBlobRequest>>,
+    ) -> Result<Response<v1::PutBlobReply>, Status> {
         let store = self.store()?;
-        let request = request.into_inner();
-        let digest = digest_from_wire("digest", &request.digest)?;
-        let recipe = recipe_from_wire(&request.recipe.unwrap_or_default())?;
-        let assembled = blocking(move || match store.assemble(digest, &recipe) {
-            Err(PackError::Incomplete { missing, .. }) => Ok(missing),
-            done => done.map(|()| Vec::new()),
+        let mut messages = request.into_inner();
+        let first = messages.message().await?.unwrap_or_default();
+        let digest = digest_from_wire("digest", &first.digest)?;
+        let recipe = recipe_from_wire(&first.recipe.unwrap_or_default())?;
+        let frames = tokio_stream::once(Ok(first.frames)).chain(messages.map(|message| Ok(message?.frames)));
+        let missing = receive(frames, move |mut inbox| {
+            let mut frames = Vec::new().into_iter();
+            store.put_blob(digest, &recipe, || {
+                loop {
+                    if let Some(frame) = frames.next() {
+                        return Some(frame);
+                    }
+                    frames = inbox.blocking_recv()?.into_iter();
+                }
+            })
         });
-        let missing = assembled.await?.into_iter().map(digest_to_wire).collect();
-        Ok(Response::new(v1::AssembleReply { missing }))
+        let missing = missing.await?.into_iter().map(digest_to_wire).collect();
+        Ok(Response::new(v1::PutBlobReply { missing }))
     }
 
     async fn recipes(
@@ -139,6 +127,40 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| status::of_blob(&error))
 }
 
+/// Hands the chunks that come to `store`, on a thread of its own, which goes on to their end.
+async fn receive<T: Send + 'static>(
+    mut messages: impl Stream<Item = Result<Vec<v1::Frame>, Status>> + Unpin,
+    store: impl FnOnce(mpsc::Receiver<Vec<Frame>>) -> Result<T, PackError> + Send + 'static,
+) -> Result<T, Status> {
+    let (frames, inbox) = mpsc::channel(MESSAGES_AHEAD);
+    let storing = tokio::spawn(blocking(move || store(inbox)));
+    let mut cut_off = None;
+    while let Some(message) = messages.next().await {
+        let read = message.and_then(|message| {
+            let read = message
+                .into_iter()
+                .map(frame_from_wire)
+                .collect::<Result<Vec<_>, _>>();
+            Ok(read?)
+        });
+        match read {
+            Ok(read) => {
+                // A closed channel means that storing failed; its result says how.
+                if frames.send(read).await.is_err() {
+                    break;
+                }
+            }
+            Err(status) => {
+                cut_off = Some(status);
+                break;
+            }
+        }
+    }
+    drop(frames);
+    let stored = storing.await.map_err(|ended| ended_early(&ended))?;
+    cut_off.map_or(stored, Err)
+}
+
 fn ended_early(error: &tokio::task::JoinError) -> Status {
     Status::internal(format!("a thread that handled blobs ended early: {error}"))
 }
@@ -146,7 +168,9 @@ fn ended_early(error: &tokio::task::JoinError) -> Status {
 /// Stores what comes until the sender goes away.
 fn store_all(store: &PackStore, mut inbox: mpsc::Receiver<Vec<Frame>>) -> Result<(), PackError> {
     while let Some(frames) = inbox.blocking_recv() {
-        frames.par_iter().try_for_each(|frame| store.put(frame))?;
+        frames
+            .par_iter()
+            .try_for_each(|frame| store.put(frame).map(drop))?;
     }
     Ok(())
 }

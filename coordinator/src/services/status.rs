@@ -49,7 +49,6 @@ pub(super) fn of_blob(error: &PackError) -> Status {
         | PackError::Recipe(_)
         | PackError::WrongDigest { .. }
         | PackError::WrongSize { .. } => Status::invalid_argument(text),
-        PackError::Incomplete { .. } => Status::failed_precondition(text),
         PackError::DiskFull { .. } => Status::resource_exhausted(text),
         PackError::Io { .. } => Status::internal(text),
     }

@@ -48,12 +48,28 @@ async fn get(farm: &Farm, digest: Digest, bases: &[Digest]) -> Result<Frame, ton
     Ok(frame_from_wire(reply.frames.remove(0)).unwrap())
 }
 
-async fn assemble(farm: &Farm, digest: Digest, recipe: &Recipe) -> Result<Vec<Digest>, tonic::Status> {
-    let request = v1::AssembleRequest {
+async fn put_blob(
+    farm: &Farm,
+    digest: Digest,
+    recipe: &Recipe,
+    frames: Vec<Frame>,
+) -> Result<Vec<Digest>, tonic::Status> {
+    let first = v1::PutBlobRequest {
         digest: digest_to_wire(digest),
         recipe: Some(recipe_to_wire(recipe)),
+        ..Default::default()
     };
-    let reply = farm.blobs().await.assemble(request).await?.into_inner();
+    let further = frames.into_iter().map(|frame| v1::PutBlobRequest {
+        frames: vec![frame_to_wire(frame)],
+        ..Default::default()
+    });
+    let messages: Vec<_> = std::iter::once(first).chain(further).collect();
+    let reply = farm
+        .blobs()
+        .await
+        .put_blob(tokio_stream::iter(messages))
+        .await?
+        .into_inner();
     Ok(digests_from_wire("missing", &reply.missing).unwrap())
 }
 
@@ -249,14 +265,13 @@ async fn large_blobs_are_put_together_and_checked() {
     let recipe = Recipe::new(pieces.iter().map(|piece| piece.part).collect()).unwrap();
     let recipe = recipe.with_base(Some(Digest::of(b"older")));
     let digest = Digest::of(&content);
-    for piece in &pieces[1..] {
-        put(&farm, &piece.content, piece.part.digest).await.unwrap();
-    }
+    let frames = pieces[1..]
+        .iter()
+        .map(|piece| pack(piece.part.digest, &piece.content))
+        .collect();
     let first = &pieces[0];
-    assert_eq!(
-        assemble(&farm, digest, &recipe).await.unwrap(),
-        [first.part.digest]
-    );
+    let absent = put_blob(&farm, digest, &recipe, frames).await.unwrap();
+    assert_eq!(absent, [first.part.digest]);
     assert!(missing(&farm, digest).await);
     // It comes as what differs from one that is there.
     let base = &pieces[1];
@@ -266,10 +281,11 @@ async fn large_blobs_are_put_together_and_checked() {
         vec![base.part.digest],
         &base.content,
     );
-    put_chunk(&farm, delta).await.unwrap();
-    let other = assemble(&farm, Digest::of(b"other"), &recipe).await.unwrap_err();
+    let other = put_blob(&farm, Digest::of(b"other"), &recipe, vec![delta])
+        .await
+        .unwrap_err();
     assert_eq!(other.code(), Code::InvalidArgument);
-    assert_eq!(assemble(&farm, digest, &recipe).await.unwrap(), []);
+    assert_eq!(put_blob(&farm, digest, &recipe, Vec::new()).await.unwrap(), []);
     assert!(!missing(&farm, digest).await);
     let request = v1::RecipesRequest {
         digests: vec![digest_to_wire(digest)],

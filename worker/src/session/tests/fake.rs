@@ -320,7 +320,10 @@ impl Blobs for Service {
         Err(Status::unimplemented("not for workers"))
     }
 
-    async fn assemble(&self, _: Request<v1::AssembleRequest>) -> Result<Response<v1::AssembleReply>, Status> {
+    async fn put_blob(
+        &self,
+        _: Request<Streaming<v1::PutBlobRequest>>,
+    ) -> Result<Response<v1::PutBlobReply>, Status> {
         Err(Status::unimplemented("not for workers"))
     }
 
