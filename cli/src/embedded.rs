@@ -45,7 +45,7 @@ impl Embedded {
                 restored_grace: NEVER,
                 ..Policy::default()
             },
-            in_place_only: true,
+            blobs: None,
             version: crate::version::LONG.to_owned(),
         };
         let coordinator = Coordinator::start(config).await?;

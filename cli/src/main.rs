@@ -67,6 +67,7 @@ fn execute(command: Command) -> Result<i32, Failure> {
         Command::Quarantine(args) => wait(command::quarantine::quarantine(*args)),
         Command::Explain(args) => wait(command::history::explain(*args)),
         Command::Coordinator(args) => wait(command::coordinator::serve(args)).map(|()| 0),
+        Command::Cas(args) => command::cas::cas(&args),
         Command::Worker(args) => wait(command::worker::work(args)).map(|()| 0),
     }
 }

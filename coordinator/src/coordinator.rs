@@ -30,12 +30,13 @@ use crate::recorder::Recorder;
 use crate::restore::restore;
 use crate::services::{BlobsService, RecordsService, RunsService, Shared, WorkService};
 use crate::store::{Leadership, Location, SqlStore, Store, StoreError};
+use crate::sweeper;
 
 /// The database, within the data folder.
 const DATABASE: &str = "thresh.db";
 
 /// The folder of blobs, within the data folder.
-const BLOBS: &str = "blobs";
+pub const BLOBS: &str = "blobs";
 
 /// A connection that is silent for this long is asked whether it lives,
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -58,8 +59,9 @@ pub struct CoordinatorConfig {
     pub store: Option<Location>,
     /// The scheduler's settings.
     pub policy: Policy,
-    /// Take only runs whose worker shares the client's files; no blobs are kept.
-    pub in_place_only: bool,
+    /// How many bytes its blobs may have. `None`: take only runs whose worker shares the client's files; no blobs are
+    /// kept.
+    pub blobs: Option<u64>,
     /// The program's version, for messages.
     pub version: String,
 }
@@ -141,9 +143,10 @@ impl Coordinator {
             data_dir,
             store,
             policy,
-            in_place_only,
+            blobs: blobs_bytes_max,
             version,
         } = config;
+        let in_place_only = blobs_bytes_max.is_none();
         let folder = |cause| StartError::Folder {
             path: data_dir.clone(),
             cause,
@@ -184,6 +187,9 @@ impl Coordinator {
             outlet,
             restored,
         });
+        if let (Some(blobs), Some(bytes_max)) = (&blobs, blobs_bytes_max) {
+            sweeper::start(blobs.clone(), bytes_max, driver.clone(), clock);
+        }
         Ok(Self {
             shared: Shared {
                 driver,

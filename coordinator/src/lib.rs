@@ -19,6 +19,7 @@ mod recorder;
 mod restore;
 mod services;
 pub mod store;
+mod sweeper;
 
-pub use coordinator::{Coordinator, CoordinatorConfig, ServeError, StartError};
+pub use coordinator::{BLOBS, Coordinator, CoordinatorConfig, ServeError, StartError};
 pub use services::{ATTEMPTS_MAX, RUNS_MAX};

@@ -99,6 +99,11 @@ impl Farm {
         farm
     }
 
+    /// The coordinator's data folder.
+    pub fn coordinator_data(&self) -> PathBuf {
+        self.folder.join("coordinator")
+    }
+
     /// Waits until a coordinator answers.
     ///
     /// # Panics

@@ -52,7 +52,7 @@ impl PackStore {
                     stat.stored_bytes += u64::from(slot.stored);
                 }
                 Kind::Recipe => stat.blobs += 1,
-                Kind::Delta | Kind::List => {}
+                Kind::Delta | Kind::List | Kind::Gone => {}
             }
         }
         stat

@@ -29,6 +29,16 @@ pub(super) enum Kind {
     Delta = 3,
     /// The list of a sealed pack, by the digest of its data.
     List = 4,
+    /// Another record, of the same digest, was found damaged: its kind stands where the size does.
+    Gone = 5,
+}
+
+impl Kind {
+    /// The kind with this number.
+    pub(super) fn of(number: u32) -> Option<Self> {
+        let all = [Self::Chunk, Self::Recipe, Self::Delta, Self::List, Self::Gone];
+        all.into_iter().find(|kind| *kind as u32 == number)
+    }
 }
 
 /// The header of a record.
@@ -69,13 +79,7 @@ impl Header {
         }
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
         Some(Self {
-            kind: match bytes[8] {
-                1 => Kind::Chunk,
-                2 => Kind::Recipe,
-                3 => Kind::Delta,
-                4 => Kind::List,
-                _ => return None,
-            },
+            kind: Kind::of(bytes[8].into())?,
             codec: match bytes[9] {
                 0 => Codec::Raw,
                 1 => Codec::Zstd,

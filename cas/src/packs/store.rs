@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use thresh_core::chunk::Codec;
+use thresh_core::chunk::{Codec, Frame};
 use thresh_core::digest::Digest;
 
 use super::PackError;
@@ -121,13 +121,21 @@ impl PackStore {
         found.ok_or(PackError::Missing { digest: *digest })
     }
 
-    /// Forgets a record that was found damaged, unless it has been stored again since.
+    /// Forgets a record that was found damaged, also for who opens the folder later, unless it has been stored again
+    /// since.
     pub(super) fn drop_damaged(&self, kind: Kind, digest: &Digest, slot: Slot) {
-        let mut state = self.state();
-        let same = |now: &Slot| (now.pack, now.offset) == (slot.pack, slot.offset);
-        if state.slots.get(&(kind, *digest)).is_some_and(same) {
-            state.slots.remove(&(kind, *digest));
+        if !self.state().forget(kind, digest, slot) {
+            return;
         }
+        let gone = Frame {
+            digest: *digest,
+            size: kind as u32,
+            bases: Vec::new(),
+            codec: Codec::Raw,
+            data: Vec::new(),
+        };
+        // If it cannot be written, the damage is found again.
+        let _ = self.append(Kind::Gone, *digest, &gone);
     }
 }
 
@@ -142,8 +150,21 @@ impl State {
         }
     }
 
+    /// Forgets a record, unless another has taken its place. Returns whether it did.
+    pub(super) fn forget(&mut self, kind: Kind, digest: &Digest, slot: Slot) -> bool {
+        let same = |now: &Slot| (now.pack, now.offset) == (slot.pack, slot.offset);
+        let found = self.slots.get(&(kind, *digest)).is_some_and(same);
+        found && self.slots.remove(&(kind, *digest)).is_some()
+    }
+
     /// Notes a record of a pack; the later of two counts.
     pub(super) fn note(&mut self, pack: u32, offset: u32, header: &Header, used: u32) {
+        if header.kind == Kind::Gone {
+            if let Some(kind) = Kind::of(header.size) {
+                self.slots.remove(&(kind, header.digest));
+            }
+            return;
+        }
         let slot = Slot {
             pack,
             offset,

@@ -64,7 +64,7 @@ impl PackStore {
             let read = file.map(|file| file.read_exact_at(&mut record, u64::from(slot.offset)));
             let header = record.first_chunk().and_then(Header::decode);
             // What cannot be read is damaged: nothing of it is worth moving.
-            self.drop_damaged(*kind, digest, *slot);
+            self.state().forget(*kind, digest, *slot);
             let (Some(Ok(())), Some(header)) = (read, header) else {
                 continue;
             };

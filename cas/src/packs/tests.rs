@@ -176,6 +176,12 @@ fn a_damaged_chunk_is_dropped_and_can_be_put_again() {
     assert!(matches!(error, PackError::Damaged { .. }), "{error}");
     assert_eq!(error.fault(), Fault::Environment);
     assert!(!store.contains(&digest));
+    drop(store);
+    let store = open(folder.path());
+    assert!(
+        !store.contains(&digest),
+        "who opens the folder later must not take it for there"
+    );
     put(&store, &content);
     assert_eq!(read(&store, &digest).unwrap(), content);
     drop(store);

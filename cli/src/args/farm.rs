@@ -67,6 +67,10 @@ pub(crate) struct CoordinatorArgs {
     /// when the one that serves is gone; they need the same blobs
     #[arg(long, value_name = "URL", env = "THRESH_STORE")]
     pub(crate) store: Option<Location>,
+    /// How much disk the blobs may take, in GiB: beyond it what was longest unused is dropped, but nothing that a run
+    /// needs
+    #[arg(long, value_name = "GIB", default_value_t = 50)]
+    pub(crate) blobs_max_gib: u64,
     /// A submitter's part of the farm, in relation to others that wait with the same priority; 1 for whoever is
     /// not named. Can be given for several
     #[arg(long = "share", value_name = "NAME=WEIGHT", value_parser = share)]

@@ -1,6 +1,7 @@
 //! The command line, as data. Conversions into the client's options are beside each group of flags.
 
 mod build;
+mod cas;
 mod farm;
 mod program;
 mod records;
@@ -9,6 +10,7 @@ mod run;
 mod select;
 
 pub(crate) use build::BuildArgs;
+pub(crate) use cas::{CasArgs, CasCommand, CasFolder};
 pub(crate) use farm::{CoordinatorArgs, FarmArgs, StandingArgs, WorkerArgs};
 pub(crate) use program::{Command, Program};
 pub(crate) use records::{HistoryArgs, ProjectArgs, QuarantineArgs, QuarantineCommand, ReplayArgs};

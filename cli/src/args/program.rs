@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 
 use super::{
-    CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs, ReplayArgs, RunArgs, WorkerArgs,
+    CasArgs, CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs, ReplayArgs, RunArgs,
+    WorkerArgs,
 };
 
 const AFTER_HELP: &str = "\
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Coordinator(CoordinatorArgs),
     /// Offer this machine's slots to a farm
     Worker(WorkerArgs),
+    /// Count, verify or drop the blobs of a coordinator
+    Cas(CasArgs),
     /// Print a shell completion script
     Completions {
         /// The shell.

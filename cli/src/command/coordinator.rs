@@ -118,7 +118,7 @@ fn config(args: &CoordinatorArgs, shares: BTreeMap<String, u32>) -> CoordinatorC
             shares,
             ..Policy::default()
         },
-        in_place_only: false,
+        blobs: Some(args.blobs_max_gib.saturating_mul(1 << 30)),
         version: crate::version::LONG.to_owned(),
     }
 }

@@ -32,6 +32,7 @@ pub(super) enum Command {
     Said(WorkerId, Said),
     Leave(WorkerId),
     Capacity(Option<(String, bool)>, Reply<Capacity>),
+    OldestRun(Reply<Option<Timestamp>>),
     Shutdown {
         orderly: bool,
         reply: Reply<()>,

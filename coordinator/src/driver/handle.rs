@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use thresh_core::id::{RunId, WorkerId};
+use thresh_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Capacity, Command, Joined, Reply, Said, WorkerProfile};
@@ -70,6 +71,11 @@ impl Handle {
     /// What is connected now; with a platform and whether in place: only what takes such runs.
     pub(crate) async fn capacity(&self, of: Option<(String, bool)>) -> Result<Capacity, Refusal> {
         self.ask(|reply| Command::Capacity(of, reply)).await
+    }
+
+    /// When the oldest run that goes on was submitted.
+    pub(crate) async fn oldest_run(&self) -> Result<Option<Timestamp>, Refusal> {
+        self.ask(Command::OldestRun).await
     }
 
     /// Ends the driver: connections close; with `orderly` what was decided is written first, as far as that is

@@ -20,6 +20,12 @@ use crate::restore::RestoredRun;
 use crate::store::JournalEntry;
 
 impl Driver {
+    /// When the oldest run that goes on was submitted.
+    pub(super) fn oldest_run(&self) -> Option<Timestamp> {
+        let running = self.runs.values().filter(|run| run.is_running());
+        running.map(|run| run.submitted).min()
+    }
+
     /// `encoded` is the submission for the journal, where there is one.
     pub(super) fn submit(
         &mut self,

@@ -164,6 +164,7 @@ impl Driver {
             Command::Said(worker, said) => self.said(now, worker, said),
             Command::Leave(worker) => self.leave(now, worker),
             Command::Capacity(of, reply) => answer(reply, Ok(self.capacity(of))),
+            Command::OldestRun(reply) => answer(reply, Ok(self.oldest_run())),
             // Taken out before, since it ends the loop.
             Command::Shutdown { reply, .. } => answer(reply, Ok(())),
         }

@@ -114,7 +114,7 @@ fn config(folder: &Path, policy: Policy) -> CoordinatorConfig {
         data_dir: folder.to_owned(),
         store: None,
         policy,
-        in_place_only: false,
+        blobs: Some(u64::MAX),
         version: "0.1.0 (test)".to_owned(),
     }
 }

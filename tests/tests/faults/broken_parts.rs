@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use thresh_tests::farm::{self, Farm, WorkerOptions};
 use thresh_tests::namespace::{self, Mount};
-use thresh_tests::running::Running;
+use thresh_tests::running::{Finished, Running};
 use thresh_tests::thresh::{Thresh, scrub};
 use thresh_tests::wait;
 use thresh_tests::workspace::{Kept, Workspace};
@@ -71,6 +71,59 @@ fn a_damaged_blob_is_fetched_again_and_never_executed() {
         .run(&["--farm", &url, "--no-reuse"])
         .expect_code(0)
         .expect_all_passed();
+}
+
+/// Flips the last byte of a coordinator's blobs, which belongs to what was stored last.
+fn damage_last(blobs: &Path) {
+    let packs = fs::read_dir(blobs).unwrap().map(|entry| entry.unwrap().path());
+    let last = packs.max().expect("there is a pack");
+    let pack = fs::File::options().read(true).write(true).open(last).unwrap();
+    let end = pack.metadata().unwrap().len();
+    let mut byte = [0];
+    pack.read_exact_at(&mut byte, end - 1).unwrap();
+    pack.write_all_at(&[byte[0] ^ 0xff], end - 1).unwrap();
+}
+
+#[test]
+fn damaged_blobs_of_a_coordinator_are_found_and_sent_again() {
+    let fixture = Kept::hold("basic");
+    let temp = tempfile::tempdir().unwrap();
+    let mut farm = Farm::with_workers(temp.path(), 1, 2);
+    let thresh = Thresh::new(fixture.root(), temp.path().join("home"));
+    let url = farm.url();
+    thresh.run(&["--farm", &url, "--no-reuse"]).expect_code(0);
+    farm.remove("worker-1");
+
+    let data = farm.coordinator_data();
+    let text = data.to_str().unwrap();
+    let cas = |command: &str| thresh.call(&["cas", command, "--data", text, "--message-format", "json"]);
+    let told =
+        |finished: &Finished| -> serde_json::Value { serde_json::from_str(&finished.stdout()).unwrap() };
+    let stat = told(&cas("stat"));
+    assert!(
+        stat["content_bytes"].as_u64() > stat["stored_bytes"].as_u64(),
+        "{stat}"
+    );
+    cas("verify").expect_code(0);
+    damage_last(&data.join("blobs"));
+    let check = cas("verify").expect_code(96);
+    assert_eq!(told(&check)["damaged"].as_array().unwrap().len(), 1);
+    farm.kill_coordinator();
+    farm.restart_coordinator();
+    farm.launch(&WorkerOptions::new("worker-2", 2));
+    thresh
+        .run(&["--farm", &url, "--no-reuse"])
+        .expect_code(0)
+        .expect_all_passed();
+    cas("verify").expect_code(0);
+    let nothing = thresh
+        .call(&["cas", "gc", "--max-gib", "0", "--data", text])
+        .expect_code(0);
+    assert!(nothing.stdout().contains(" dropped; "), "{}", nothing.stdout());
+    let nowhere = thresh
+        .call(&["cas", "stat", "--data", "/nowhere"])
+        .expect_code(96);
+    nowhere.expect_stderr("/nowhere");
 }
 
 #[test]
