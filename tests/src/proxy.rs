@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
@@ -16,6 +17,17 @@ pub struct Proxy {
 struct Shared {
     state: Mutex<State>,
     heard_again: Condvar,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+/// What went through a relay, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relayed {
+    /// From those who connected.
+    pub up: u64,
+    /// To them.
+    pub down: u64,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +58,14 @@ impl Proxy {
     /// Returns the URL that goes through the relay.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What has gone through so far.
+    pub fn relayed(&self) -> Relayed {
+        Relayed {
+            up: self.shared.up.load(Ordering::Relaxed),
+            down: self.shared.down.load(Ordering::Relaxed),
+        }
     }
 
     /// Ends every connection and lets no new one through.
@@ -102,17 +122,30 @@ fn relay(near: TcpStream, target: SocketAddr, shared: &Arc<Shared>) -> io::Resul
     }
     let far = TcpStream::connect(target)?;
     state.streams.extend([near.try_clone()?, far.try_clone()?]);
-    for (from, to) in [(near.try_clone()?, far.try_clone()?), (far, near)] {
+    let (up, down) = ((near.try_clone()?, far.try_clone()?), (far, near));
+    for ((from, to), way) in [(up, Way::Up), (down, Way::Down)] {
         let shared = Arc::clone(shared);
-        thread::spawn(move || pump(from, to, &shared));
+        thread::spawn(move || pump(from, to, way, &shared));
     }
     Ok(())
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Up,
+    Down,
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Shared) {
+    let relayed = match way {
+        Way::Up => &shared.up,
+        Way::Down => &shared.down,
+    };
     let mut buffer = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         shared.wait_while_silent();
+        relayed.fetch_add(read as u64, Ordering::Relaxed);
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }

@@ -1,6 +1,7 @@
 //! Measures what the design promises: Thresh, its peer and a bare floor side by side in one run, as medians of
 //! interleaved repeats.
 
+mod data;
 mod figure;
 mod measure;
 mod memory;
@@ -28,8 +29,10 @@ usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]... 
             connections: outcomes a second of a real coordinator with 200 workers that one process plays, and how
             long a slot waits for its next case;
             notice: how soon a killed, a frozen and a partitioned worker are given up, and what runs again
+  data      edit: what travels to a farm and to its worker after an edit of one line in a library (of a package, or
+            of the globset in the workspaces of --suite), beside the archive of cargo nextest
 
-Without NAME all are measured; with --part only these parts of scheduler. --repeats is 5 by default, --cases (of
+Without NAME all are measured; with --part only these parts of scheduler and data. --repeats is 5 by default, --cases (of
 trivial and memory) 1000; --suite DIR takes the place of the two packages of the cargo registry. --json FILE
 writes an array with one object per figure: name, value, unit, target (the most that the value may be, or the
 least where more is better; null: none), peer (the value of the tool or
@@ -44,13 +47,13 @@ pub(crate) struct Options {
     pub(crate) repeats: usize,
     /// Cases of a generated suite.
     pub(crate) cases: usize,
-    /// Workspaces for `suites`.
+    /// Workspaces for `suites` and `data`.
     pub(crate) suites: Vec<PathBuf>,
-    /// Parts of `scheduler`; empty: all.
+    /// Parts of `scheduler` and `data`; empty: all.
     pub(crate) parts: Vec<String>,
 }
 
-const NAMES: [&str; 5] = ["trivial", "skewed", "suites", "memory", "scheduler"];
+const NAMES: [&str; 6] = ["trivial", "skewed", "suites", "memory", "scheduler", "data"];
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
@@ -86,12 +89,12 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
 }
 
 fn part(name: String) -> Result<String, String> {
-    if scheduler::PARTS.contains(&name.as_str()) {
+    let parts: Vec<&str> = scheduler::PARTS.into_iter().chain(data::PARTS).collect();
+    if parts.contains(&name.as_str()) {
         return Ok(name);
     }
     Err(format!(
-        "{name:?} is none of {:?}, the parts of scheduler",
-        scheduler::PARTS
+        "{name:?} is none of {parts:?}, the parts of scheduler and data"
     ))
 }
 
@@ -116,6 +119,7 @@ fn run(options: &Options) -> ExitCode {
             "skewed" => skewed::measure(options),
             "suites" => suites::measure(options),
             "memory" => memory::measure(options),
+            "data" => data::measure(options),
             _ => scheduler::measure(options),
         });
     }
