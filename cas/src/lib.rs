@@ -35,4 +35,4 @@ pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError};
 pub use packs::{BlobChunks, Check, PACK_BYTES, PackError, PackStore, Stat, Swept};
 pub use snapshot::{ListError, Snapshot, SnapshotError, folder_files, workspace_files};
 pub use stamp::{FileStamp, SETTLE_MS};
-pub use store::{BlobReader, BlobStore, BlobWriter, CHUNK_BYTES_MAX, STALE_AFTER, StoreError, Trimmed};
+pub use store::{BlobReader, BlobStore, BlobWriter, READ_BYTES_MAX, STALE_AFTER, StoreError, Trimmed};

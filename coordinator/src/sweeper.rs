@@ -16,6 +16,7 @@ const UPLOAD_TIME: Duration = Duration::from_secs(60 * 60);
 /// Drops blobs that were longest unused when they have more than `bytes_max` bytes, until the driver ends. What a run
 /// that goes on may need stays, and what may be uploaded for one.
 pub(crate) fn start(blobs: PackStore, bytes_max: u64, driver: Handle, clock: Clock) {
+    let started = clock.now();
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -25,7 +26,9 @@ pub(crate) fn start(blobs: PackStore, bytes_max: u64, driver: Handle, clock: Clo
             let Ok(oldest) = driver.oldest_run().await else {
                 return;
             };
-            let keep_since = keep_since(clock.now(), oldest);
+            let Some(keep_since) = keep_since(started, clock.now(), oldest) else {
+                continue;
+            };
             let blobs = blobs.clone();
             let swept = tokio::task::spawn_blocking(move || blobs.sweep(bytes_max, keep_since)).await;
             report(
@@ -37,10 +40,11 @@ pub(crate) fn start(blobs: PackStore, bytes_max: u64, driver: Handle, clock: Clo
 }
 
 /// Blobs that were used since then are kept, in seconds since the Unix epoch. `oldest` is when the oldest run that
-/// goes on was submitted.
-fn keep_since(now: Timestamp, oldest: Option<Timestamp>) -> u32 {
+/// goes on was submitted. `None`: everything is kept, since what was used before this coordinator `started` is not known.
+fn keep_since(started: Timestamp, now: Timestamp, oldest: Option<Timestamp>) -> Option<u32> {
     let since = oldest.unwrap_or(now).min(now).before(UPLOAD_TIME);
-    u32::try_from(since.as_micros() / 1_000_000).unwrap_or(u32::MAX)
+    let secs = u32::try_from(since.as_micros() / 1_000_000).unwrap_or(u32::MAX);
+    (since >= started).then_some(secs)
 }
 
 fn report(swept: Result<Swept, PackError>, bytes_max: u64) {
@@ -67,9 +71,19 @@ mod tests {
     #[test]
     fn what_the_oldest_run_was_uploaded_with_is_kept() {
         let at = |secs: u64| Timestamp::from_micros(secs * 1_000_000);
-        assert_eq!(keep_since(at(100_000), None), 96_400);
-        assert_eq!(keep_since(at(100_000), Some(at(50_000))), 46_400);
-        assert_eq!(keep_since(at(100_000), Some(at(200_000))), 96_400);
-        assert_eq!(keep_since(at(10), Some(at(5))), 0);
+        let started = at(40_000);
+        assert_eq!(keep_since(started, at(100_000), None), Some(96_400));
+        assert_eq!(keep_since(started, at(100_000), Some(at(50_000))), Some(46_400));
+        assert_eq!(keep_since(started, at(100_000), Some(at(200_000))), Some(96_400));
+    }
+
+    #[test]
+    fn nothing_is_dropped_before_it_is_known_what_is_used() {
+        let at = |secs: u64| Timestamp::from_micros(secs * 1_000_000);
+        let started = at(40_000);
+        assert_eq!(keep_since(started, at(43_599), None), None);
+        assert_eq!(keep_since(started, at(43_600), None), Some(40_000));
+        // A run of the coordinator before this one goes on.
+        assert_eq!(keep_since(started, at(100_000), Some(at(39_000))), None);
     }
 }

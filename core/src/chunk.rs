@@ -7,6 +7,9 @@ pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 /// The chunks that one is packed against have at most so many bytes together.
 pub const BASE_BYTES_MAX: usize = 4 * CHUNK_BYTES_MAX;
 
+/// So many chunks at most are a base together.
+pub const BASES_MAX: usize = 128;
+
 /// How the bytes of a frame stand for the chunk's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {

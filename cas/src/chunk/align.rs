@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use thresh_core::chunk::{BASE_BYTES_MAX, Recipe};
+use thresh_core::chunk::{BASE_BYTES_MAX, BASES_MAX, Recipe};
 
 use super::CHUNK_BYTES_AVERAGE;
 
@@ -43,7 +43,7 @@ impl<'a> Alignment<'a> {
             bytes += self.old.parts()[*part].size as usize;
             self.old.offset(*part) < until && bytes <= BASE_BYTES_MAX
         };
-        let count = (first..=last).take_while(fits).count();
+        let count = (first..=last).take(BASES_MAX).take_while(fits).count();
         first..first + count
     }
 }

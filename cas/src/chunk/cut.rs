@@ -22,8 +22,7 @@ pub struct Piece {
 }
 
 /// Cuts a stream into chunks as FastCDC does (Xia et al., "The Design of Fast Content-Defined Chunking for Data
-/// Deduplication Based Storage Systems", 2020), and besides at the borders of its sections: an edit in one then
-/// moves no cut of another.
+/// Deduplication Based Storage Systems", 2020).
 #[derive(Debug)]
 pub struct Cutter<R> {
     source: R,
@@ -31,20 +30,16 @@ pub struct Cutter<R> {
     /// What was read and not yet cut: `buffer[begin..end]`.
     begin: usize,
     end: usize,
-    /// Bytes to the next border, and from each border to the next; the first border last.
-    sections: Vec<u64>,
 }
 
 impl<R: Read> Cutter<R> {
-    /// Cuts `source`. `sections` are the lengths of its sections in bytes, in order; what follows them is one more.
-    pub fn new(source: R, mut sections: Vec<u64>) -> Self {
-        sections.reverse();
+    /// Cuts `source`.
+    pub fn new(source: R) -> Self {
         Self {
             source,
             buffer: vec![0; READ_BYTES],
             begin: 0,
             end: 0,
-            sections,
         }
     }
 
@@ -60,20 +55,11 @@ impl<R: Read> Cutter<R> {
     }
 
     fn cut(&mut self) -> Option<Piece> {
-        while self.sections.last() == Some(&0) {
-            self.sections.pop();
-        }
-        let to_border = self.sections.last().copied().unwrap_or(u64::MAX);
-        let window = (self.end - self.begin)
-            .min(CHUNK_BYTES_MAX)
-            .min(usize::try_from(to_border).unwrap_or(usize::MAX));
+        let window = (self.end - self.begin).min(CHUNK_BYTES_MAX);
         let window = &self.buffer[self.begin..self.begin + window];
         let mut cuts = FastCDC::new(window, CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX);
         let content = window[..cuts.next()?.length].to_vec();
         self.begin += content.len();
-        if let Some(to_border) = self.sections.last_mut() {
-            *to_border -= content.len() as u64;
-        }
         let part = Part {
             digest: Digest::of(&content),
             size: u32::try_from(content.len()).expect("a chunk is short"),

@@ -18,7 +18,7 @@ pub use cut::{Cutter, Piece};
 pub use frame::{FrameError, pack, pack_against, unpack};
 pub use recipe::{RecipeError, decode_recipe, encode_recipe};
 
-/// No chunk is shorter, in bytes, but the last of a blob or of one of its sections.
+/// No chunk is shorter, in bytes, but the last of a blob.
 pub const CHUNK_BYTES_MIN: usize = 16 << 10;
 /// About the length of most chunks, in bytes.
 pub const CHUNK_BYTES_AVERAGE: usize = 64 << 10;

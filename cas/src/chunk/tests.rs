@@ -6,10 +6,8 @@ use thresh_core::digest::Digest;
 use super::*;
 use crate::testing::noise;
 
-fn cut(content: &[u8], sections: &[u64]) -> Vec<Piece> {
-    Cutter::new(content, sections.to_vec())
-        .collect::<Result<_, _>>()
-        .unwrap()
+fn cut(content: &[u8]) -> Vec<Piece> {
+    Cutter::new(content).collect::<Result<_, _>>().unwrap()
 }
 
 fn recipe(pieces: &[Piece]) -> Recipe {
@@ -24,7 +22,7 @@ fn digests(pieces: &[Piece]) -> BTreeSet<Digest> {
 fn chunks_make_the_content_again() {
     for length in [0, 1, CHUNK_BYTES_MAX, 3 << 20] {
         let content = noise(1, length);
-        let pieces = cut(&content, &[]);
+        let pieces = cut(&content);
         let together: Vec<u8> = pieces.iter().flat_map(|piece| piece.content.clone()).collect();
         assert_eq!(together, content);
         for piece in &pieces {
@@ -45,8 +43,8 @@ fn cuts_depend_on_the_content_alone() {
         }
     }
     let content = noise(2, 5 << 20);
-    let slowly: Result<Vec<Piece>, _> = Cutter::new(Slow(&content), Vec::new()).collect();
-    assert_eq!(slowly.unwrap(), cut(&content, &[]));
+    let slowly: Result<Vec<Piece>, _> = Cutter::new(Slow(&content)).collect();
+    assert_eq!(slowly.unwrap(), cut(&content));
 }
 
 #[test]
@@ -54,23 +52,13 @@ fn an_insertion_changes_few_chunks() {
     let content = noise(3, 8 << 20);
     let mut edited = content.clone();
     edited.splice(4_000_000..4_000_000, *b"one line more");
-    let (before, after) = (digests(&cut(&content, &[])), digests(&cut(&edited, &[])));
+    let (before, after) = (digests(&cut(&content)), digests(&cut(&edited)));
     assert!(after.difference(&before).count() <= 3);
 }
 
 #[test]
-fn an_insertion_in_one_section_leaves_the_others_alone() {
-    let first = noise(4, 1 << 20);
-    let second = noise(5, 1 << 20);
-    let alone = digests(&cut(&second, &[]));
-    let both = [first.as_slice(), &second].concat();
-    let all = digests(&cut(&both, &[0, first.len() as u64]));
-    assert!(alone.is_subset(&all));
-}
-
-#[test]
 fn a_recipe_is_read_as_it_was_written() {
-    let made = recipe(&cut(&noise(6, 1 << 20), &[]));
+    let made = recipe(&cut(&noise(6, 1 << 20)));
     assert_eq!(made.size(), 1 << 20);
     for made in [made.clone(), made.with_base(Some(Digest::of(b"base")))] {
         assert_eq!(decode_recipe(&encode_recipe(&made)), Ok(made));
@@ -79,7 +67,7 @@ fn a_recipe_is_read_as_it_was_written() {
 
 #[test]
 fn bytes_that_are_no_recipe_are_refused() {
-    let mut encoded = encode_recipe(&recipe(&cut(&noise(7, 1 << 20), &[])));
+    let mut encoded = encode_recipe(&recipe(&cut(&noise(7, 1 << 20))));
     assert_eq!(decode_recipe(b"something else"), Err(RecipeError::Header));
     for length in [0, 5, 20] {
         assert!(decode_recipe(&encoded[..length]).is_err());
@@ -162,10 +150,10 @@ fn a_bomb_takes_no_memory() {
 #[test]
 fn a_chunk_is_aligned_with_those_at_the_same_share_of_the_older_version() {
     let content = noise(11, 4 << 20);
-    let old = cut(&content, &[]);
+    let old = cut(&content);
     let mut edited = content.clone();
     edited.splice(10..10, noise(12, 50_000));
-    let new = cut(&edited, &[]);
+    let new = cut(&edited);
     let (old_recipe, new_recipe) = (recipe(&old), recipe(&new));
     let alignment = Alignment::new(&new_recipe, &old_recipe);
     for (index, piece) in new.iter().enumerate().skip(3) {

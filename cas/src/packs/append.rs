@@ -1,6 +1,6 @@
 //! How chunks come in.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -48,14 +48,25 @@ impl PackStore {
         if state.touch(kind, &digest, now()) {
             return Ok(());
         }
-        let number = self.open_for(&mut state)?;
+        self.write_record(&mut state, &header, &record, now())
+    }
+
+    /// Writes a record behind the others, in the place of one that there may be.
+    pub(super) fn write_record(
+        &self,
+        state: &mut State,
+        header: &Header,
+        record: &[u8],
+        used: u32,
+    ) -> Result<(), PackError> {
+        let number = self.open_for(state)?;
         let pack = state.packs.get_mut(&number).expect("it has just been opened");
-        let offset = write(pack, &record).map_err(PackError::io("write", &self.path_of(number)))?;
-        pack.records.push((offset, header));
+        let offset = write(pack, record).map_err(PackError::io("write", &self.path_of(number)))?;
+        pack.records.push((offset, *header));
         let full = pack.bytes >= PACK_BYTES;
-        state.note(number, offset, &header, now());
+        state.note(number, offset, header, used);
         if full {
-            self.seal(&mut state, number)?;
+            self.seal(state, number)?;
         }
         Ok(())
     }
@@ -65,20 +76,8 @@ impl PackStore {
         if let Some(number) = state.open {
             return Ok(number);
         }
-        let mut number = state.packs.last_key_value().map_or(0, |(last, _)| *last) + 1;
-        let mut options = File::options();
-        options.read(true).write(true).create_new(true);
-        let file = loop {
-            let path = self.path_of(number);
-            match options.open(&path) {
-                // Another process was faster.
-                Err(cause) if cause.kind() == ErrorKind::AlreadyExists => number += 1,
-                created => break created.map_err(PackError::io("create", &path))?,
-            }
-        };
-        let path = self.path_of(number);
-        let locked = file.lock().and_then(|()| file.write_all_at(BEGIN, 0));
-        locked.map_err(PackError::io("write", &path))?;
+        let last = state.packs.last_key_value().map_or(0, |(last, _)| *last);
+        let (number, file) = self.create_pack(last + 1)?;
         let pack = Pack {
             file: Arc::new(file),
             bytes: BEGIN.len() as u64,
@@ -88,6 +87,38 @@ impl PackStore {
         state.packs.insert(number, pack);
         state.open = Some(number);
         Ok(number)
+    }
+
+    /// Makes a pack with the first number from `number` on that is free, and locks it.
+    fn create_pack(&self, mut number: u32) -> Result<(u32, File), PackError> {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        loop {
+            let path = self.path_of(number);
+            let file = match options.open(&path) {
+                // Another process was faster.
+                Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {
+                    number += 1;
+                    continue;
+                }
+                created => created.map_err(PackError::io("create", &path))?,
+            };
+            match file.try_lock() {
+                // Another process has just opened it and looks whether it is anybody's.
+                Err(TryLockError::WouldBlock) => number += 1,
+                locked => {
+                    let cause = locked.map_err(std::io::Error::from);
+                    let begun = cause.and_then(|()| file.write_all_at(BEGIN, 0));
+                    return match begun {
+                        Ok(()) => Ok((number, file)),
+                        Err(cause) => {
+                            let _ = std::fs::remove_file(&path);
+                            Err(PackError::io("write", &path)(cause))
+                        }
+                    };
+                }
+            }
+        }
     }
 
     fn seal(&self, state: &mut State, number: u32) -> Result<(), PackError> {

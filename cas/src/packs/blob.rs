@@ -18,7 +18,8 @@ impl PackStore {
     /// Stores a blob, after its whole content was verified. `frames` brings those of its chunks that are not there, in
     /// the order of the recipe, each once.
     ///
-    /// Returns the chunks that are neither there nor came; if there are any, the blob is not stored. What came is kept
+    /// Returns the chunks that are neither there nor came, or came packed against what is not there; if there are any,
+    /// the blob is not stored. What came is kept
     /// either way.
     ///
     /// # Errors
@@ -33,15 +34,20 @@ impl PackStore {
         let mut hasher = blake3::Hasher::new();
         let mut missing = Vec::new();
         for parts in recipe.parts().chunks(PARTS_AHEAD) {
-            let came = self.take(parts, &mut coming, &mut missing);
-            let came = came.par_iter().map(|frame| Ok((frame.digest, self.put(frame)?)));
-            let came: HashMap<Digest, Vec<u8>> = came.collect::<Result<_, PackError>>()?;
-            if !missing.is_empty() {
-                continue;
-            }
-            let contents = parts.par_iter().map(|part| self.part(&digest, part, &came));
-            for content in contents.collect::<Result<Vec<_>, _>>()? {
-                update(&mut hasher, &content);
+            let came = take(parts, &mut coming);
+            let came = came
+                .par_iter()
+                .map(|frame| Ok((frame.digest, or_gone(self.put(frame))?)));
+            let came: HashMap<Digest, Option<Vec<u8>>> = came.collect::<Result<_, PackError>>()?;
+            let contents = parts
+                .par_iter()
+                .map(|part| or_gone(self.part(&digest, part, &came)));
+            for (part, content) in parts.iter().zip(contents.collect::<Result<Vec<_>, PackError>>()?) {
+                match content {
+                    Some(content) => update(&mut hasher, &content),
+                    None if missing.contains(&part.digest) => {}
+                    None => missing.push(part.digest),
+                }
             }
         }
         if !missing.is_empty() {
@@ -56,34 +62,17 @@ impl PackStore {
         }
     }
 
-    /// The frames that bring these parts; those that none brings are `missing` if they are not there either.
-    fn take<F: FnMut() -> Option<Frame>>(
-        &self,
-        parts: &[Part],
-        coming: &mut Coming<F>,
-        missing: &mut Vec<Digest>,
-    ) -> Vec<Frame> {
-        let (mut came, mut seen) = (Vec::new(), HashSet::new());
-        for part in parts.iter().filter(|part| seen.insert(part.digest)) {
-            if let Some(frame) = coming.take(&part.digest) {
-                came.push(frame);
-            } else if !self.contains(&part.digest) {
-                missing.push(part.digest);
-            }
-        }
-        came
-    }
-
     /// The content of a part of a blob.
     fn part(
         &self,
         blob: &Digest,
         part: &Part,
-        came: &HashMap<Digest, Vec<u8>>,
+        came: &HashMap<Digest, Option<Vec<u8>>>,
     ) -> Result<Vec<u8>, PackError> {
         let content = match came.get(&part.digest) {
-            Some(content) => content.clone(),
-            None => self.chunk(&part.digest)?,
+            Some(Some(content)) => content.clone(),
+            // Its bases are gone; but it may be here.
+            Some(None) | None => self.chunk(&part.digest)?,
         };
         if content.len() == part.size as usize {
             return Ok(content);
@@ -101,6 +90,14 @@ impl PackStore {
     /// # Errors
     /// The disk is full or cannot be written to.
     pub fn put_recipe(&self, digest: Digest, recipe: &Recipe) -> Result<(), PackError> {
+        if self
+            .recipe(&digest)
+            .is_ok_and(|there| there.parts() == recipe.parts())
+        {
+            return Ok(());
+        }
+        // One that lists other chunks may be of a time when those were there.
+        self.state().slots.remove(&(Kind::Recipe, digest));
         let encoded = encode_recipe(recipe);
         let data = zstd::bulk::compress(&encoded, 3).unwrap_or_default();
         let (codec, data) = match data.len() {
@@ -115,6 +112,21 @@ impl PackStore {
             data,
         };
         self.append(Kind::Recipe, digest, &frame)
+    }
+}
+
+/// The frames that bring some of these parts.
+fn take<F: FnMut() -> Option<Frame>>(parts: &[Part], coming: &mut Coming<F>) -> Vec<Frame> {
+    let mut seen = HashSet::new();
+    let new = parts.iter().filter(|part| seen.insert(part.digest));
+    new.filter_map(|part| coming.take(&part.digest)).collect()
+}
+
+/// `None` for what is not there, or was found damaged and dropped: whoever has it can send it.
+fn or_gone(content: Result<Vec<u8>, PackError>) -> Result<Option<Vec<u8>>, PackError> {
+    match content {
+        Err(PackError::Missing { .. } | PackError::Damaged { .. }) => Ok(None),
+        content => content.map(Some),
     }
 }
 

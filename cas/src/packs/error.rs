@@ -12,6 +12,12 @@ use crate::store::is_disk_full;
 /// A packed blob could not be stored or had.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
+    /// Another process uses the folder, or has it to itself.
+    #[error("open the blobs in {}: another process uses them", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The chunk or blob is not there.
     #[error("find blob {digest}: it is not in the store")]
     Missing {
@@ -75,9 +81,11 @@ impl PackError {
             Self::Frame(_) | Self::Recipe(_) | Self::WrongSize { .. } | Self::WrongDigest { .. } => {
                 Fault::Input
             }
-            Self::Missing { .. } | Self::Damaged { .. } | Self::DiskFull { .. } | Self::Io { .. } => {
-                Fault::Environment
-            }
+            Self::InUse { .. }
+            | Self::Missing { .. }
+            | Self::Damaged { .. }
+            | Self::DiskFull { .. }
+            | Self::Io { .. } => Fault::Environment,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Blobs as they rest where they are kept for others: chunks, compressed, in packs.
 //!
-//! Layout: `00000001.pack`, …: records, one behind the
+//! Layout: `lock` (shared by all who use the folder); `00000001.pack`, …: records, one behind the
 //! other, each with a header of its own ([`record`]). A pack that has reached [`PACK_BYTES`] is sealed: its last
 //! record lists all others, so that it can be opened without reading it through.
 //!

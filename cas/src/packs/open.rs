@@ -1,6 +1,7 @@
 //! Opening the folder: what is in the packs, and what a crash left.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -18,12 +19,35 @@ impl PackStore {
     /// # Errors
     /// The folder cannot be made, read or written.
     pub fn open(dir: &Path) -> Result<Self, PackError> {
+        Self::open_as(dir, File::try_lock_shared)
+    }
+
+    /// Opens the folder for as long as no other process may use it.
+    ///
+    /// # Errors
+    /// Another process uses it, or it cannot be made, read or written.
+    pub fn open_alone(dir: &Path) -> Result<Self, PackError> {
+        Self::open_as(dir, File::try_lock)
+    }
+
+    fn open_as(dir: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> Result<Self, PackError> {
         fs::create_dir_all(dir).map_err(PackError::io("create folder", dir))?;
+        let path = dir.join("lock");
+        let mut options = File::options();
+        let users = options.write(true).create(true).truncate(false).open(&path);
+        let users = users.map_err(PackError::io("open", &path))?;
+        match lock(&users) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(PackError::InUse { path: dir.to_owned() }),
+            Err(TryLockError::Error(cause)) => return Err(PackError::io("lock", &path)(cause)),
+        }
         let mut state = State::default();
         for number in packs_in(dir)? {
-            let (pack, records) = open_pack(&path_of(dir, number))?;
+            let Some(pack) = open_pack(&path_of(dir, number))? else {
+                continue;
+            };
             let used = used_at(&pack.file);
-            for (offset, header) in &records {
+            for (offset, header) in &pack.records {
                 state.note(number, *offset, header, used);
             }
             state.open = (pack.owner == Owner::Us && pack.bytes < PACK_BYTES).then_some(number);
@@ -31,7 +55,7 @@ impl PackStore {
                 file: Arc::new(pack.file),
                 bytes: pack.bytes,
                 records: if pack.owner == Owner::Us {
-                    records
+                    pack.records
                 } else {
                     Vec::new()
                 },
@@ -42,6 +66,7 @@ impl PackStore {
         let inner = Inner {
             dir: dir.to_owned(),
             state: Mutex::new(state),
+            _users: users,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -65,41 +90,53 @@ struct Opened {
     file: File,
     bytes: u64,
     owner: Owner,
+    records: Vec<(u32, Header)>,
 }
 
-fn open_pack(path: &Path) -> Result<(Opened, Vec<(u32, Header)>), PackError> {
+/// Opens a pack; `None` when it is gone meanwhile.
+fn open_pack(path: &Path) -> Result<Option<Opened>, PackError> {
     let failed = |cause| PackError::io("open", path)(cause);
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
-    if let Some(records) = list_of(&file, length) {
-        let opened = Opened {
-            file,
-            bytes: length,
-            owner: Owner::Nobody,
-        };
-        return Ok((opened, records));
-    }
-    // Whoever writes to it has it locked; its end may be in the making.
-    let owner = match file.try_lock() {
-        Ok(()) => Owner::Us,
-        Err(TryLockError::WouldBlock) => Owner::Another,
+    let file = match File::options().read(true).write(true).open(path) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    // Whoever writes to it has it locked; its end may be in the making. What it is, is looked at only then.
+    let locked = match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(cause)) => return Err(failed(cause)),
     };
-    let (records, mut bytes) = scan(&file, length);
-    if owner == Owner::Us && bytes < length {
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.nlink() == 0 {
+        return Ok(None);
+    }
+    if let Some(records) = list_of(&file, metadata.len()) {
+        file.unlock().map_err(failed)?;
+        let opened = Opened {
+            file,
+            bytes: metadata.len(),
+            owner: Owner::Nobody,
+            records,
+        };
+        return Ok(Some(opened));
+    }
+    let (records, mut bytes) = scan(&file, metadata.len());
+    if locked && bytes < metadata.len() {
         file.set_len(bytes)
             .map_err(PackError::io("cut off the torn end of", path))?;
     }
-    if owner == Owner::Us && bytes == 0 {
+    if locked && bytes == 0 {
         file.write_all_at(BEGIN, 0)
             .map_err(PackError::io("write", path))?;
         bytes = BEGIN.len() as u64;
     }
-    Ok((Opened { file, bytes, owner }, records))
+    let owner = if locked { Owner::Us } else { Owner::Another };
+    Ok(Some(Opened {
+        file,
+        bytes,
+        owner,
+        records,
+    }))
 }
 
 /// The records of a sealed pack; `None` where it is not sealed, or its list is damaged.

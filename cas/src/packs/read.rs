@@ -168,6 +168,9 @@ impl BlobChunks {
         let content = self.store.chunk(&part)?;
         update(&mut self.hasher, &content);
         if self.parts.len() == 0 && finish(&self.hasher) != self.digest {
+            if let Ok((slot, _)) = self.store.find(Kind::Recipe, &self.digest) {
+                self.store.drop_damaged(Kind::Recipe, &self.digest, slot);
+            }
             return Err(PackError::Damaged { digest: self.digest });
         }
         Ok(Some(content))

@@ -29,7 +29,8 @@ pub(super) enum Kind {
     Delta = 3,
     /// The list of a sealed pack, by the digest of its data.
     List = 4,
-    /// Another record, of the same digest, was found damaged: its kind stands where the size does.
+    /// Another record, of the same digest, was found damaged. It has no data: where the size stands, is that record's
+    /// offset, where the sum stands, are its pack's number and its kind.
     Gone = 5,
 }
 

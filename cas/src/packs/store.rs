@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use thresh_core::chunk::{Codec, Frame};
+use thresh_core::chunk::Codec;
 use thresh_core::digest::Digest;
 
 use super::PackError;
@@ -22,6 +22,8 @@ pub struct PackStore {
 pub(super) struct Inner {
     pub(super) dir: PathBuf,
     pub(super) state: Mutex<State>,
+    /// Locked: shared, or by this process alone.
+    pub(super) _users: File,
 }
 
 /// What is where.
@@ -127,15 +129,19 @@ impl PackStore {
         if !self.state().forget(kind, digest, slot) {
             return;
         }
-        let gone = Frame {
-            digest: *digest,
-            size: kind as u32,
-            bases: Vec::new(),
+        let mut sum = [0; 8];
+        sum[..4].copy_from_slice(&slot.pack.to_le_bytes());
+        sum[4] = kind as u8;
+        let gone = Header {
+            kind: Kind::Gone,
             codec: Codec::Raw,
-            data: Vec::new(),
+            digest: *digest,
+            size: slot.offset,
+            stored: 0,
+            sum,
         };
         // If it cannot be written, the damage is found again.
-        let _ = self.append(Kind::Gone, *digest, &gone);
+        let _ = self.write_record(&mut self.state(), &gone, &gone.encode(), now());
     }
 }
 
@@ -160,7 +166,12 @@ impl State {
     /// Notes a record of a pack; the later of two counts.
     pub(super) fn note(&mut self, pack: u32, offset: u32, header: &Header, used: u32) {
         if header.kind == Kind::Gone {
-            if let Some(kind) = Kind::of(header.size) {
+            let (pack, kind) = header.sum.split_at(4);
+            let pack = u32::from_le_bytes(pack.try_into().expect("half of 8 bytes"));
+            let gone = |slot: &Slot| (slot.pack, slot.offset) == (pack, header.size);
+            if let Some(kind) = Kind::of(kind[0].into())
+                && self.slots.get(&(kind, header.digest)).is_some_and(gone)
+            {
                 self.slots.remove(&(kind, header.digest));
             }
             return;

@@ -1,19 +1,27 @@
 //! The limit on what is kept: what was longest unused goes first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
-use thresh_core::chunk::Frame;
 use thresh_core::digest::Digest;
 
-use super::record::{HEADER_BYTES, Header, Kind};
+use super::record::{HEADER_BYTES, Header, Kind, checksum};
 use super::store::{Owner, Slot, State};
 use super::{PackError, PackStore};
 
 /// Records of a pack, and where they are.
 type Records = Vec<(Kind, Digest, Slot)>;
+
+/// A pack that holds what nobody needs.
+struct Losing {
+    number: u32,
+    bytes: u64,
+    /// Bytes of it that nobody needs.
+    lost: u64,
+    needed: Records,
+}
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,8 +35,9 @@ pub struct Swept {
 }
 
 impl PackStore {
-    /// Drops what was longest unused from packs that no other process writes, and nothing that was used since `keep_since` (seconds since the Unix epoch),
-    /// until the packs have at most `bytes_max` bytes. What is left of packs that lose much moves to the last one.
+    /// Drops what was longest unused from packs that no other process writes, and nothing that was used since
+    /// `keep_since` (seconds since the Unix epoch), until the packs have at most `bytes_max` bytes. What is left of packs
+    /// that lose a tenth or more moves to the last one.
     ///
     /// # Errors
     /// A pack cannot be read, written or removed.
@@ -41,11 +50,12 @@ impl PackStore {
             // Room to grow, so that not every chunk that comes in moves others.
             swept.dropped = self.state().drop_unused(bytes_max - bytes_max / 10, keep_since);
             let packs = self.state().by_loss();
-            for (number, records) in packs {
-                if self.bytes() <= bytes_max {
+            for pack in packs {
+                // To move nearly everything gains nearly nothing.
+                if self.bytes() <= bytes_max || pack.lost < pack.bytes / 10 {
                     break;
                 }
-                self.move_away(number, &records)?;
+                self.move_away(&pack)?;
             }
         }
         swept.bytes_after = self.bytes();
@@ -57,27 +67,27 @@ impl PackStore {
     }
 
     /// Moves what a pack holds to the last one, and removes it.
-    fn move_away(&self, number: u32, records: &[(Kind, Digest, Slot)]) -> Result<(), PackError> {
-        for (kind, digest, slot) in records {
+    fn move_away(&self, losing: &Losing) -> Result<(), PackError> {
+        let number = losing.number;
+        for (kind, digest, slot) in &losing.needed {
             let file = self.state().packs.get(&number).map(|pack| pack.file.clone());
+            let Some(file) = file else { return Ok(()) };
             let mut record = vec![0; HEADER_BYTES + slot.stored as usize];
-            let read = file.map(|file| file.read_exact_at(&mut record, u64::from(slot.offset)));
-            let header = record.first_chunk().and_then(Header::decode);
-            // What cannot be read is damaged: nothing of it is worth moving.
-            self.state().forget(*kind, digest, *slot);
-            let (Some(Ok(())), Some(header)) = (read, header) else {
+            let read = file.read_exact_at(&mut record, u64::from(slot.offset));
+            let header = record.first_chunk().and_then(Header::decode).filter(|header| {
+                (header.kind, header.digest) == (*kind, *digest)
+                    && header.sum == checksum(&record[HEADER_BYTES..])
+            });
+            let mut state = self.state();
+            let now = state.slots.get(&(*kind, *digest)).copied();
+            // It was dropped or stored again since.
+            let Some(now) = now.filter(|now| (now.pack, now.offset) == (slot.pack, slot.offset)) else {
                 continue;
             };
-            let frame = Frame {
-                digest: *digest,
-                size: header.size,
-                bases: Vec::new(),
-                codec: header.codec,
-                data: record.split_off(HEADER_BYTES),
-            };
-            self.append(*kind, *digest, &frame)?;
-            if let Some(moved) = self.state().slots.get_mut(&(*kind, *digest)) {
-                moved.used = slot.used;
+            match (read, header) {
+                (Ok(()), Some(header)) => self.write_record(&mut state, &header, &record, now.used)?,
+                // It is damaged: nothing of it is worth moving.
+                _ => drop(state.slots.remove(&(*kind, *digest))),
             }
         }
         let mut state = self.state();
@@ -115,29 +125,30 @@ impl State {
         dropped
     }
 
-    /// The packs that hold what nobody needs, with what is needed of them; first those that hold least of it.
-    fn by_loss(&mut self) -> Vec<(u32, Records)> {
+    /// The packs that this process may remove, those that lose most first.
+    fn by_loss(&mut self) -> Vec<Losing> {
         // The last one is moved like the others, to a new one.
         self.open = None;
-        let mut needed: BTreeMap<u32, Records> = BTreeMap::new();
+        let mut needed: HashMap<u32, Records> = HashMap::new();
         for ((kind, digest), slot) in &self.slots {
             needed.entry(slot.pack).or_default().push((*kind, *digest, *slot));
         }
-        let mut loss: HashMap<u32, u64> = HashMap::new();
-        for (number, pack) in &self.packs {
-            let bytes: u64 = (needed.get(number).into_iter().flatten())
-                .map(|(_, _, slot)| slot.record_bytes())
-                .sum();
-            loss.insert(*number, pack.bytes.saturating_sub(bytes));
-        }
         let ours = self.packs.iter().filter(|(_, pack)| pack.owner != Owner::Another);
-        let mut packs: Vec<u32> = ours.map(|(number, _)| *number).collect();
-        packs.sort_by_key(|number| std::cmp::Reverse(loss[number]));
-        let with_records = |number: u32| {
-            let mut records = needed.remove(&number).unwrap_or_default();
-            records.sort_unstable_by_key(|(_, _, slot)| slot.offset);
-            (number, records)
-        };
-        packs.into_iter().map(with_records).collect()
+        let losing = ours.map(|(number, pack)| {
+            let mut needed = needed.remove(number).unwrap_or_default();
+            needed.sort_unstable_by_key(|(_, _, slot)| slot.offset);
+            let kept: u64 = needed.iter().map(|(_, _, slot)| slot.record_bytes()).sum();
+            Losing {
+                number: *number,
+                bytes: pack.bytes,
+                lost: pack.bytes.saturating_sub(kept),
+                needed,
+            }
+        });
+        let mut losing: Vec<Losing> = losing.collect();
+        losing.sort_by_key(|pack| {
+            std::cmp::Reverse(u128::from(pack.lost) * 1_000 / u128::from(pack.bytes.max(1)))
+        });
+        losing
     }
 }

@@ -21,9 +21,7 @@ fn put(store: &PackStore, content: &[u8]) -> Digest {
 }
 
 fn recipe_of(content: &[u8]) -> (Recipe, Vec<Frame>) {
-    let pieces: Vec<_> = Cutter::new(content, Vec::new())
-        .collect::<Result<_, _>>()
-        .unwrap();
+    let pieces: Vec<_> = Cutter::new(content).collect::<Result<_, _>>().unwrap();
     let frames = pieces.iter().map(|piece| pack(piece.part.digest, &piece.content));
     let recipe = Recipe::new(pieces.iter().map(|piece| piece.part).collect()).unwrap();
     (recipe, frames.collect())
@@ -217,6 +215,74 @@ fn a_blob_without_all_its_chunks_is_not_there() {
     assert_eq!(came(&all_but(&[3, 20])), []);
     assert!(store.contains(&digest));
     assert_eq!(read(&store, &digest).unwrap(), content);
+}
+
+#[test]
+fn a_part_whose_base_is_gone_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let content = noise(1, 1 << 20);
+    let (recipe, mut frames) = recipe_of(&content);
+    let digest = Digest::of(&content);
+    let first = unpack(&frames[0], &[]).unwrap();
+    let mut base = first.clone();
+    base[0] ^= 1;
+    let whole = std::mem::replace(
+        &mut frames[0],
+        pack_against(Digest::of(&first), &first, vec![Digest::of(&base)], &base),
+    );
+    let mut came = frames.into_iter();
+    let missing = store.put_blob(digest, &recipe, || came.next()).unwrap();
+    assert_eq!(missing, [whole.digest]);
+    let mut came = [whole].into_iter();
+    assert_eq!(store.put_blob(digest, &recipe, || came.next()).unwrap(), []);
+    assert_eq!(read(&store, &digest).unwrap(), content);
+}
+
+#[test]
+fn who_needs_the_folder_alone_waits_for_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let error = PackStore::open_alone(folder.path()).unwrap_err();
+    assert!(matches!(error, PackError::InUse { .. }), "{error}");
+    drop(store);
+    let alone = PackStore::open_alone(folder.path()).unwrap();
+    let error = PackStore::open(folder.path()).unwrap_err();
+    assert!(matches!(error, PackError::InUse { .. }), "{error}");
+    drop(alone);
+    open(folder.path());
+}
+
+#[test]
+fn a_sweep_that_can_drop_nothing_moves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for seed in 0..20 {
+        put(&store, &noise(seed, 100_000));
+    }
+    let before = packs(folder.path());
+    let swept = store.sweep(1_000, 1).unwrap();
+    assert_eq!((swept.dropped, swept.bytes_after), (0, swept.bytes_before));
+    assert_eq!(packs(folder.path()), before);
+}
+
+#[test]
+fn what_is_damaged_is_not_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let old = put(&store, &noise(1, 500_000 / 2));
+    let sound = put(&store, &noise(2, 100_000));
+    let damaged = put(&store, &noise(3, 100_000));
+    damage_last(folder.path());
+    store
+        .state()
+        .slots
+        .get_mut(&(record::Kind::Chunk, old))
+        .unwrap()
+        .used = 1;
+    store.sweep(300_000, 2).unwrap();
+    assert_eq!(store.find_missing(&[old, sound, damaged]), [old, damaged]);
+    assert_eq!(read(&store, &sound).unwrap(), noise(2, 100_000));
 }
 
 #[test]

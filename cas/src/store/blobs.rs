@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use thresh_core::digest::Digest;
 
 /// Blobs on disk. Clones are cheap and share what was learnt about the blobs.
@@ -88,12 +88,6 @@ impl BlobStore {
             records.entry(digest).or_default().last_used = Some(now);
         }
         missing
-    }
-
-    /// Whether this process used the blob within the last `period`: put it, read it, or found it not missing.
-    pub fn used_within(&self, digest: &Digest, period: Duration) -> bool {
-        let last_used = self.records().get(digest).and_then(|record| record.last_used);
-        last_used.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed <= period))
     }
 
     /// Where a blob's file is, or would be.

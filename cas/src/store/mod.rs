@@ -29,7 +29,7 @@ pub use writer::BlobWriter;
 use std::time::Duration;
 
 /// The most bytes that a [`BlobReader`] returns at once.
-pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+pub const READ_BYTES_MAX: usize = 1 << 20;
 /// When the store is opened, unfinished files that nobody holds and that are older than this are removed.
 pub const STALE_AFTER: Duration = Duration::from_secs(3600);
 

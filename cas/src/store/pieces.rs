@@ -69,11 +69,14 @@ impl BlobStore {
         if self.path_verified(&place.blob).is_ok() {
             return Some(place);
         }
-        // The blob was trimmed or damaged.
-        if let Some(pieces) = &mut *self.pieces() {
-            pieces.retain(|_, other| other.blob != place.blob);
-        }
-        None
+        // The blob was trimmed or damaged; others may have the same chunk.
+        *self.pieces() = None;
+        let _ = fs::remove_file(self.recipe_path(&place.blob));
+        let place = *self
+            .pieces()
+            .get_or_insert_with(|| self.all_pieces())
+            .get(chunk)?;
+        self.path_verified(&place.blob).is_ok().then_some(place)
     }
 
     fn pieces(&self) -> MutexGuard<'_, Option<HashMap<Digest, Place>>> {

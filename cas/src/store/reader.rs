@@ -1,6 +1,6 @@
-//! How blobs go out over the wire.
+//! How blobs are read.
 
-use super::{BlobStore, CHUNK_BYTES_MAX, StoreError, Variant};
+use super::{BlobStore, READ_BYTES_MAX, StoreError, Variant};
 use crate::hash::{fill, finish, update};
 use crate::stamp::FileStamp;
 use std::fs::File;
@@ -53,7 +53,7 @@ impl BlobReader {
         self.stamp.size
     }
 
-    /// Returns the next chunk, of at most [`CHUNK_BYTES_MAX`] bytes; none at the end. What was returned may be
+    /// Returns the next chunk, of at most [`READ_BYTES_MAX`] bytes; none at the end. What was returned may be
     /// trusted only when the end was reached without an error.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl BlobReader {
             return Ok(None);
         }
         let left = self.stamp.size.saturating_sub(self.hasher.count());
-        let mut chunk = vec![0; left.saturating_add(1).min(CHUNK_BYTES_MAX as u64) as usize];
+        let mut chunk = vec![0; left.saturating_add(1).min(READ_BYTES_MAX as u64) as usize];
         let filled =
             fill(&mut self.file, &mut chunk).map_err(|cause| StoreError::io("read", &self.path, cause))?;
         update(&mut self.hasher, &chunk[..filled]);

@@ -54,10 +54,10 @@ fn what_was_put_can_be_read() {
     for size in [
         0,
         1,
-        CHUNK_BYTES_MAX - 1,
-        CHUNK_BYTES_MAX,
-        CHUNK_BYTES_MAX + 1,
-        3 * CHUNK_BYTES_MAX,
+        READ_BYTES_MAX - 1,
+        READ_BYTES_MAX,
+        READ_BYTES_MAX + 1,
+        3 * READ_BYTES_MAX,
     ] {
         let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
         let digest = Digest::of(&content);
@@ -73,7 +73,7 @@ fn what_was_put_can_be_read() {
         assert_eq!(reader.size(), size as u64);
         let mut read = Vec::new();
         while let Some(chunk) = reader.next_chunk().unwrap() {
-            assert!(!chunk.is_empty() && chunk.len() <= CHUNK_BYTES_MAX);
+            assert!(!chunk.is_empty() && chunk.len() <= READ_BYTES_MAX);
             read.extend(chunk);
         }
         assert_eq!(reader.next_chunk().unwrap(), None);
@@ -149,7 +149,7 @@ fn files_are_stored_by_copy() {
 #[test]
 fn damage_is_found_by_the_reader() {
     let (_dir, store) = store();
-    let content = vec![1; CHUNK_BYTES_MAX * 2];
+    let content = vec![1; READ_BYTES_MAX * 2];
     let digest = store.put_bytes(&content).unwrap();
     corrupt(&store.path(&digest, Variant::Plain));
     let error = store.reader(&digest).unwrap().read_all().unwrap_err();
@@ -295,8 +295,6 @@ fn trimming_removes_the_longest_unused_and_spares_what_is_in_use() {
         }
     );
     assert_eq!(store.find_missing(&digests), [digests[1], digests[3], digests[4]]);
-    assert!(store.used_within(&digests[0], Duration::from_secs(3600)));
-    assert!(!store.used_within(&digests[3], Duration::from_secs(3600)));
     assert_eq!(store.trim(u64::MAX, &|_| false).unwrap().blobs_removed, 0);
     assert_eq!(
         BlobStore::open(&store.inner.dir)
@@ -326,9 +324,7 @@ fn chunks_are_found_within_blobs_as_long_as_these_are_sound() {
     let folder = tempfile::tempdir().unwrap();
     let store = BlobStore::open(folder.path()).unwrap();
     let content = noise(1, 1 << 20);
-    let pieces: Vec<_> = Cutter::new(&content[..], Vec::new())
-        .map(Result::unwrap)
-        .collect();
+    let pieces: Vec<_> = Cutter::new(&content[..]).map(Result::unwrap).collect();
     let recipe = Recipe::new(pieces.iter().map(|piece| piece.part).collect()).unwrap();
     let (first, last) = (&pieces[0], &pieces[pieces.len() - 1]);
     assert!(!store.has_piece(&first.part.digest));

@@ -27,7 +27,7 @@ impl BlobStore {
     /// Removes blobs that are not in use, longest unused first, until at most `bytes_max` remain.
     ///
     /// A blob's last use is what this process saw, or else its access time on disk. A blob promised to someone
-    /// (found not missing, say) is not safe unless `in_use` says so; see [`BlobStore::used_within`].
+    /// (found not missing, say) is not safe unless `in_use` says so.
     ///
     /// # Errors
     /// The folder cannot be read, or a blob cannot be removed.

@@ -1,6 +1,7 @@
 //! `thresh cas`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use nextest_metadata::NextestExitCode;
 use thresh_cas::{Check, PackError, PackStore, Stat, Swept};
@@ -31,13 +32,18 @@ pub(crate) fn cas(args: &CasArgs) -> Result<i32, Failure> {
             })
         }
         CasCommand::Gc { folder, max_gib } => {
-            let swept = open(folder)?.sweep(max_gib.saturating_mul(1 << 30), u32::MAX);
+            let blobs = PackStore::open_alone(&blobs_of(folder)?).map_err(failed)?;
+            let swept = blobs.sweep(max_gib.saturating_mul(1 << 30), u32::MAX);
             told(folder, &swept.map_err(failed)?).map(|()| NextestExitCode::OK)
         }
     }
 }
 
 fn open(folder: &CasFolder) -> Result<PackStore, Failure> {
+    PackStore::open(&blobs_of(folder)?).map_err(failed)
+}
+
+fn blobs_of(folder: &CasFolder) -> Result<PathBuf, Failure> {
     let blobs = folder.data.join(BLOBS);
     if !blobs.is_dir() {
         let message = format!(
@@ -46,7 +52,7 @@ fn open(folder: &CasFolder) -> Result<PackStore, Failure> {
         );
         return Err(Failure::input(message));
     }
-    PackStore::open(&blobs).map_err(failed)
+    Ok(blobs)
 }
 
 fn failed(error: PackError) -> Failure {

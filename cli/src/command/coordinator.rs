@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thresh_coordinator::{Coordinator, CoordinatorConfig, StartError};
 use thresh_core::schedule::Policy;
 use tokio::net::TcpListener;
@@ -30,6 +31,7 @@ pub(crate) async fn serve(args: CoordinatorArgs) -> Result<(), Failure> {
     let mut interrupts =
         interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
     let shares = shares(&args)?;
+    raise_file_limit();
     let mut listen = args.listen;
     let mut has_led = false;
     loop {
@@ -63,6 +65,17 @@ pub(crate) async fn serve(args: CoordinatorArgs) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// Every pack of blobs is an open file, and so is every connection: as many as the system allows.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where it is not allowed the limit stays as it is.
+    let _ = setrlimit(Resource::Nofile, raised);
 }
 
 /// Why a coordinator no longer serves.

@@ -53,7 +53,7 @@ impl LargeFile {
     /// Sends the chunks that the farm does not have, and has the farm put the blob together.
     pub(super) async fn send(self, mut link: Link) -> Result<Sent, UploadError> {
         let this = Arc::new(self);
-        let cut = Arc::new(blocking(&this, Self::cut).await?);
+        let mut cut = Arc::new(blocking(&this, Self::cut).await?);
         let parts = || cut.recipe.parts().iter().map(|part| part.digest);
         let older = cut.older.iter().flat_map(|older| older.recipe.parts().iter());
         let asked: BTreeSet<Digest> = parts().chain(older.map(|part| part.digest)).collect();
@@ -61,6 +61,11 @@ impl LargeFile {
         let mut missing: BTreeSet<Digest> = missing.into_iter().collect();
         for _ in 0..ROUNDS_MAX {
             missing = this.put(&link, &cut, missing).await?;
+            // What the farm had of the older version may be gone as well.
+            cut = Arc::new(Cut {
+                recipe: cut.recipe.clone(),
+                older: None,
+            });
             if missing.is_empty() {
                 return Ok(Sent {
                     blobs: 1,
@@ -197,6 +202,6 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn parts_of(source: impl Read, path: &Path) -> Result<Vec<Part>, UploadError> {
-    let parts = Cutter::new(source, Vec::new()).map(|piece| piece.map(|piece| piece.part));
+    let parts = Cutter::new(source).map(|piece| piece.map(|piece| piece.part));
     parts.collect::<Result<_, _>>().map_err(UploadError::file(path))
 }

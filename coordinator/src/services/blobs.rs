@@ -6,8 +6,8 @@ use thresh_cas::{PackError, PackStore};
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Frame};
 use thresh_core::digest::Digest;
 use thresh_proto::convert::{
-    digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire,
-    recipe_to_wire,
+    bases_from_wire, digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, frame_to_wire,
+    recipe_from_wire, recipe_to_wire,
 };
 use thresh_proto::v1;
 use thresh_proto::v1::blobs_server::Blobs;
@@ -109,7 +109,7 @@ impl Blobs for BlobsService {
         let store = self.store()?;
         let wanted = request.into_inner().chunks.into_iter().map(|wanted| {
             let digest = digest_from_wire("chunks.digest", &wanted.digest)?;
-            Ok((digest, digests_from_wire("chunks.bases", &wanted.bases)?))
+            Ok((digest, bases_from_wire("chunks.bases", &wanted.bases)?))
         });
         let wanted = wanted.collect::<Result<Vec<_>, Status>>()?;
         let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);

@@ -50,6 +50,6 @@ pub(super) fn of_blob(error: &PackError) -> Status {
         | PackError::WrongDigest { .. }
         | PackError::WrongSize { .. } => Status::invalid_argument(text),
         PackError::DiskFull { .. } => Status::resource_exhausted(text),
-        PackError::Io { .. } => Status::internal(text),
+        PackError::InUse { .. } | PackError::Io { .. } => Status::internal(text),
     }
 }

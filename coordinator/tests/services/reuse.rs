@@ -259,9 +259,7 @@ async fn large_blobs_are_put_together_and_checked() {
     let content: Vec<u8> = (0..20_000u32)
         .flat_map(|n| *Digest::of(&n.to_le_bytes()).as_bytes())
         .collect();
-    let pieces: Vec<_> = Cutter::new(&content[..], Vec::new())
-        .map(Result::unwrap)
-        .collect();
+    let pieces: Vec<_> = Cutter::new(&content[..]).map(Result::unwrap).collect();
     let recipe = Recipe::new(pieces.iter().map(|piece| piece.part).collect()).unwrap();
     let recipe = recipe.with_base(Some(Digest::of(b"older")));
     let digest = Digest::of(&content);

@@ -1,6 +1,6 @@
 //! Chunks and recipes.
 
-use thresh_core::chunk::{CHUNK_BYTES_MAX, Codec, Frame, Part, Recipe};
+use thresh_core::chunk::{BASES_MAX, CHUNK_BYTES_MAX, Codec, Frame, Part, Recipe};
 use thresh_core::digest::Digest;
 
 use super::{InvalidMessage, digest_from_wire, digest_to_wire};
@@ -41,10 +41,27 @@ pub fn frame_from_wire(frame: v1::Frame) -> Result<Frame, InvalidMessage> {
     Ok(Frame {
         digest: digest_from_wire("frame.digest", &frame.digest)?,
         size: frame.size_bytes,
-        bases: digests_from_wire("frame.bases", &frame.bases)?,
+        bases: bases_from_wire("frame.bases", &frame.bases)?,
         codec,
         data: frame.data.into(),
     })
+}
+
+/// Reads the chunks that one may be packed against.
+///
+/// # Errors
+/// One is none, or there are too many.
+pub fn bases_from_wire<B: AsRef<[u8]>>(
+    field: &'static str,
+    bases: &[B],
+) -> Result<Vec<Digest>, InvalidMessage> {
+    if bases.len() > BASES_MAX {
+        return Err(InvalidMessage::new(
+            field,
+            format!("holds more than {BASES_MAX} chunks"),
+        ));
+    }
+    digests_from_wire(field, bases)
 }
 
 /// Reads digests.

@@ -125,8 +125,14 @@ impl LargeBlob {
                 return Source::Here;
             }
             let bases = alignment.as_ref().map(|(older, alignment)| {
-                let bases = &older.parts()[alignment.bases(index)];
-                bases.iter().map(|base| base.digest).collect()
+                let bases = older.parts()[alignment.bases(index)].iter();
+                let bases: Vec<Digest> = bases.map(|base| base.digest).collect();
+                // All or none: they stand for one piece of content.
+                if bases.iter().all(|base| store.has_piece(base)) {
+                    bases
+                } else {
+                    Vec::new()
+                }
             });
             Source::Wanted(bases.unwrap_or_default())
         };

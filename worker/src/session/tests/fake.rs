@@ -120,7 +120,7 @@ impl Fake {
     /// Stores a blob.
     /// Puts a blob of several chunks there, a newer version of `base`.
     pub(super) fn put_large(&self, content: &[u8], base: Option<Digest>) -> Digest {
-        let pieces = thresh_cas::Cutter::new(content, Vec::new()).map(|piece| {
+        let pieces = thresh_cas::Cutter::new(content).map(|piece| {
             let piece = piece.unwrap();
             self.put(&piece.content);
             piece.part
