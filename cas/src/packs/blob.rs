@@ -19,8 +19,7 @@ impl PackStore {
     /// the order of the recipe, each once.
     ///
     /// Returns the chunks that are neither there nor came, or came packed against what is not there; if there are any,
-    /// the blob is not stored. What came is kept
-    /// either way.
+    /// the blob is not stored. What came is kept either way.
     ///
     /// # Errors
     /// A frame is not what it says, the chunks make another blob, or the disk is full.
@@ -32,7 +31,7 @@ impl PackStore {
     ) -> Result<Vec<Digest>, PackError> {
         let mut coming = Coming { frames, next: None };
         let mut hasher = blake3::Hasher::new();
-        let mut missing = Vec::new();
+        let (mut missing, mut noted) = (Vec::new(), HashSet::new());
         for parts in recipe.parts().chunks(PARTS_AHEAD) {
             let came = take(parts, &mut coming);
             let came = came
@@ -45,8 +44,8 @@ impl PackStore {
             for (part, content) in parts.iter().zip(contents.collect::<Result<Vec<_>, PackError>>()?) {
                 match content {
                     Some(content) => update(&mut hasher, &content),
-                    None if missing.contains(&part.digest) => {}
-                    None => missing.push(part.digest),
+                    None if noted.insert(part.digest) => missing.push(part.digest),
+                    None => {}
                 }
             }
         }

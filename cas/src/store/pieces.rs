@@ -62,21 +62,23 @@ impl BlobStore {
     }
 
     fn place(&self, chunk: &Digest) -> Option<Place> {
-        let place = *self
-            .pieces()
-            .get_or_insert_with(|| self.all_pieces())
-            .get(chunk)?;
+        let place = self.noted(chunk)?;
         if self.path_verified(&place.blob).is_ok() {
             return Some(place);
         }
         // The blob was trimmed or damaged; others may have the same chunk.
         *self.pieces() = None;
         let _ = fs::remove_file(self.recipe_path(&place.blob));
-        let place = *self
-            .pieces()
+        self.noted(chunk)
+            .filter(|place| self.path_verified(&place.blob).is_ok())
+    }
+
+    fn noted(&self, chunk: &Digest) -> Option<Place> {
+        let mut pieces = self.pieces();
+        pieces
             .get_or_insert_with(|| self.all_pieces())
-            .get(chunk)?;
-        self.path_verified(&place.blob).is_ok().then_some(place)
+            .get(chunk)
+            .copied()
     }
 
     fn pieces(&self) -> MutexGuard<'_, Option<HashMap<Digest, Place>>> {

@@ -6,7 +6,6 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use thresh_cas::{Alignment, Cutter, pack, pack_against};
 use thresh_core::chunk::{Part, Recipe};
 use thresh_core::digest::Digest;
@@ -17,14 +16,12 @@ use tonic::Code;
 
 use super::content::Content;
 use super::memory::{Memory, Older, Shipped};
-use super::put::{Closed, Produced, Producer, Sender};
+use super::put::{Produced, Producer, Sender};
 use super::shipment::BlobSource;
 use super::upload::{Link, Sent, UploadError};
 
 /// How often chunks are sent that the farm had and then dropped.
 const ROUNDS_MAX: u32 = 3;
-/// Chunks that are packed at once, on all cores.
-const PACKED_TOGETHER: usize = 32;
 
 /// A blob of several chunks, on its way to the farm.
 #[derive(Debug)]
@@ -61,11 +58,6 @@ impl LargeFile {
         let mut missing: BTreeSet<Digest> = missing.into_iter().collect();
         for _ in 0..ROUNDS_MAX {
             missing = this.put(&link, &cut, missing).await?;
-            // What the farm had of the older version may be gone as well.
-            cut = Arc::new(Cut {
-                recipe: cut.recipe.clone(),
-                older: None,
-            });
             if missing.is_empty() {
                 return Ok(Sent {
                     blobs: 1,
@@ -73,6 +65,11 @@ impl LargeFile {
                     shipped: this.shipped(&cut.recipe),
                 });
             }
+            // What the farm had of the older version may be gone as well.
+            cut = Arc::new(Cut {
+                recipe: cut.recipe.clone(),
+                older: None,
+            });
         }
         Err(UploadError::Dropped(this.path()))
     }
@@ -157,26 +154,18 @@ impl LargeFile {
         let mut wanted: Vec<(usize, u64)> = wanted.into_values().collect();
         wanted.sort_unstable();
         let content = Content::of(&self.source)?;
-        for together in wanted.chunks(PACKED_TOGETHER) {
-            let frames = together.par_iter().map(|(index, offset)| {
-                let part = &cut.recipe.parts()[*index];
-                let content = content.part(part, *offset)?;
-                let bases = cut.older.as_ref().and_then(|older| {
-                    let range = Alignment::new(&cut.recipe, &older.recipe).bases(*index);
-                    older.bases(range, missing)
-                });
-                Ok::<_, UploadError>(match bases {
-                    Some((bases, base)) => pack_against(part.digest, &content, bases, &base),
-                    None => pack(part.digest, &content),
-                })
+        sender.send_packed(&wanted, |(index, offset)| {
+            let part = &cut.recipe.parts()[*index];
+            let content = content.part(part, *offset)?;
+            let bases = cut.older.as_ref().and_then(|older| {
+                let range = Alignment::new(&cut.recipe, &older.recipe).bases(*index);
+                older.bases(range, missing)
             });
-            for frame in frames.collect::<Result<Vec<_>, _>>()? {
-                if let Err(Closed) = sender.send(frame) {
-                    return Ok(Err(Closed));
-                }
-            }
-        }
-        Ok(Ok(()))
+            Ok(match bases {
+                Some((bases, base)) => pack_against(part.digest, &content, bases, &base),
+                None => pack(part.digest, &content),
+            })
+        })
     }
 
     /// What the next version is to be compared with.

@@ -11,11 +11,10 @@ use thresh_core::chunk::{Part, Recipe};
 use thresh_core::digest::Digest;
 
 use super::content::Content;
+use super::put::PACKED_TOGETHER;
 
 /// So many bytes are kept for each workspace; what was longest unused goes first.
 const BYTES_MAX: u64 = 1 << 30;
-/// Chunks that are packed at once, on all cores.
-const PACKED_TOGETHER: usize = 32;
 /// The file that says which blob was at which path.
 const NAMES: &str = "names.json";
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rayon::prelude::*;
 use thresh_core::chunk::Frame;
 use thresh_proto::FRAMES_BYTES_MAX;
 use thresh_proto::convert::frame_to_wire;
@@ -14,6 +15,8 @@ use tonic::{Response, Status};
 
 use super::upload::UploadError;
 
+/// Chunks that are packed at once, on all cores.
+pub(super) const PACKED_TOGETHER: usize = 32;
 /// Messages that wait in memory, at most 1 MiB each.
 const WAITING_MAX: usize = 2;
 
@@ -34,8 +37,25 @@ pub(super) struct Closed;
 pub(super) type Produced = Result<Result<(), Closed>, UploadError>;
 
 impl Sender {
+    /// Packs chunks, several at once on all cores, and sends them in order.
+    pub(super) fn send_packed<T: Sync>(
+        &mut self,
+        chunks: &[T],
+        pack: impl Fn(&T) -> Result<Frame, UploadError> + Sync,
+    ) -> Produced {
+        for together in chunks.chunks(PACKED_TOGETHER) {
+            let frames = together.par_iter().map(&pack);
+            for frame in frames.collect::<Result<Vec<_>, _>>()? {
+                if let Err(Closed) = self.send(frame) {
+                    return Ok(Err(Closed));
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
     /// Sends a chunk, sooner or later. Blocks while the farm takes none.
-    pub(super) fn send(&mut self, frame: Frame) -> Result<(), Closed> {
+    fn send(&mut self, frame: Frame) -> Result<(), Closed> {
         let bytes = frame.data.len();
         if self.bytes + bytes > FRAMES_BYTES_MAX {
             self.flush()?;

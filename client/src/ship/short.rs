@@ -2,17 +2,13 @@
 
 use std::fs;
 
-use rayon::prelude::*;
 use thresh_core::digest::Digest;
 use thresh_proto::v1::PutRequest;
 use tokio_stream::StreamExt;
 
-use super::put::{Closed, Producer};
+use super::put::Producer;
 use super::shipment::BlobSource;
 use super::upload::{Link, Sent, UploadError};
-
-/// Blobs that are packed at once, on all cores.
-const PACKED_TOGETHER: usize = 32;
 
 /// Sends blobs, each of them no longer than a chunk.
 pub(super) async fn put_short(link: Link, blobs: Vec<(Digest, BlobSource)>) -> Result<Sent, UploadError> {
@@ -22,17 +18,9 @@ pub(super) async fn put_short(link: Link, blobs: Vec<(Digest, BlobSource)>) -> R
         shipped: None,
     };
     let (producer, frames) = Producer::start(link.shipped.clone(), move |sender| {
-        for together in blobs.chunks(PACKED_TOGETHER) {
-            let frames = together.par_iter().map(|(digest, source)| {
-                Ok::<_, UploadError>(thresh_cas::pack(*digest, &content_of(digest, source)?))
-            });
-            for frame in frames.collect::<Result<Vec<_>, _>>()? {
-                if let Err(Closed) = sender.send(frame) {
-                    return Ok(Err(Closed));
-                }
-            }
-        }
-        Ok(Ok(()))
+        sender.send_packed(&blobs, |(digest, source)| {
+            Ok(thresh_cas::pack(*digest, &content_of(digest, source)?))
+        })
     });
     let messages = frames.map(|frames| PutRequest { frames });
     let reply = link.client.clone().put(messages).await;
