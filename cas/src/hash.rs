@@ -185,7 +185,7 @@ fn hash_stable(path: &Path, flags: OFlags) -> Result<Found, DigestError> {
                 path: path.to_owned(),
             });
         }
-        let (digest, size) = hash_reader(&mut file, before.len()).map_err(failed)?;
+        let (digest, size) = digest_reader(&mut file, before.len()).map_err(failed)?;
         let stamp = FileStamp::from_metadata(&before);
         let after = FileStamp::from_metadata(&file.metadata().map_err(failed)?);
         if stamp == after && size == stamp.size {
@@ -214,7 +214,10 @@ fn is_executable(metadata: &Metadata) -> bool {
 }
 
 /// Hashes all of `source`; returns the digest and the bytes read. `size_hint` only sizes the buffer.
-pub(crate) fn hash_reader(source: &mut impl Read, size_hint: u64) -> io::Result<(Digest, u64)> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_reader(source: &mut impl Read, size_hint: u64) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; size_hint.saturating_add(1).clamp(4 << 10, READ_BYTES) as usize];
     loop {

@@ -3,7 +3,7 @@
 //! - [`BlobStore`]: blobs by digest in a folder, as files ready for use, visible only when complete and verified.
 //! - [`PackStore`]: blobs as they are kept for others: chunks, compressed, in packs.
 //! - [`Cutter`], [`pack()`], [`unpack()`]: large blobs as chunks, and chunks as they travel.
-//! - [`DigestMemo`], [`digest_file`], [`digest_many`]: digests of files, remembered by their [`FileStamp`].
+//! - [`DigestMemo`], [`digest_file`], [`digest_many`], [`digest_reader`]: digests of files, remembered by their [`FileStamp`].
 //! - [`Manifest`]: which files a tree holds, by digest; its encoding is itself a blob.
 //! - [`workspace_files`], [`folder_files`], [`Snapshot`]: the files of a workspace as a manifest, and whether
 //!   they changed since.
@@ -28,7 +28,7 @@ pub use chunk::{
     Alignment, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MIN, Cutter, FrameError, Piece, RecipeError, decode_recipe,
     encode_recipe, pack, pack_against, unpack,
 };
-pub use hash::{DigestError, Digested, digest_file, digest_many};
+pub use hash::{DigestError, Digested, digest_file, digest_many, digest_reader};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestDiff, ManifestError, PathDefect};
 pub use materialise::{MaterialiseError, Materialised, materialise};
 pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError};

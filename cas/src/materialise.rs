@@ -88,7 +88,7 @@ pub struct Materialised {
 /// blobs. It appears at once and whole, by rename from a folder beside it whose name begins with
 /// `.thresh-tmp-`.
 ///
-/// Folders have mode 0755, files 0444 or, when executable, 0555. Files share their inodes with the store: where
+/// Files on demand are left out. Folders have mode 0755, files 0444 or, when executable, 0555. Files share their inodes with the store: where
 /// something might write to the tree with the power to, mount it read-only or below an overlay.
 ///
 /// # Errors

@@ -25,6 +25,7 @@ use tonic::transport::server::{Connected, Router, TcpIncoming};
 
 use crate::clock::Clock;
 use crate::committer;
+use crate::demand::Demands;
 use crate::driver::{self, JournalState, KEPT_AFTER_END, Outlet, Start};
 use crate::recorder::Recorder;
 use crate::restore::restore;
@@ -196,6 +197,7 @@ impl Coordinator {
                 recorder,
                 store,
                 blobs,
+                demands: Demands::default(),
                 clock,
                 version,
             },

@@ -14,6 +14,7 @@
 mod clock;
 mod committer;
 mod coordinator;
+mod demand;
 mod driver;
 mod recorder;
 mod restore;

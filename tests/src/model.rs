@@ -212,6 +212,7 @@ const DEFAULT: &[Group] = &[
             "arguments",
             "current_folder_is_the_package_root",
             "executable_bits_are_kept",
+            "backtraces_name_lines",
             "files_by_absolute_path",
             "library_path_holds_the_target_folder",
             "nextest_variables",

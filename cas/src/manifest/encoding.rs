@@ -1,5 +1,5 @@
 //! The bytes of a manifest: a header line with the version, then per entry one byte for its kind (`f` file,
-//! `x` executable file, `l` symbolic link, `d` empty folder), its path, and what the kind needs. Numbers are
+//! `x` executable file, `o` file on demand, `l` symbolic link, `d` empty folder), its path, and what the kind needs. Numbers are
 //! little-endian; a text is its length in 4 bytes and its bytes.
 
 use super::{Entry, EntryKind, ManifestError};
@@ -17,7 +17,7 @@ pub(super) fn encode(entries: &[Entry]) -> Vec<u8> {
         out.push(kind_byte(&entry.kind));
         push_path(&mut out, &entry.path);
         match &entry.kind {
-            EntryKind::File { digest, size, .. } => {
+            EntryKind::File { digest, size, .. } | EntryKind::OnDemand { digest, size } => {
                 out.extend_from_slice(digest.as_bytes());
                 out.extend_from_slice(&size.to_le_bytes());
             }
@@ -34,6 +34,7 @@ fn kind_byte(kind: &EntryKind) -> u8 {
             executable: false, ..
         } => b'f',
         EntryKind::File { executable: true, .. } => b'x',
+        EntryKind::OnDemand { .. } => b'o',
         EntryKind::Symlink { .. } => b'l',
         EntryKind::EmptyDir => b'd',
     }
@@ -52,7 +53,7 @@ pub(super) fn decode(encoded: &[u8]) -> Result<Vec<Entry>, ManifestError> {
     while let Some((kind, after)) = rest.split_first() {
         rest = after;
         let index = entries.len();
-        if !b"fxld".contains(kind) {
+        if !b"fxold".contains(kind) {
             return Err(ManifestError::UnknownKind { index, kind: *kind });
         }
         let entry = take_entry(*kind, &mut rest).ok_or(ManifestError::Truncated { index })?;
@@ -69,6 +70,10 @@ fn take_entry(kind: u8, rest: &mut &[u8]) -> Option<Entry> {
             target: take_path(rest)?,
         },
         b'd' => EntryKind::EmptyDir,
+        b'o' => EntryKind::OnDemand {
+            digest: Digest::from_bytes(take(rest)?),
+            size: u64::from_le_bytes(take(rest)?),
+        },
         _ => EntryKind::File {
             digest: Digest::from_bytes(take(rest)?),
             size: u64::from_le_bytes(take(rest)?),

@@ -32,6 +32,13 @@ pub enum EntryKind {
         /// Whether it may be executed.
         executable: bool,
     },
+    /// A regular file, not executable, whose content is needed only when someone opens it.
+    OnDemand {
+        /// Digest of its content.
+        digest: Digest,
+        /// Its length in bytes.
+        size: u64,
+    },
     /// A symbolic link.
     Symlink {
         /// Its text, whatever it points to.
@@ -57,11 +64,11 @@ impl Manifest {
         &self.entries
     }
 
-    /// Digest and length in bytes of every file, with repetition.
+    /// Digest and length in bytes of every file, with repetition; without those that are needed on demand.
     pub fn files(&self) -> impl Iterator<Item = (Digest, u64)> {
         self.entries.iter().filter_map(|entry| match entry.kind {
             EntryKind::File { digest, size, .. } => Some((digest, size)),
-            EntryKind::Symlink { .. } | EntryKind::EmptyDir => None,
+            EntryKind::OnDemand { .. } | EntryKind::Symlink { .. } | EntryKind::EmptyDir => None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Blobs as files: verified before anyone executes them or links them into a tree.
 
 use super::{BlobStore, StoreError, Variant};
-use crate::hash::hash_reader;
+use crate::hash::digest_reader;
 use crate::stamp::FileStamp;
 use std::fs::{self, File};
 use std::io;
@@ -68,7 +68,7 @@ impl BlobStore {
             let mut file = File::open(&path).map_err(failed)?;
             // The stamp is taken before reading: a write that comes later shows against it.
             let stamp = FileStamp::from_metadata(&file.metadata().map_err(failed)?);
-            let (actual, _) = hash_reader(&mut file, stamp.size).map_err(failed)?;
+            let (actual, _) = digest_reader(&mut file, stamp.size).map_err(failed)?;
             if actual != *digest {
                 self.discard(digest, variant, &stamp);
                 return Err(StoreError::Damaged { digest: *digest });

@@ -1,7 +1,7 @@
 //! How blobs come in.
 
 use super::{BlobStore, StoreError, Variant};
-use crate::hash::{fill, finish, hash_reader, update};
+use crate::hash::{digest_reader, fill, finish, update};
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -186,7 +186,7 @@ impl Staged {
         io::copy(&mut from, self.file.as_file_mut()).map_err(failed)?;
         let mut copy = self.file.reopen().map_err(failed)?;
         let length = from.metadata().map_err(unreadable)?.len();
-        let (digest, _) = hash_reader(&mut copy, length).map_err(failed)?;
+        let (digest, _) = digest_reader(&mut copy, length).map_err(failed)?;
         Ok((self, digest))
     }
 }

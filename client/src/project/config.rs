@@ -32,10 +32,23 @@ pub struct ProjectConfig {
 
 /// `[farm]`: which machines run the cases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct FarmConfig {
     /// The coordinator's address, for example `http://farm:8980`; without it this machine runs everything.
     pub url: Option<String>,
+    /// How the debug sections of programs travel to workers.
+    pub debug_sections: DebugSections,
+}
+
+/// How the debug sections of programs travel to workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DebugSections {
+    /// Apart, when something looks for the lines of a program there.
+    #[default]
+    Apart,
+    /// With the program: for cases that read the sections of a program by themselves.
+    Along,
 }
 
 /// `[env]`: what happens to environment variables. Names may end with `*`.
@@ -73,7 +86,7 @@ impl Default for ReuseConfig {
 /// Every table with its keys; serde's structs above hold the same names.
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["project", "farm", "env", "run", "reuse"]),
-    ("farm", &["url"]),
+    ("farm", &["url", "debug-sections"]),
     ("env", &["pass", "key"]),
     ("run", &["slots"]),
     ("reuse", &["enabled"]),
@@ -228,11 +241,12 @@ mod tests {
 
     #[test]
     fn every_knob_is_read() {
-        let text = "project = 'p'\n[farm]\nurl = 'http://farm:8980'\n[env]\npass = ['A_*']\nkey = ['B']\n\
+        let text = "project = 'p'\n[farm]\nurl = 'http://farm:8980'\ndebug-sections = 'along'\n[env]\npass = ['A_*']\nkey = ['B']\n\
                     [run]\nslots = 3\n[reuse]\nenabled = false\n";
         let config = ProjectConfig::parse(Path::new("thresh.toml"), text).unwrap();
         assert_eq!(config.project.as_deref(), Some("p"));
         assert_eq!(config.farm.url.as_deref(), Some("http://farm:8980"));
+        assert_eq!(config.farm.debug_sections, DebugSections::Along);
         assert_eq!(config.run.slots, NonZeroU32::new(3));
         assert!(!config.reuse.enabled);
         assert!(config.environment_policy().travels("A_X"));

@@ -5,6 +5,8 @@ mod config;
 mod name;
 mod state;
 
-pub use config::{CONFIG_FILE, ConfigError, EnvConfig, FarmConfig, ProjectConfig, ReuseConfig, RunConfig};
+pub use config::{
+    CONFIG_FILE, ConfigError, DebugSections, EnvConfig, FarmConfig, ProjectConfig, ReuseConfig, RunConfig,
+};
 pub use name::project_name;
 pub use state::{StateError, StateFolder, StateVariables, WorkspaceState};

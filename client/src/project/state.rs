@@ -137,6 +137,12 @@ impl WorkspaceState {
         self.root.join("digests")
     }
 
+    /// The file that remembers digests of files without their debug sections.
+    pub fn lean_digests(&self) -> PathBuf {
+        // The number is to rise when files are made lean in another way.
+        self.root.join("lean-digests-1")
+    }
+
     /// The folder that remembers what was shipped to farms.
     pub fn shipped(&self) -> PathBuf {
         self.root.join("shipped")

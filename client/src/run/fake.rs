@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use thresh_cas::PackStore;
+use thresh_core::digest::Digest;
 use thresh_proto::convert::{
     digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, recipe_from_wire,
 };
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) last_pass: Option<v1::KeyParts>,
     /// Bytes of chunks that came.
     pub(super) put_bytes: u64,
+    /// Blobs that workers ask for.
+    pub(super) demanded: Vec<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -352,5 +355,26 @@ impl Blobs for Fake {
 
     async fn get(&self, _: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
         Err(Status::unimplemented("no test reads blobs"))
+    }
+
+    async fn wait_for(&self, _: Request<v1::WaitForRequest>) -> Result<Response<v1::WaitForReply>, Status> {
+        Err(Status::unimplemented("no test reads blobs"))
+    }
+
+    type DemandsStream = ReceiverStream<Result<v1::DemandsReply, Status>>;
+
+    /// Asks for the digests of [`State::demanded`], and goes on asking until the client is gone.
+    async fn demands(&self, _: Request<v1::DemandsRequest>) -> Result<Response<Self::DemandsStream>, Status> {
+        let digests = self
+            .state()
+            .demanded
+            .iter()
+            .copied()
+            .map(digest_to_wire)
+            .collect();
+        let (replies, stream) = mpsc::channel(1);
+        replies.try_send(Ok(v1::DemandsReply { digests })).unwrap();
+        tokio::spawn(async move { replies.closed().await });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

@@ -18,6 +18,7 @@ mod options;
 mod plan;
 mod prepare;
 mod session;
+mod shipping;
 mod submission;
 mod work;
 

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thresh_cas::PackError;
 use thresh_core::id::RunId;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -20,7 +18,7 @@ use super::session::Session;
 use super::submission::{Submission, fold_cases};
 use crate::report::{ReportEvent, Reporters, RunStart, RunSummary};
 use crate::reuse::{CaseKeys, InputWatch, KeyInputs, RecordFolder, case_keys};
-use crate::ship::{Memory, Shipment, UploadProgress, Uploaded, upload};
+use crate::ship::Shipment;
 
 /// Paths that a note on changed files names.
 const PATHS_SHOWN_MAX: usize = 5;
@@ -99,7 +97,7 @@ impl Prepared {
             });
         }
         prepared.keep_records(&ready);
-        let keeping = unless_interrupted(&cancel, prepared.upload(&session, &ready, reporters)).await?;
+        let shipping = unless_interrupted(&cancel, prepared.ship(&session, &ready, reporters)).await?;
         let submission = prepared.submission(&ready).messages();
         let started = now();
         // Within the process a connection that broke cannot be made again.
@@ -144,11 +142,9 @@ impl Prepared {
             cancel,
             patience,
         };
-        follower.follow().await?;
-        if let Some(keeping) = keeping
-            && let Err(error) = keeping.await
-        {
-            tracing::warn!("what was shipped is not remembered: {error}");
+        match shipping {
+            Some(shipping) => shipping.during(&session, ready.run, follower.follow()).await?,
+            None => follower.follow().await?,
         }
         if ready.keys.is_some() && ready.shipment.is_none() {
             confirm(&mut session, ready.run, watch, reporters).await;
@@ -205,19 +201,6 @@ impl Prepared {
         wanted.then(|| case_keys(&inputs))
     }
 
-    fn pack(&self, loaded: &mut Loaded) -> Result<Shipment, RunError> {
-        let Loaded {
-            suite,
-            files,
-            snapshot,
-            memo,
-            ..
-        } = loaded;
-        Ok(timed("pack the inputs", || {
-            Shipment::new(suite, files, snapshot, memo)
-        })?)
-    }
-
     pub(super) fn submission<'a>(&'a self, ready: &'a Ready) -> Submission<'a> {
         Submission {
             prepared: self,
@@ -250,57 +233,6 @@ impl Prepared {
             }
         });
     }
-
-    async fn upload(
-        &self,
-        session: &Session,
-        ready: &Ready,
-        reporters: &mut Reporters,
-    ) -> Result<Option<JoinHandle<()>>, RunError> {
-        let Some(shipment) = &ready.shipment else {
-            return Ok(None);
-        };
-        let memory = blocking({
-            let folder = self.state.shipped();
-            move || Ok(Memory::open(&folder))
-        });
-        let memory = memory.await?.inspect_err(not_remembered).ok();
-        let mut announced = false;
-        let progress = |progress: UploadProgress| {
-            if !announced && progress.blobs > 0 {
-                announced = true;
-                let note = format!(
-                    "shipping {} files, {:.1} MiB",
-                    progress.blobs,
-                    mebibytes(progress.bytes)
-                );
-                reporters.event(now(), &ReportEvent::Note(&note));
-            }
-            reporters.tick(now());
-        };
-        let Uploaded { progress, shipped } =
-            upload(session.channel(), shipment, memory.as_ref(), progress).await?;
-        if progress.shipped_bytes > 0 {
-            let note = format!(
-                "shipped {:.1} MiB as {:.1} MiB",
-                mebibytes(progress.bytes),
-                mebibytes(progress.shipped_bytes)
-            );
-            reporters.event(now(), &ReportEvent::Note(&note));
-        }
-        let Some(memory) = memory.filter(|_| !shipped.is_empty()) else {
-            return Ok(None);
-        };
-        // It need not hold up the run.
-        Ok(Some(tokio::task::spawn_blocking(move || {
-            let _ = memory.keep(&shipped).inspect_err(not_remembered);
-        })))
-    }
-}
-
-/// The next version of what is shipped will be shipped whole.
-fn not_remembered(error: &PackError) {
-    tracing::warn!("what is shipped is not remembered: failed to {error}");
 }
 
 /// Stores the passes of an in-place run, if nothing that they are keyed by has changed meanwhile. A failure to
@@ -335,10 +267,6 @@ async fn confirm(session: &mut Session, run: RunId, watch: InputWatch, reporters
         Ok(Err(error)) => note(format!("passes not stored: failed to {error}")),
         Err(error) => note(format!("passes not stored: {error}")),
     }
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Runs what blocks on a thread that may.

@@ -1,9 +1,8 @@
 //! Blobs of several chunks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thresh_cas::{Alignment, Cutter, pack, pack_against};
@@ -56,12 +55,15 @@ impl LargeFile {
         let asked: BTreeSet<Digest> = parts().chain(older.map(|part| part.digest)).collect();
         let missing = link.find_missing(&asked.into_iter().collect::<Vec<_>>()).await?;
         let mut missing: BTreeSet<Digest> = missing.into_iter().collect();
+        let reused_chunks = parts().filter(|part| !missing.contains(part)).count();
         for _ in 0..ROUNDS_MAX {
             missing = this.put(&link, &cut, missing).await?;
             if missing.is_empty() {
                 return Ok(Sent {
                     blobs: 1,
                     bytes: this.source.size(),
+                    chunks: cut.recipe.parts().len(),
+                    reused_chunks,
                     shipped: this.shipped(&cut.recipe),
                 });
             }
@@ -113,29 +115,23 @@ impl LargeFile {
 
     /// What to call it.
     fn path(&self) -> PathBuf {
-        match &self.source {
-            BlobSource::File { path, .. } => path.clone(),
-            BlobSource::Bytes(_) => self.digest.to_string().into(),
+        match self.source.path() {
+            Some(path) => path.to_owned(),
+            None => self.digest.to_string().into(),
         }
     }
 
     fn older(&self) -> Option<Older> {
-        match (&self.source, &self.memory) {
-            (BlobSource::File { path, .. }, Some(memory)) => memory.older(path),
-            _ => None,
-        }
+        self.memory.as_ref()?.older(&self.source)
     }
 
     fn cut(&self) -> Result<Cut, UploadError> {
         let older = self.older();
-        let parts = match &self.source {
-            BlobSource::Bytes(bytes) => parts_of(Cursor::new(bytes), Path::new("")),
-            BlobSource::File { path, .. } => {
-                let file = File::open(path).map_err(UploadError::file(path))?;
-                parts_of(file, path)
-            }
-        };
-        let recipe = Recipe::new(parts?).expect("a cutter makes parts of the right length");
+        let path = self.path();
+        let parts = Cutter::new(Content::of(&self.source)?.into_reader()).map(|piece| Ok(piece?.part));
+        let parts = parts.collect::<io::Result<Vec<Part>>>();
+        let parts = parts.map_err(UploadError::file(&path))?;
+        let recipe = Recipe::new(parts).expect("a cutter makes parts of the right length");
         if recipe.size() != self.source.size() {
             return Err(UploadError::Changed(self.path()));
         }
@@ -170,14 +166,12 @@ impl LargeFile {
 
     /// What the next version is to be compared with.
     fn shipped(&self, recipe: &Recipe) -> Option<Shipped> {
-        match &self.source {
-            BlobSource::File { path, .. } => Some(Shipped {
-                path: path.clone(),
-                digest: self.digest,
-                recipe: recipe.clone(),
-            }),
-            BlobSource::Bytes(_) => None,
-        }
+        self.source.path()?;
+        Some(Shipped {
+            source: self.source.clone(),
+            digest: self.digest,
+            recipe: recipe.clone(),
+        })
     }
 }
 
@@ -188,9 +182,4 @@ async fn blocking<T: Send + 'static>(
     let file = file.clone();
     let done = tokio::task::spawn_blocking(move || action(&file)).await;
     done.map_err(|ended| UploadError::ended_early(&ended))?
-}
-
-fn parts_of(source: impl Read, path: &Path) -> Result<Vec<Part>, UploadError> {
-    let parts = Cutter::new(source).map(|piece| piece.map(|piece| piece.part));
-    parts.collect::<Result<_, _>>().map_err(UploadError::file(path))
 }

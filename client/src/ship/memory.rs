@@ -12,6 +12,7 @@ use thresh_core::digest::Digest;
 
 use super::content::Content;
 use super::put::PACKED_TOGETHER;
+use super::shipment::BlobSource;
 
 /// So many bytes are kept for each workspace; what was longest unused goes first.
 const BYTES_MAX: u64 = 1 << 30;
@@ -22,7 +23,7 @@ const NAMES: &str = "names.json";
 #[derive(Clone, Debug)]
 pub struct Memory {
     store: PackStore,
-    /// By path, as far as that is text.
+    /// By [`name`].
     names: Arc<Mutex<BTreeMap<String, Digest>>>,
     names_path: PathBuf,
 }
@@ -30,7 +31,7 @@ pub struct Memory {
 /// A file that was shipped.
 #[derive(Clone, Debug)]
 pub struct Shipped {
-    pub(super) path: PathBuf,
+    pub(super) source: BlobSource,
     pub(super) digest: Digest,
     pub(super) recipe: Recipe,
 }
@@ -84,9 +85,9 @@ impl Memory {
     }
 
     /// What was last shipped of a file.
-    pub(super) fn older(&self, path: &Path) -> Option<Older> {
+    pub(super) fn older(&self, source: &BlobSource) -> Option<Older> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let digest = *names.get(path.to_str()?)?;
+        let digest = *names.get(&name(source)?)?;
         Some(Older {
             digest,
             recipe: self.store.recipe(&digest).ok()?,
@@ -101,7 +102,7 @@ impl Memory {
     /// The folder cannot be written.
     pub fn keep(&self, shipped: &[Shipped]) -> Result<(), PackError> {
         for file in shipped {
-            if let Ok(content) = Content::of_file(&file.path) {
+            if let Ok(content) = Content::of(&file.source) {
                 self.keep_file(file, &content)?;
             }
         }
@@ -127,9 +128,9 @@ impl Memory {
                 .try_for_each(|frame| self.store.put(frame).map(drop))?;
         }
         self.store.put_recipe(file.digest, &file.recipe)?;
-        if let Some(path) = file.path.to_str() {
+        if let Some(name) = name(&file.source) {
             let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            names.insert(path.to_owned(), file.digest);
+            names.insert(name, file.digest);
         }
         Ok(())
     }
@@ -146,4 +147,13 @@ impl Memory {
             cause,
         })
     }
+}
+
+/// Under which name a file is remembered: its path, as far as that is text, with a mark for one without debug sections.
+fn name(source: &BlobSource) -> Option<String> {
+    let path = source.path()?.to_str()?;
+    Some(match source {
+        BlobSource::Lean(_) => format!("{path}\0lean"),
+        _ => path.to_owned(),
+    })
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use thresh_cas::{
-    DigestMemo, Entry, EntryKind, ListError, Manifest, ManifestError, Snapshot, SnapshotError, folder_files,
-};
+use thresh_cas::{ListError, ManifestError, Snapshot, SnapshotError, folder_files};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 
+use super::apart::LeanFile;
+use super::packer::{Memos, Packer};
 use crate::reuse::SuiteFiles;
 use crate::reuse::out_dirs;
 use crate::suite::Suite;
@@ -48,6 +48,8 @@ pub enum BlobSource {
         /// Its length in bytes when it was hashed.
         size: u64,
     },
+    /// In a file, without its debug sections.
+    Lean(LeanFile),
     /// Here.
     Bytes(Vec<u8>),
 }
@@ -57,7 +59,17 @@ impl BlobSource {
     pub fn size(&self) -> u64 {
         match self {
             Self::File { size, .. } => *size,
+            Self::Lean(file) => file.size(),
             Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// The file that it comes from.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::Lean(file) => Some(file.path()),
+            Self::Bytes(_) => None,
         }
     }
 }
@@ -77,10 +89,13 @@ pub struct Shipment {
     pub folders: Vec<(PathBuf, Digest)>,
     /// Every blob, manifests included.
     pub blobs: BTreeMap<Digest, BlobSource>,
+    /// Further blobs, which are sent when a worker asks for them: programs with their debug sections.
+    pub on_demand: BTreeMap<Digest, BlobSource>,
 }
 
 impl Shipment {
     /// Names the inputs of `suite`, whose files are `files` and whose workspace is `snapshot`.
+    /// With `memos.lean`, debug sections travel apart.
     ///
     /// # Errors
     /// A file cannot be read, or the files make no tree.
@@ -88,17 +103,13 @@ impl Shipment {
         suite: &Suite,
         files: &SuiteFiles,
         snapshot: &Snapshot,
-        memo: &mut DigestMemo,
+        memos: Memos<'_>,
     ) -> Result<Self, ShipError> {
-        let mut packer = Packer {
-            root: suite.target_directory.as_std_path(),
-            memo,
-            blobs: BTreeMap::new(),
-        };
+        let mut packer = Packer::new(suite.target_directory.as_std_path(), memos);
         let sources = packer.pack(suite.workspace_root.as_std_path(), snapshot.manifest());
         let mut elsewhere = Elsewhere::default();
         let common = common_files(suite, files)?;
-        let target = packer.pack_files(common.iter(), &mut elsewhere)?;
+        let (target, _) = packer.pack_files(common.iter(), &mut elsewhere)?;
         let mut binaries = Vec::with_capacity(suite.binaries.len());
         let mut binary_bytes = Vec::with_capacity(suite.binaries.len());
         for (position, binary) in suite.binaries.iter().enumerate() {
@@ -112,8 +123,9 @@ impl Shipment {
                 // What every case gets is there already; no file may be named twice.
                 .filter(|path| !common.contains(path))
                 .collect();
-            binary_bytes.push(own.iter().map(|path| bytes_of(path)).sum());
-            binaries.push(Some(packer.pack_files(own.iter(), &mut elsewhere)?));
+            let (manifest, bytes) = packer.pack_files(own.iter(), &mut elsewhere)?;
+            binaries.push(Some(manifest));
+            binary_bytes.push(bytes);
         }
         let folders = elsewhere
             .by_folder
@@ -127,10 +139,11 @@ impl Shipment {
             binary_bytes,
             folders,
             blobs: packer.blobs,
+            on_demand: packer.on_demand,
         })
     }
 
-    /// Bytes of all blobs.
+    /// Bytes of all blobs that are sent beforehand.
     pub fn size_bytes(&self) -> u64 {
         self.blobs.values().map(BlobSource::size).sum()
     }
@@ -152,92 +165,17 @@ fn common_files(suite: &Suite, files: &SuiteFiles) -> Result<BTreeSet<PathBuf>, 
 
 /// Files outside the target folder, by the folder that holds them.
 #[derive(Default)]
-struct Elsewhere {
+pub(super) struct Elsewhere {
     by_folder: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
 }
 
 impl Elsewhere {
-    fn add(&mut self, path: &Path) {
+    pub(super) fn add(&mut self, path: &Path) {
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
             self.by_folder
                 .entry(folder.to_owned())
                 .or_default()
                 .insert(name.into());
         }
-    }
-}
-
-/// The size of a file; 0 where it cannot be told, since it only serves to weigh one way against another.
-fn bytes_of(path: &Path) -> u64 {
-    path.metadata().map_or(0, |metadata| metadata.len())
-}
-
-struct Packer<'a> {
-    root: &'a Path,
-    memo: &'a mut DigestMemo,
-    blobs: BTreeMap<Digest, BlobSource>,
-}
-
-impl Packer<'_> {
-    /// Packs those of `paths` that are below the target folder, and notes the others.
-    fn pack_files<'p>(
-        &mut self,
-        paths: impl Iterator<Item = &'p PathBuf>,
-        elsewhere: &mut Elsewhere,
-    ) -> Result<Digest, ShipError> {
-        let mut inside = Vec::new();
-        for path in paths {
-            match path.strip_prefix(self.root) {
-                Ok(relative) => inside.push(relative.to_owned()),
-                Err(_) => elsewhere.add(path),
-            }
-        }
-        let root = self.root;
-        let snapshot = Snapshot::take(root, inside, self.memo)?;
-        Ok(self.pack(root, snapshot.manifest()))
-    }
-
-    /// Packs `names` of a folder outside the target folder. Links are followed: what they point to may not be
-    /// on the other machine.
-    fn pack_folder(&mut self, folder: &Path, names: BTreeSet<PathBuf>) -> Result<Digest, ShipError> {
-        let snapshot = Snapshot::take(folder, names.into_iter().collect(), self.memo)?;
-        let mut entries = Vec::new();
-        for entry in snapshot.manifest().entries() {
-            entries.push(self.followed(folder, entry)?);
-        }
-        let manifest = Manifest::new(entries)?;
-        Ok(self.pack(folder, &manifest))
-    }
-
-    fn followed(&mut self, folder: &Path, entry: &Entry) -> Result<Entry, ShipError> {
-        let EntryKind::Symlink { .. } = entry.kind else {
-            return Ok(entry.clone());
-        };
-        let path = folder.join(&entry.path);
-        let found = thresh_cas::digest_file(&path).map_err(SnapshotError::from)?;
-        let kind = EntryKind::File {
-            digest: found.digest,
-            size: found.size,
-            executable: true,
-        };
-        Ok(Entry {
-            path: entry.path.clone(),
-            kind,
-        })
-    }
-
-    fn pack(&mut self, root: &Path, manifest: &Manifest) -> Digest {
-        for entry in manifest.entries() {
-            if let EntryKind::File { digest, size, .. } = entry.kind {
-                self.blobs.entry(digest).or_insert_with(|| BlobSource::File {
-                    path: root.join(&entry.path),
-                    size,
-                });
-            }
-        }
-        let bytes = manifest.encode();
-        let digest = Digest::of(&bytes);
-        self.blobs.insert(digest, BlobSource::Bytes(bytes));
-        digest
     }
 }

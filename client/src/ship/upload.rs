@@ -1,5 +1,6 @@
 //! Sending blobs to the farm.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tonic::transport::Channel;
 
 use super::large::LargeFile;
 use super::memory::{Memory, Shipped};
-use super::shipment::{BlobSource, Shipment};
+use super::shipment::BlobSource;
 use super::short::put_short;
 
 /// Digests in one question for missing blobs.
@@ -97,6 +98,10 @@ pub struct UploadProgress {
     pub sent_bytes: u64,
     /// Bytes that they took on the way, compressed and without the chunks that the farm had.
     pub shipped_bytes: u64,
+    /// Chunks of those blobs sent that have several.
+    pub chunks: usize,
+    /// Of them, those that the farm had.
+    pub reused_chunks: usize,
 }
 
 /// What one transfer brought to the farm.
@@ -104,6 +109,9 @@ pub struct UploadProgress {
 pub(super) struct Sent {
     pub(super) blobs: usize,
     pub(super) bytes: u64,
+    /// Where a blob has several.
+    pub(super) chunks: usize,
+    pub(super) reused_chunks: usize,
     /// The file, if it is one to be remembered.
     pub(super) shipped: Option<Shipped>,
 }
@@ -125,14 +133,14 @@ pub(super) struct Link {
     pub(super) shipped: Arc<AtomicU64>,
 }
 
-/// Sends what the farm does not have, several blobs at a time, and tells `progress` as they arrive. What `memory`
+/// Sends those of `blobs` that the farm does not have, several blobs at a time, and tells `progress` as they arrive. What `memory`
 /// has of earlier versions makes it less.
 ///
 /// # Errors
 /// The farm refuses or goes away, or a file changed since it was hashed.
 pub async fn upload(
     channel: Channel,
-    shipment: &Shipment,
+    blobs: &BTreeMap<Digest, BlobSource>,
     memory: Option<&Memory>,
     mut progress: impl FnMut(UploadProgress),
 ) -> Result<Uploaded, UploadError> {
@@ -140,7 +148,7 @@ pub async fn upload(
         client: BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
         shipped: Arc::default(),
     };
-    let missing = missing_blobs(&mut link, shipment).await?;
+    let missing = missing_blobs(&mut link, blobs).await?;
     let mut state = UploadProgress {
         blobs: missing.len(),
         bytes: missing.iter().map(|(_, source)| source.size()).sum(),
@@ -176,6 +184,8 @@ pub async fn upload(
         let sent = ended.map_err(|ended| UploadError::ended_early(&ended))??;
         state.sent_blobs += sent.blobs;
         state.sent_bytes += sent.bytes;
+        state.chunks += sent.chunks;
+        state.reused_chunks += sent.reused_chunks;
         shipped.extend(sent.shipped);
         state.shipped_bytes = link.shipped.load(Ordering::Relaxed);
         progress(state);
@@ -184,13 +194,11 @@ pub async fn upload(
 
 async fn missing_blobs<'s>(
     link: &mut Link,
-    shipment: &'s Shipment,
+    blobs: &'s BTreeMap<Digest, BlobSource>,
 ) -> Result<Vec<(Digest, &'s BlobSource)>, UploadError> {
-    let digests: Vec<Digest> = shipment.blobs.keys().copied().collect();
+    let digests: Vec<Digest> = blobs.keys().copied().collect();
     let missing = link.find_missing(&digests).await?;
-    let sources = missing
-        .into_iter()
-        .map(|digest| (digest, shipment.blobs.get(&digest)));
+    let sources = missing.into_iter().map(|digest| (digest, blobs.get(&digest)));
     Ok(sources
         .filter_map(|(digest, source)| Some((digest, source?)))
         .collect())

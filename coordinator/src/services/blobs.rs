@@ -1,13 +1,16 @@
 //! Blobs over the wire. The store blocks and computes, so that each transfer has a blocking thread, with a few
 //! messages between it and the connection: that is all that it keeps in memory.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use rayon::prelude::*;
 use thresh_cas::{PackError, PackStore};
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Frame};
 use thresh_core::digest::Digest;
 use thresh_proto::convert::{
     bases_from_wire, digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, frame_to_wire,
-    recipe_from_wire, recipe_to_wire,
+    recipe_from_wire, recipe_to_wire, run_id_from_wire,
 };
 use thresh_proto::v1;
 use thresh_proto::v1::blobs_server::Blobs;
@@ -23,6 +26,10 @@ use super::{Shared, status};
 const MESSAGES_AHEAD: usize = 4;
 /// Chunks in one message that goes out: with the longest chunks, 1 MiB.
 const FRAMES_MAX: usize = thresh_proto::FRAMES_BYTES_MAX / CHUNK_BYTES_MAX;
+
+/// How long a worker waits for a blob that the client has to bring: less than the time for which Linux lets one who
+/// opens a file be held up (`/proc/sys/fs/lease-break-time`, 45 s).
+const DEMAND_PATIENCE: Duration = Duration::from_secs(40);
 
 /// See [`Blobs`].
 pub(crate) struct BlobsService {
@@ -61,6 +68,7 @@ impl Blobs for BlobsService {
         let store = self.store()?;
         let frames = request.into_inner().map(|message| Ok(message?.frames));
         receive(frames, move |inbox| store_all(&store, inbox)).await?;
+        self.shared.demands.note_stored();
         Ok(Response::new(v1::PutReply {}))
     }
 
@@ -86,6 +94,7 @@ impl Blobs for BlobsService {
             })
         });
         let missing = missing.await?.into_iter().map(digest_to_wire).collect();
+        self.shared.demands.note_stored();
         Ok(Response::new(v1::PutBlobReply { missing }))
     }
 
@@ -114,6 +123,72 @@ impl Blobs for BlobsService {
         let wanted = wanted.collect::<Result<Vec<_>, Status>>()?;
         let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
         spawn_blocking(move || read_all(&store, &wanted, &replies));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn wait_for(
+        &self,
+        request: Request<v1::WaitForRequest>,
+    ) -> Result<Response<v1::WaitForReply>, Status> {
+        let v1::WaitForRequest { run_id, digest } = request.into_inner();
+        let (run, digest) = (run_id_from_wire(&run_id)?, digest_from_wire("digest", &digest)?);
+        let store = self.store()?;
+        let mut stored = self.shared.demands.stored();
+        let there = || {
+            blocking({
+                let store = store.clone();
+                move || Ok(store.find_missing(&[digest]).is_empty())
+            })
+        };
+        if there().await? {
+            return Ok(Response::new(v1::WaitForReply {}));
+        }
+        let _demand = self.shared.demands.demand(run, digest);
+        let arrival = async {
+            loop {
+                // The sender lives in what this service holds, so that there is always a next change.
+                let _ = stored.changed().await;
+                if there().await? {
+                    return Ok(Response::new(v1::WaitForReply {}));
+                }
+            }
+        };
+        tokio::select! {
+            arrived = arrival => arrived,
+            () = self.shared.driver.ended() => Err(Status::unavailable("the coordinator is shutting down")),
+            () = tokio::time::sleep(DEMAND_PATIENCE) => {
+                Err(Status::unavailable("the run's client did not bring it in time"))
+            }
+        }
+    }
+
+    type DemandsStream = ReceiverStream<Result<v1::DemandsReply, Status>>;
+
+    async fn demands(
+        &self,
+        request: Request<v1::DemandsRequest>,
+    ) -> Result<Response<Self::DemandsStream>, Status> {
+        let run = run_id_from_wire(&request.into_inner().run_id)?;
+        self.store()?;
+        let (demands, driver) = (self.shared.demands.clone(), self.shared.driver.clone());
+        let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
+        tokio::spawn(async move {
+            let (mut changes, mut told) = (demands.demanded(), BTreeSet::new());
+            loop {
+                let wanted = demands.of(run);
+                let new = wanted.difference(&told).copied().map(digest_to_wire);
+                let digests: Vec<_> = new.collect();
+                if !digests.is_empty() && replies.send(Ok(v1::DemandsReply { digests })).await.is_err() {
+                    return;
+                }
+                told = wanted;
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = driver.ended() => return,
+                    () = replies.closed() => return,
+                }
+            }
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use thresh_cas::PackStore;
 
 use crate::clock::Clock;
+use crate::demand::Demands;
 use crate::driver::Handle;
 use crate::recorder::Recorder;
 use crate::store::Store;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     /// Absent where only in-place runs are taken.
     pub(crate) blobs: Option<PackStore>,
+    /// Blobs that workers wait for.
+    pub(crate) demands: Demands,
     pub(crate) clock: Clock,
     /// The program's version, for messages.
     pub(crate) version: String,

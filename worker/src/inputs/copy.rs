@@ -10,7 +10,7 @@ use thresh_core::digest::Digest;
 
 use super::error::PrepareError;
 
-/// Copies what `folder` does not have yet; what it has is left alone. The copies share no inode with the store
+/// Copies what `folder` does not have yet, files on demand excepted; what it has is left alone. The copies share no inode with the store
 /// and may be written to.
 ///
 /// Returns the blobs that are missing or were found damaged: fetch them and call again.
@@ -55,6 +55,7 @@ fn copy_entry(entry: &Entry, store: &BlobStore, folder: &Path) -> Result<(), Cop
     DirBuilder::new().recursive(true).create(folder)?;
     make_folders(folder, parent)?;
     match &entry.kind {
+        EntryKind::OnDemand { .. } => {}
         EntryKind::EmptyDir => fs::create_dir(&path)?,
         EntryKind::Symlink { target } => symlink(target, &path)?,
         EntryKind::File {

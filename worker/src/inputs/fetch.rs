@@ -7,10 +7,11 @@ use thresh_cas::{BlobStore, Manifest};
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Recipe};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
+use thresh_core::id::RunId;
 use thresh_proto::MESSAGE_BYTES_MAX;
-use thresh_proto::convert::{digest_to_wire, recipe_from_wire};
+use thresh_proto::convert::{digest_to_wire, recipe_from_wire, run_id_to_wire};
 use thresh_proto::v1::blobs_client::BlobsClient;
-use thresh_proto::v1::{GetReply, GetRequest, RecipesRequest, Wanted};
+use thresh_proto::v1::{GetReply, GetRequest, RecipesRequest, WaitForRequest, Wanted};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -78,6 +79,19 @@ impl Fetcher {
             joined(Some(fetch))?;
         }
         Ok(())
+    }
+
+    /// Fetches a blob that the run's client may have to bring first.
+    pub(super) async fn demand(&self, run: RunId, digest: Digest, size: u64) -> Result<(), PrepareError> {
+        let about = |error: FetchError| error.about(&format!("blob {digest}"));
+        let request = WaitForRequest {
+            run_id: run_id_to_wire(run),
+            digest: digest_to_wire(digest),
+        };
+        if let Err(status) = self.client().await.map_err(about)?.wait_for(request).await {
+            return Err(about(self.failed(status).await));
+        }
+        self.fetch([(digest, size)]).await
     }
 
     /// Reads a manifest; fetches it when the store does not have it, or not sound.

@@ -23,6 +23,7 @@ mod environment;
 mod error;
 mod fetch;
 mod janitor;
+mod on_demand;
 mod place;
 mod preparation;
 mod ready;

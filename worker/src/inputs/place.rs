@@ -3,11 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tempfile::TempDir;
+use thresh_core::id::RunId;
 
 use super::janitor::Janitor;
+use super::on_demand::DemandedFile;
 use super::remap::Remap;
 use crate::sandbox::{CaseView, View};
 
@@ -90,22 +92,37 @@ impl CasePlace {
 /// The folder of a run on the worker's disk. When the last holder drops it, it is removed in the background.
 #[derive(Debug)]
 pub(super) struct RunFolder {
+    run: RunId,
     path: PathBuf,
     view: OnceLock<View>,
+    /// Files that are fetched when they are opened.
+    demanded: Mutex<Vec<Arc<DemandedFile>>>,
     janitor: Janitor,
 }
 
 impl RunFolder {
-    pub(super) fn new(path: PathBuf, janitor: Janitor) -> Self {
+    pub(super) fn new(run: RunId, path: PathBuf, janitor: Janitor) -> Self {
         Self {
+            run,
             path,
             view: OnceLock::new(),
+            demanded: Mutex::default(),
             janitor,
         }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Has these files fetched when they are opened, as long as the run goes on.
+    pub(super) fn add_demanded(&self, files: Vec<Arc<DemandedFile>>) {
+        let mut demanded = self.demanded.lock().unwrap_or_else(PoisonError::into_inner);
+        demanded.extend(files);
     }
 
     /// Sets the view that its cases get. It is removed with the folder.

@@ -15,6 +15,7 @@ use super::data_dir::DataDir;
 use super::error::{DataDirError, PrepareError};
 use super::fetch::{Fetcher, blocking};
 use super::janitor::Janitor;
+use super::on_demand::OnDemand;
 use super::place::{Place, RunFolder};
 use super::remap::Remap;
 use crate::sandbox::{Folder, Support, View, ViewSpec, probe};
@@ -29,6 +30,7 @@ pub(super) struct ShippedInputs {
     data_dir: Arc<DataDir>,
     store: BlobStore,
     fetcher: Fetcher,
+    on_demand: OnDemand,
     janitor: Janitor,
     janitor_thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     free_bytes_min: u64,
@@ -73,9 +75,11 @@ impl ShippedInputs {
                 path: data_dir.path().to_owned(),
                 cause,
             })?;
+        let fetcher = Fetcher::new(store.clone(), coordinator);
         Ok(Self {
             data_dir: Arc::new(data_dir),
-            fetcher: Fetcher::new(store.clone(), coordinator),
+            on_demand: OnDemand::new(fetcher.clone(), store.clone()),
+            fetcher,
             store,
             janitor,
             janitor_thread: Arc::new(Mutex::new(Some(thread))),
@@ -117,7 +121,11 @@ impl ShippedInputs {
             )
         })?;
         self.check_space().await?;
-        let folder = Arc::new(RunFolder::new(self.data_dir.run(brief.run), self.janitor.clone()));
+        let folder = Arc::new(RunFolder::new(
+            brief.run,
+            self.data_dir.run(brief.run),
+            self.janitor.clone(),
+        ));
         let mut trees = Trees {
             source: self.tree(&inputs.source, &folder).await?,
             target: self.tree(&inputs.target, &folder).await?,
@@ -247,7 +255,7 @@ impl ShippedInputs {
     ) -> Result<(), PrepareError> {
         let path = to.clone();
         self.built(
-            manifest,
+            &Arc::new(manifest),
             &path,
             folder,
             move |manifest, store| match materialise(manifest, store, &to) {
@@ -267,24 +275,28 @@ impl ShippedInputs {
         folder: &Arc<RunFolder>,
     ) -> Result<(), PrepareError> {
         let (path, base) = (to.clone(), folder.path().to_owned());
-        self.built(manifest, &path, folder, move |manifest, store| {
+        let manifest = Arc::new(manifest);
+        self.built(&manifest, &path, folder, move |manifest, store| {
             std::fs::create_dir_all(&base)
                 .and_then(|()| make_folders(&base, &to))
                 .map_err(|cause| PrepareError::io("create", &to, &cause))?;
             copy_files(manifest, store, &to)
         })
-        .await
+        .await?;
+        let demanded = self.on_demand.place(folder.run(), &manifest, &path).await?;
+        folder.add_demanded(demanded);
+        Ok(())
     }
 
     /// Fetches what is missing and calls `build`, until it says that no blob is missing.
     async fn built(
         &self,
-        manifest: Manifest,
+        manifest: &Arc<Manifest>,
         path: &Path,
         folder: &Arc<RunFolder>,
         build: impl Fn(&Manifest, &BlobStore) -> Result<Vec<Digest>, PrepareError> + Send + Sync + 'static,
     ) -> Result<(), PrepareError> {
-        let (manifest, build) = (Arc::new(manifest), Arc::new(build));
+        let build = Arc::new(build);
         let mut missing = Vec::new();
         for _ in 0..BUILDS {
             self.fetcher.fetch(manifest.files()).await?;

@@ -4,28 +4,21 @@ use std::path::Path;
 
 use thresh_cas::pack;
 use thresh_core::digest::Digest;
+use thresh_core::id::RunId;
 
 use super::super::fake::{Fake, State};
-use crate::ship::{BlobSource, Memory, Shipment, UploadError, UploadProgress, upload};
+use crate::ship::{BlobSource, Memory, Supplies, UploadError, UploadProgress, supply, upload};
 
-fn shipment(sources: Vec<BlobSource>) -> Shipment {
+fn shipment(sources: Vec<BlobSource>) -> BTreeMap<Digest, BlobSource> {
     let digest = |source: &BlobSource| match source {
         BlobSource::File { path, .. } => Digest::of(&fs::read(path).unwrap()),
         BlobSource::Bytes(bytes) => Digest::of(bytes),
+        BlobSource::Lean(_) => unreachable!("no test has one"),
     };
-    let blobs: BTreeMap<Digest, BlobSource> = sources
+    sources
         .into_iter()
         .map(|source| (digest(&source), source))
-        .collect();
-    let none = Digest::of(b"");
-    Shipment {
-        sources: none,
-        target: none,
-        binaries: Vec::new(),
-        binary_bytes: Vec::new(),
-        folders: Vec::new(),
-        blobs,
-    }
+        .collect()
 }
 
 fn file(folder: &Path, name: &str, content: &[u8]) -> BlobSource {
@@ -67,7 +60,7 @@ async fn only_what_is_missing_is_sent() {
     assert_eq!((last, last.blobs, last.sent_blobs), (done.progress, 43, 43));
     assert_eq!(last.sent_bytes, last.bytes);
     assert_eq!(last.shipped_bytes, fake.state().put_bytes);
-    let digests: Vec<Digest> = shipment.blobs.keys().copied().collect();
+    let digests: Vec<Digest> = shipment.keys().copied().collect();
     assert_eq!(fake.blobs.find_missing(&digests), []);
     let again = upload(channel, &shipment, None, |_| {}).await.unwrap();
     assert_eq!((again.progress.blobs, again.progress.shipped_bytes), (0, 0));
@@ -144,4 +137,31 @@ async fn a_file_that_changed_since_it_was_hashed_is_named() {
         upload(channel, &shipment, None, |_| {}).await,
         Err(UploadError::Changed(_))
     ));
+}
+
+#[tokio::test]
+async fn what_workers_ask_for_is_sent_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (asked, other) = (noise(7, 1 << 20), noise(8, 1 << 20));
+    let unknown = Digest::of(b"unknown");
+    let blobs = shipment(vec![
+        file(folder.path(), "asked", &asked),
+        file(folder.path(), "other", &other),
+    ]);
+    let state = State {
+        demanded: vec![Digest::of(&asked), unknown],
+        ..State::default()
+    };
+    let (fake, channel) = Fake::start(state).await;
+    let supplies = Supplies { blobs, memory: None };
+    let arrived = async {
+        while !fake.blobs.contains(&Digest::of(&asked)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        never = supply(channel, RunId::from_u128(1), supplies) => match never {},
+        () = arrived => {}
+    }
+    assert!(!fake.blobs.contains(&Digest::of(&other)));
 }

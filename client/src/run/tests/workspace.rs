@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use camino::Utf8PathBuf;
+use thresh_cas::{EntryKind, Manifest};
 use thresh_core::digest::Digest;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::Verdict;
@@ -205,8 +206,12 @@ async fn a_farm_gets_manifests_and_every_blob_of_them() {
     let paths = |digest: &[u8]| -> Vec<String> {
         let mut chunks = fake.blobs.read(&Digest::try_from(digest).unwrap()).unwrap();
         let manifest = chunks.next_chunk().unwrap().unwrap();
-        let manifest = thresh_cas::Manifest::parse(&manifest).unwrap();
+        let manifest = Manifest::parse(&manifest).unwrap();
         assert!(manifest.files().all(|(digest, _)| fake.blobs.contains(&digest)));
+        assert!(manifest.entries().iter().all(|entry| match entry.kind {
+            EntryKind::OnDemand { digest, .. } => !fake.blobs.contains(&digest),
+            _ => true,
+        }));
         manifest
             .entries()
             .iter()
@@ -222,7 +227,9 @@ async fn a_farm_gets_manifests_and_every_blob_of_them() {
     );
     let binary = paths(&header.binaries[0].manifest);
     assert!(
-        binary.len() == 1 && binary[0].starts_with("debug/deps/it-"),
+        binary.len() == 2
+            && binary[0].starts_with("debug/deps/.debug/")
+            && binary[1].starts_with("debug/deps/it-"),
         "{binary:?}"
     );
     let names: Vec<&str> = header.commands[0]

@@ -358,4 +358,21 @@ impl Blobs for Service {
         }
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+    async fn wait_for(
+        &self,
+        request: Request<v1::WaitForRequest>,
+    ) -> Result<Response<v1::WaitForReply>, Status> {
+        let digest = digest_from_wire("digest", &request.into_inner().digest)?;
+        let (blobs, recipes) = (self.blobs.lock().unwrap(), self.recipes.lock().unwrap());
+        if blobs.contains_key(&digest) || recipes.contains_key(&digest) {
+            return Ok(Response::new(v1::WaitForReply {}));
+        }
+        Err(Status::unavailable("the run's client did not bring it in time"))
+    }
+
+    type DemandsStream = ReceiverStream<Result<v1::DemandsReply, Status>>;
+
+    async fn demands(&self, _: Request<v1::DemandsRequest>) -> Result<Response<Self::DemandsStream>, Status> {
+        Err(Status::unimplemented("not for workers"))
+    }
 }

@@ -251,6 +251,49 @@ async fn of_a_newer_version_only_what_differs_is_fetched() {
 }
 
 #[tokio::test]
+async fn a_file_on_demand_is_fetched_when_it_is_opened_and_empty_when_nobody_has_it() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let on_demand = |path: &str, content: &[u8]| Entry {
+        path: path.into(),
+        kind: EntryKind::OnDemand {
+            digest: Digest::of(content),
+            size: content.len() as u64,
+        },
+    };
+    let entries = vec![
+        file("debug/deps/bin", PROGRAM, true),
+        on_demand("debug/deps/.debug/whole", b"all of it\n"),
+        on_demand("debug/deps/.debug/gone", b"nobody has it\n"),
+    ];
+    let manifest = Manifest::new(entries).unwrap();
+    let mut header = header(&fake);
+    header.binaries[0].manifest = digest_to_wire(fake.put(&manifest.encode()));
+    fake.put(b"all of it\n");
+    let folder = format!("{TARGET}/debug/deps/.debug");
+    session.lease(header, vec![case(0, &format!("[ -e {folder}/whole ]"))]);
+    assert_eq!(session.attempt().await.1, Outcome::Passed);
+    let fetched = || {
+        fake.service
+            .asked
+            .lock()
+            .unwrap()
+            .contains(&Digest::of(b"all of it\n"))
+    };
+    assert!(!fetched(), "nobody has opened it");
+    session.lease_more(RUN, vec![case(1, &format!("cat {folder}/whole"))]);
+    let (_, _, output) = session.attempt().await;
+    assert_eq!(stdout(&output), format!("source\ntarget\n{SOURCE}\nall of it\n"));
+    let opened_at_once = format!("for n in 1 2 3; do cat {folder}/whole & done; wait; cat {folder}/gone");
+    session.lease_more(RUN, vec![case(2, &opened_at_once)]);
+    let (_, outcome, output) = session.attempt().await;
+    assert_eq!(outcome, Outcome::Passed);
+    assert!(stdout(&output).ends_with(&"all of it\n".repeat(3)), "{output:?}");
+}
+
+#[tokio::test]
 async fn unusable_inputs_bring_cases_back_and_at_last_cordon_the_worker() {
     let data = tempfile::tempdir().unwrap();
     let mut fake = Fake::start().await;

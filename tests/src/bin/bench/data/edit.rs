@@ -2,26 +2,26 @@
 
 use crate::Options;
 use crate::figure::Figure;
-use crate::measure::{cost, thresh};
+use crate::measure::cost;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use thresh_tests::farm::{Farm, WorkerOptions};
 use thresh_tests::packages;
 use thresh_tests::proxy::Proxy;
-use thresh_tests::thresh::scrub;
+use thresh_tests::running::Finished;
+use thresh_tests::thresh::{Thresh, scrub};
 use thresh_tests::workspace::Workspace;
 
 /// The package that is measured unless a workspace is given.
 const DEFAULT: &str = "globset";
-/// Where the edit goes, in the package and in the workspace that it comes from.
+/// Where the edits go, in the package and in the workspace that it comes from.
 const EDITED: [&str; 2] = ["src/glob.rs", "crates/globset/src/glob.rs"];
-/// The line behind which one is put in.
+/// The line behind which further ones are put in.
 const BEHIND: &str = "    pub fn new(glob: &str) -> Result<Glob, Error> {\n";
-const PUT_IN: &str = "        let glob = glob.trim_end_matches(char::from(0));\n";
 /// The most that may travel, in percent of the archive.
 const PERCENT_MAX: f64 = 5.0;
-const WITH_DEBUG_SECTIONS: &str = "the debug sections of a binary travel with it";
+const BY_ADDRESSES: &str = "an edit moves what is behind it, and with it addresses in nearly every chunk";
 
 pub(crate) fn measure(options: &Options) -> Vec<Figure> {
     if options.suites.is_empty() {
@@ -46,48 +46,86 @@ fn suite(name: &str, folder: &Path) -> Vec<Figure> {
         ..WorkerOptions::new("worker", 2)
     });
     let home = temp.path().join("home");
-    let run = || {
+    let measured = |backtrace: &str| {
         let before = [clients.relayed(), workers.relayed()];
+        let thresh = Thresh::new(folder, &home).var("RUST_BACKTRACE", backtrace);
         let url = clients.url();
-        cost(thresh(
-            folder,
-            &home,
-            &["--workspace", "--no-reuse", "--farm", &url],
-        ));
+        let finished = thresh.run(&["--workspace", "--no-reuse", "--no-fail-fast", "--farm", &url]);
+        let finished = finished.expect_code(0);
         let [client, worker] = [clients.relayed(), workers.relayed()];
-        [client.up - before[0].up, worker.down - before[1].down]
+        Travelled {
+            sent: client.up - before[0].up,
+            fetched: worker.down - before[1].down,
+            reused_percent: reused_chunks(&finished),
+        }
     };
-    let [sent_first, fetched_first] = run();
-    edit(folder);
-    let [sent, fetched] = run();
+    let first = measured("0");
+    edit(folder, 0);
+    let edited = measured("0");
+    // What is looked for is brought once, and after that as what differs.
+    edit(folder, 1);
+    measured("1");
+    edit(folder, 2);
+    let with_lines = measured("1");
     let archive = archive(folder, &temp.path().join("archive.tar.zst"));
-    let percent = |bytes: u64| 100.0 * bytes as f64 / archive as f64;
     let row = |what: &str, bytes: u64| Figure::new(format!("data: {name}, {what}"), mebibytes(bytes), "MiB");
     let share = |what: &str, bytes: u64| {
         let name = format!("data: {name}, one line edited, {what}, by the archive");
-        let figure = Figure::new(name, percent(bytes), "%");
-        figure
-            .at_most(PERCENT_MAX)
-            .because(WITH_DEBUG_SECTIONS.to_owned())
+        let percent = 100.0 * bytes as f64 / archive as f64;
+        let figure = Figure::new(name, percent, "%");
+        figure.at_most(PERCENT_MAX).because(BY_ADDRESSES.to_owned())
     };
+    let reused = format!("data: {name}, one line edited, chunks of changed binaries reused");
     vec![
         row("cargo nextest archive", archive),
-        row("first run, from the client", sent_first).beside(mebibytes(archive)),
-        row("first run, to a worker", fetched_first).beside(mebibytes(archive)),
-        row("one line edited, from the client", sent),
-        share("from the client", sent),
-        row("one line edited, to a worker", fetched),
-        share("to a worker", fetched),
+        row("first run, from the client", first.sent).beside(mebibytes(archive)),
+        row("first run, to a worker", first.fetched).beside(mebibytes(archive)),
+        row("one line edited, from the client", edited.sent),
+        share("from the client", edited.sent),
+        row("one line edited, to a worker", edited.fetched),
+        share("to a worker", edited.fetched),
+        Figure::new(reused, edited.reused_percent, "%"),
+        row("one line edited, backtraces on, from the client", with_lines.sent),
+        row("one line edited, backtraces on, to a worker", with_lines.fetched),
     ]
 }
 
-fn edit(folder: &Path) {
+/// What a run had travel.
+struct Travelled {
+    sent: u64,
+    fetched: u64,
+    reused_percent: f64,
+}
+
+/// The share of chunks that the farm had, as the run says.
+fn reused_chunks(finished: &Finished) -> f64 {
+    let mut notes = finished.stderr.lines().rev();
+    let said = notes.find_map(|note| {
+        let (said, _) = note.split_once(" chunks of large files were there")?;
+        let (reused, of) = said.rsplit_once(": ")?.1.split_once(" of ")?;
+        Some(100.0 * reused.parse::<f64>().ok()? / of.parse::<f64>().ok()?)
+    });
+    said.expect("the run says what it ships")
+}
+
+/// Puts a line in, or changes it: each number makes another line.
+fn edit(folder: &Path, number: u8) {
     let edited: Vec<PathBuf> = EDITED.iter().map(|file| folder.join(file)).collect();
     let file = edited.iter().find(|file| file.is_file());
     let file = file.unwrap_or_else(|| panic!("{} has none of {EDITED:?}", folder.display()));
     let text = fs::read_to_string(file).expect("a source file is text");
-    assert!(text.contains(BEHIND), "{} has no line {BEHIND:?}", file.display());
-    let text = text.replacen(BEHIND, &format!("{BEHIND}{PUT_IN}"), 1);
+    let put_in = |number: u8| format!("        let glob = glob.trim_end_matches(char::from({number}));\n");
+    let behind = match number {
+        0 => BEHIND.to_owned(),
+        _ => put_in(number - 1),
+    };
+    assert!(
+        text.contains(&behind),
+        "{} has no line {behind:?}",
+        file.display()
+    );
+    // A line more each time, so that what is behind it moves.
+    let text = text.replacen(&behind, &format!("{behind}{}", put_in(number)), 1);
     fs::write(file, text).expect("a copy can be written");
 }
 

@@ -1,0 +1,110 @@
+//! Blobs that workers wait for and clients bring only when asked: not decisions, so they bypass the driver, and
+//! nothing is durable: who was cut off asks again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thresh_core::digest::Digest;
+use thresh_core::id::RunId;
+use tokio::sync::watch;
+
+/// What is waited for. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Demands {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// How many wait for each blob of a run.
+    waiting: Mutex<BTreeMap<RunId, BTreeMap<Digest, usize>>>,
+    /// Counts demands.
+    demanded: watch::Sender<u64>,
+    /// Counts blobs that were stored.
+    stored: watch::Sender<u64>,
+}
+
+impl Demands {
+    /// Asks for a blob, until the answer is dropped.
+    pub(crate) fn demand(&self, run: RunId, digest: Digest) -> Demand {
+        *self.waiting().entry(run).or_default().entry(digest).or_default() += 1;
+        self.inner.demanded.send_modify(|count| *count += 1);
+        Demand {
+            demands: self.clone(),
+            run,
+            digest,
+        }
+    }
+
+    /// What is asked for now.
+    pub(crate) fn of(&self, run: RunId) -> BTreeSet<Digest> {
+        let waiting = self.waiting();
+        let digests = waiting.get(&run).into_iter().flat_map(BTreeMap::keys);
+        digests.copied().collect()
+    }
+
+    /// Tells that there may be more demands.
+    pub(crate) fn demanded(&self) -> watch::Receiver<u64> {
+        self.inner.demanded.subscribe()
+    }
+
+    /// Tells that a blob may be there now.
+    pub(crate) fn stored(&self) -> watch::Receiver<u64> {
+        self.inner.stored.subscribe()
+    }
+
+    /// A blob was stored.
+    pub(crate) fn note_stored(&self) {
+        self.inner.stored.send_modify(|count| *count += 1);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<RunId, BTreeMap<Digest, usize>>> {
+        // Each change is a single step, so that a panic elsewhere leaves nothing half done.
+        self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Someone waits for a blob.
+#[derive(Debug)]
+pub(crate) struct Demand {
+    demands: Demands,
+    run: RunId,
+    digest: Digest,
+}
+
+impl Drop for Demand {
+    fn drop(&mut self) {
+        let mut waiting = self.demands.waiting();
+        let Some(digests) = waiting.get_mut(&self.run) else {
+            return;
+        };
+        if let Some(count) = digests.get_mut(&self.digest) {
+            *count -= 1;
+            if *count == 0 {
+                digests.remove(&self.digest);
+            }
+        }
+        if digests.is_empty() {
+            waiting.remove(&self.run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demand_lasts_as_long_as_someone_waits() {
+        let (demands, run) = (Demands::default(), RunId::from_u128(1));
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let first = demands.demand(run, a);
+        let again = demands.demand(run, a);
+        let other = demands.demand(run, b);
+        drop(first);
+        assert_eq!(demands.of(run), BTreeSet::from([a, b]));
+        assert!(demands.of(RunId::from_u128(2)).is_empty());
+        drop((again, other));
+        assert!(demands.waiting().is_empty());
+    }
+}
