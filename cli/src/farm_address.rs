@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +64,13 @@ fn read(part: &str) -> Result<Uri, InvalidFarmAddress> {
     }
 }
 
+fn host_and_port(uri: &Uri) -> (&str, u16) {
+    let host = uri.host().unwrap_or_default();
+    // A literal address of IPv6 stands in brackets.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (host, uri.port_u16().unwrap_or(80))
+}
+
 impl fmt::Display for FarmAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -87,15 +95,26 @@ impl FarmAddress {
             .await
     }
 
+    /// Where its coordinators listen, as far as names can be resolved now.
+    pub(crate) async fn sockets(&self) -> Vec<SocketAddr> {
+        let mut sockets = Vec::new();
+        for uri in &*self.uris {
+            let resolved =
+                tokio::time::timeout(CONNECT_MAX, tokio::net::lookup_host(host_and_port(uri))).await;
+            match resolved.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(found) => sockets.extend(found),
+                Err(cause) => tracing::warn!("cases may reach {uri}: its name cannot be resolved: {cause}"),
+            }
+        }
+        sockets
+    }
+
     async fn dial(&self) -> io::Result<TcpStream> {
         let first = self.first.load(Ordering::Relaxed);
         let mut failures = Vec::new();
         for at in (0..self.uris.len()).map(|next| (first + next) % self.uris.len()) {
             let uri = &self.uris[at];
-            let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-            // A literal address of IPv6 stands in brackets.
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let dialled = tokio::time::timeout(CONNECT_MAX, TcpStream::connect((host, port))).await;
+            let dialled = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(host_and_port(uri))).await;
             match dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;

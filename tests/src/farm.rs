@@ -48,6 +48,8 @@ pub struct WorkerOptions {
     pub url: Option<String>,
     /// Where it keeps its files; `None` is a folder of its own, by its name.
     pub data: Option<PathBuf>,
+    /// Further arguments.
+    pub further: Vec<String>,
 }
 
 impl WorkerOptions {
@@ -59,6 +61,7 @@ impl WorkerOptions {
             mounts: Vec::new(),
             url: None,
             data: None,
+            further: Vec::new(),
         }
     }
 }
@@ -208,6 +211,7 @@ impl Farm {
         let url = options.url.clone().unwrap_or_else(|| self.url());
         command.args(["worker", "--farm", &url, "--slots", &options.slots.to_string()]);
         command.args(["--name", &options.name, "--data"]).arg(&data);
+        command.args(&options.further);
         let child = spawn(command, &self.folder, &options.name);
         self.workers.push(WorkerProcess {
             name: options.name.clone(),
@@ -325,6 +329,7 @@ pub fn join(url: &str, protocol: u32) -> Result<(), tonic::Status> {
             platform: "x86_64-unknown-linux-gnu".into(),
             in_place: false,
             remap_cause: None,
+            isolation_shortfalls: Vec::new(),
             process: 0,
             connection: 0,
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use thresh_coordinator::store::Location;
 use thresh_core::schedule::{Policy, RunPriority};
+use thresh_worker::sandbox::{Isolation, Level, Limits, Network, Scratch};
 
 use crate::farm_address::FarmAddress;
 
@@ -107,4 +108,52 @@ pub(crate) struct WorkerArgs {
     /// How reports name this worker; by default its host name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) isolation: IsolationArgs,
+}
+
+/// How a worker keeps cases from its machine and from one another.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Isolation")]
+pub(crate) struct IsolationArgs {
+    /// How far. none: cases see what others of their run wrote. private: what a case writes to the run's folders is
+    /// gone with it, its processes end with it, it gets no further privileges and does not see this worker's folder.
+    /// sealed: besides, it cannot write to the machine, sees no home folders, and has a loopback network only
+    #[arg(long, value_name = "LEVEL", default_value_t = Level::Private)]
+    pub(crate) isolation: Level,
+    /// Which network cases have: host (without cloud metadata services and the farm), loopback or none; by default
+    /// host, and with --isolation sealed loopback
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Option<Network>,
+    /// Where what cases write to the run's folders is kept while they run: memory (at most half of the machine's for
+    /// a case) or disk, which costs some milliseconds more for each case
+    #[arg(long, value_name = "WHERE", default_value_t = Scratch::Memory)]
+    pub(crate) scratch: Scratch,
+    /// How much memory a case may use with all its processes, in MiB; beyond it the kernel kills
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub(crate) case_memory_mib: Option<u64>,
+    /// How many processes and threads a case may have at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) case_processes: Option<u32>,
+    /// How much CPU time each process of a case may use, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) case_cpu_seconds: Option<u64>,
+}
+
+impl IsolationArgs {
+    /// What they say; what is `unreachable` no case may connect to.
+    pub(crate) fn isolation(&self, unreachable: Vec<SocketAddr>) -> Isolation {
+        Isolation {
+            level: self.isolation,
+            network: self.network,
+            limits: Limits {
+                memory_bytes: self.case_memory_mib.map(|mib| mib << 20),
+                processes: self.case_processes,
+                cpu_seconds: self.case_cpu_seconds,
+            },
+            scratch: self.scratch,
+            hidden: Vec::new(),
+            unreachable,
+        }
+    }
 }

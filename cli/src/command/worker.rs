@@ -23,7 +23,12 @@ pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
         Some(data) => data,
         None => default_data(&name)?,
     };
-    let shipped = Shipped::in_folder(data.clone());
+    let isolation = args.isolation.isolation(args.farm.sockets().await);
+    let level = isolation.level;
+    let shipped = Shipped {
+        isolation,
+        ..Shipped::in_folder(data.clone())
+    };
     let config = WorkerConfig::on_a_farm(name.clone(), slots, WorkerConfig::native_platform(), shipped);
     let mut interrupts =
         interrupts().map_err(|cause| Failure::environment(format!("catch signals: {cause}")))?;
@@ -35,7 +40,7 @@ pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
     let mut worker = Worker::start(coordinator, config);
     let _ = writeln!(
         std::io::stderr(),
-        "thresh worker {} `{name}`: {slots} slots for {}, data in {}",
+        "thresh worker {} `{name}`: {slots} slots for {}, isolation {level}, data in {}",
         crate::version::LONG,
         args.farm,
         data.display()

@@ -38,6 +38,8 @@ pub struct FarmConfig {
     pub url: Option<String>,
     /// How the debug sections of programs travel to workers.
     pub debug_sections: DebugSections,
+    /// Whether what a case writes below the target folder is seen by later cases of the run on its worker.
+    pub shared_target: bool,
 }
 
 /// How the debug sections of programs travel to workers.
@@ -86,7 +88,7 @@ impl Default for ReuseConfig {
 /// Every table with its keys; serde's structs above hold the same names.
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["project", "farm", "env", "run", "reuse"]),
-    ("farm", &["url", "debug-sections"]),
+    ("farm", &["url", "debug-sections", "shared-target"]),
     ("env", &["pass", "key"]),
     ("run", &["slots"]),
     ("reuse", &["enabled"]),
@@ -241,12 +243,13 @@ mod tests {
 
     #[test]
     fn every_knob_is_read() {
-        let text = "project = 'p'\n[farm]\nurl = 'http://farm:8980'\ndebug-sections = 'along'\n[env]\npass = ['A_*']\nkey = ['B']\n\
+        let text = "project = 'p'\n[farm]\nurl = 'http://farm:8980'\ndebug-sections = 'along'\nshared-target = true\n[env]\npass = ['A_*']\nkey = ['B']\n\
                     [run]\nslots = 3\n[reuse]\nenabled = false\n";
         let config = ProjectConfig::parse(Path::new("thresh.toml"), text).unwrap();
         assert_eq!(config.project.as_deref(), Some("p"));
         assert_eq!(config.farm.url.as_deref(), Some("http://farm:8980"));
         assert_eq!(config.farm.debug_sections, DebugSections::Along);
+        assert!(config.farm.shared_target);
         assert_eq!(config.run.slots, NonZeroU32::new(3));
         assert!(!config.reuse.enabled);
         assert!(config.environment_policy().travels("A_X"));

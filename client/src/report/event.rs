@@ -108,6 +108,13 @@ pub enum ReportEvent<'a> {
     Worker(&'a WorkerChange),
     /// A worker that shows cases the client's files at other paths got its first cases; once for each worker.
     InputsRemapped(&'a RemappedWorker),
+    /// A worker that cannot isolate cases as its operator wants got its first cases; once for each thing that is missing.
+    IsolationReduced {
+        /// Its name.
+        worker: &'a str,
+        /// What is missing, and why.
+        message: &'a str,
+    },
     /// Something that people should know; machine formats leave it out.
     Note(&'a str),
     /// The run is over.

@@ -120,6 +120,10 @@ enum Body<'a> {
         worker: &'a str,
         message: &'a str,
     },
+    IsolationReduced {
+        worker: &'a str,
+        message: &'a str,
+    },
     RunEnded {
         run_id: String,
         verdict: String,
@@ -313,6 +317,9 @@ fn body<'a>(roster: &'a Roster, event: &ReportEvent<'a>) -> Option<(&'static str
                 message: &remapped.cause,
             };
             ("inputs-remapped", body)
+        }
+        ReportEvent::IsolationReduced { worker, message } => {
+            ("isolation-reduced", Body::IsolationReduced { worker, message })
         }
         ReportEvent::Note(_) => return None,
         ReportEvent::RunEnded(summary) => ("run-ended", summary_body(summary)),

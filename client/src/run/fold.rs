@@ -42,6 +42,8 @@ pub struct Fold {
     decided: Vec<Option<CaseRecord>>,
     scripts: Vec<ScriptRecord>,
     remapped: Vec<RemappedWorker>,
+    /// Workers that cannot isolate as they should.
+    less_isolated: BTreeSet<String>,
     /// Cases that cannot fail the run.
     quarantined: BTreeSet<CaseIndex>,
     seen: u64,
@@ -79,6 +81,7 @@ impl Fold {
             decided: vec![None; count],
             scripts: Vec::new(),
             remapped: Vec::new(),
+            less_isolated: BTreeSet::new(),
             quarantined: BTreeSet::new(),
             seen: 0,
             contradictions: 0,
@@ -130,6 +133,7 @@ impl Fold {
             Some(Event::SetupScript(script)) => self.script(at, script, report)?,
             Some(Event::Worker(news)) => report(at, &ReportEvent::Worker(&worker_change(news)?)),
             Some(Event::InputsRemapped(remapped)) => self.inputs_remapped(at, remapped, report),
+            Some(Event::IsolationReduced(reduced)) => self.isolation_reduced(at, reduced, report),
             Some(Event::Ended(ended)) => {
                 let reason = stop_reason_from_wire(ended.reason)?;
                 let took = duration_or_zero(ended.took);
@@ -316,6 +320,22 @@ impl Fold {
             let worker = RemappedWorker { worker, cause };
             report(at, &ReportEvent::InputsRemapped(&worker));
             self.remapped.push(worker);
+        }
+    }
+
+    /// The same here.
+    fn isolation_reduced(
+        &mut self,
+        at: Timestamp,
+        reduced: v1::IsolationReduced,
+        report: &mut impl FnMut(Timestamp, &ReportEvent<'_>),
+    ) {
+        let v1::IsolationReduced { worker, shortfalls } = reduced;
+        if self.less_isolated.insert(worker.clone()) {
+            for message in &shortfalls {
+                let worker = &worker;
+                report(at, &ReportEvent::IsolationReduced { worker, message });
+            }
         }
     }
 

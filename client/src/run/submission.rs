@@ -183,6 +183,7 @@ impl Submission<'_> {
             target_root: suite.target_directory.to_string(),
             source_manifest: digest(|shipment| shipment.sources),
             target_manifest: digest(|shipment| shipment.target),
+            shared_target: self.prepared.project.farm.shared_target,
             folders: folders
                 .iter()
                 .map(|(path, manifest)| v1::InputFolder {

@@ -56,6 +56,8 @@ pub(crate) struct WorkerProfile {
     pub(crate) in_place: bool,
     /// Why it shows cases a run's files at other paths than the client's; `None`: it does not.
     pub(crate) remap_cause: Option<String>,
+    /// What of the isolation that is wanted there cannot be had.
+    pub(crate) shortfalls: Vec<String>,
     /// Its process, if it told.
     pub(crate) process: Option<WorkerProcess>,
 }

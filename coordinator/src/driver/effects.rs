@@ -124,6 +124,11 @@ impl Driver {
                 let (worker, cause) = (link.name().to_string(), cause.to_owned());
                 run.publish(now, News::InputsRemapped(v1::InputsRemapped { worker, cause }));
             }
+            if !link.shortfalls().is_empty() {
+                let (worker, shortfalls) = (link.name().to_string(), link.shortfalls().to_vec());
+                let reduced = v1::IsolationReduced { worker, shortfalls };
+                run.publish(now, News::IsolationReduced(reduced));
+            }
         }
         for grant in cases {
             let CaseGrant {

@@ -50,6 +50,10 @@ impl Link {
         self.profile.remap_cause.as_deref()
     }
 
+    pub(super) fn shortfalls(&self) -> &[String] {
+        &self.profile.shortfalls
+    }
+
     pub(super) fn describe(&self) -> String {
         let WorkerProfile {
             name,

@@ -28,6 +28,9 @@ const NAME_BYTES_MAX: usize = 256;
 /// The longest text on why a worker shows files at other paths, in bytes: every run's log gets it.
 const CAUSE_BYTES_MAX: usize = 4 << 10;
 
+/// More things than these cannot be missing from a worker's isolation.
+const SHORTFALLS_MAX: usize = 16;
+
 type Outgoing = Result<v1::CoordinatorMessage, Status>;
 
 /// See [`Work`].
@@ -118,6 +121,12 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
         let problem = format!("is longer than {CAUSE_BYTES_MAX} bytes");
         return Err(InvalidMessage::new("hello.remap_cause", problem));
     }
+    let shortfalls = &hello.isolation_shortfalls;
+    if shortfalls.len() > SHORTFALLS_MAX || shortfalls.iter().any(|text| text.len() > CAUSE_BYTES_MAX) {
+        let problem =
+            format!("are more than {SHORTFALLS_MAX}, or one is longer than {CAUSE_BYTES_MAX} bytes");
+        return Err(InvalidMessage::new("hello.isolation_shortfalls", problem));
+    }
     if hello.platform.is_empty() || hello.platform.len() > NAME_BYTES_MAX {
         let problem = format!("is empty or longer than {NAME_BYTES_MAX} bytes");
         return Err(InvalidMessage::new("hello.platform", problem));
@@ -129,6 +138,7 @@ fn profile_from_wire(hello: v1::WorkerHello) -> Result<WorkerProfile, InvalidMes
         platform: hello.platform,
         in_place: hello.in_place,
         remap_cause: hello.remap_cause,
+        shortfalls: hello.isolation_shortfalls,
         process: (hello.process != 0 && hello.connection != 0).then_some(WorkerProcess {
             id: hello.process,
             connection: hello.connection,

@@ -102,6 +102,7 @@ impl Farm {
             platform: PLATFORM.into(),
             in_place,
             remap_cause: None,
+            isolation_shortfalls: Vec::new(),
             process: 0,
             connection: 0,
         };

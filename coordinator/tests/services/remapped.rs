@@ -1,4 +1,4 @@
-//! Workers that show cases a run's files at other paths than the client's.
+//! Workers that show cases a run's files at other paths than the client's, or isolate them less than they should.
 
 use thresh_core::digest::Digest;
 use thresh_core::schedule::Policy;
@@ -10,6 +10,7 @@ use crate::farm::*;
 use crate::reuse::put;
 
 const CAUSE: &str = "not permitted";
+const SHORTFALL: &str = "cases are not private: no";
 
 async fn remapped_worker(farm: &Farm, name: &str) -> Worker {
     let hello = v1::WorkerHello {
@@ -21,6 +22,7 @@ async fn remapped_worker(farm: &Farm, name: &str) -> Worker {
         platform: PLATFORM.into(),
         in_place: false,
         remap_cause: Some(CAUSE.into()),
+        isolation_shortfalls: vec![SHORTFALL.into()],
         process: 0,
         connection: 0,
     };
@@ -72,6 +74,12 @@ async fn a_run_hears_once_and_before_its_first_case_that_paths_differ_there() {
         );
         let started = events.iter().position(|event| matches!(event, Event::Started(_)));
         assert!(at < started.unwrap(), "{events:?}");
+        let reduced = events.iter().filter_map(|event| match event {
+            Event::IsolationReduced(reduced) => Some((reduced.worker.as_str(), &reduced.shortfalls[..])),
+            _ => None,
+        });
+        let expected = [SHORTFALL.to_owned()];
+        assert_eq!(reduced.collect::<Vec<_>>(), [("elsewhere", &expected[..])]);
     }
 }
 

@@ -218,6 +218,7 @@ async fn parts_of_another_version_are_told_who_must_upgrade() {
         platform: PLATFORM.into(),
         in_place: true,
         remap_cause: None,
+        isolation_shortfalls: Vec::new(),
         process: 0,
         connection: 0,
     };

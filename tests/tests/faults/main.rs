@@ -5,6 +5,7 @@
 mod broken_parts;
 mod coordinators;
 mod input;
+mod isolation;
 mod limits;
 mod remapped;
 mod scene;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::invocation::Invocation;
 use super::killer::{Killer, Request};
@@ -73,6 +73,7 @@ struct Stream {
 pub(super) struct Attempt<'a> {
     invocation: &'a Invocation<'a>,
     killer: &'a Killer,
+    process: &'a Process,
     group: Pid,
     tree: Tree,
     streams: [Stream; 2],
@@ -87,11 +88,12 @@ impl<'a> Attempt<'a> {
     pub(super) fn new(
         invocation: &'a Invocation<'a>,
         killer: &'a Killer,
-        process: &mut Process,
+        process: &'a mut Process,
         mark: String,
         buffer: &'a mut [u8],
     ) -> Self {
         let group = process.pid;
+        let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         let stream = |name, pipe| Stream {
             name,
             pipe,
@@ -102,11 +104,12 @@ impl<'a> Attempt<'a> {
         Self {
             invocation,
             killer,
+            process,
             group,
             tree: Tree::new(group, mark),
             streams: [
-                stream("standard output", process.stdout.take()),
-                stream("standard error", process.stderr.take()),
+                stream("standard output", stdout),
+                stream("standard error", stderr),
             ],
             buffer,
             quiet_until: now + QUIET,
@@ -142,7 +145,7 @@ impl<'a> Attempt<'a> {
         for pipe in self.streams.iter().filter_map(|stream| stream.pipe.as_ref()) {
             rustix::io::ioctl_fionbio(pipe, true)?;
         }
-        Ok(pidfd_open(self.group, PidfdFlags::empty())?)
+        self.process.exit()
     }
 
     /// Returns when the first process has ended.

@@ -92,6 +92,7 @@ impl Executor {
         };
         let mut attempt = Attempt::new(invocation, killer, &mut process, mark, &mut self.buffer);
         let ending = attempt.run(on_slow);
+        let output = attempt.into_output();
         // Reaped only now: the pid had to stay this process's until its whole tree was dealt with.
         let status = process.wait();
         drop(owned);
@@ -99,7 +100,7 @@ impl Executor {
             Ok(status) => outcome(invocation, ending, status),
             Err(cause) => exec_failed(format!("wait for the process: {cause}")),
         };
-        (outcome, attempt.into_output())
+        (outcome, output)
     }
 }
 

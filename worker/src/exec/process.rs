@@ -1,7 +1,8 @@
 //! A started process and how it is started when nothing needs to happen between fork and exec.
 
 use std::ffi::{CStr, CString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -12,9 +13,10 @@ use std::sync::OnceLock;
 use libc::{c_char, c_int, c_short};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 
 use super::invocation::Capture;
+use crate::sandbox::Launch;
 
 /// A process that was started and not yet waited for.
 #[derive(Debug)]
@@ -23,11 +25,36 @@ pub(super) struct Process {
     /// What it writes, where that is captured.
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
+    /// Where the program runs under an init, whose PID `pid` is: tells how the program ended.
+    pub(super) status: Option<OwnedFd>,
 }
 
 impl Process {
-    /// Waits for its end and reaps it.
+    /// What becomes readable when the program has ended.
+    pub(super) fn exit(&self) -> io::Result<OwnedFd> {
+        match &self.status {
+            Some(status) => status.try_clone(),
+            None => Ok(pidfd_open(self.pid, PidfdFlags::empty())?),
+        }
+    }
+
+    /// Waits for its end, ends whatever is left below its init, and reaps it.
     pub(super) fn wait(&self) -> io::Result<ExitStatus> {
+        let Some(status) = &self.status else {
+            return self.reap();
+        };
+        let mut raw = [0; 4];
+        let told = File::from(status.try_clone()?).read_exact(&mut raw);
+        // Fails only when it was killed before.
+        let _ = kill_process(self.pid, Signal::KILL);
+        let init = self.reap()?;
+        match told {
+            Ok(()) => Ok(ExitStatus::from_raw(i32::from_ne_bytes(raw))),
+            Err(_) => Ok(init),
+        }
+    }
+
+    fn reap(&self) -> io::Result<ExitStatus> {
         let waited = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()))?;
         let (_, status) = waited.ok_or_else(|| io::Error::other("it has not ended"))?;
         Ok(ExitStatus::from_raw(status.as_raw()))
@@ -40,6 +67,7 @@ impl From<Child> for Process {
             pid: Pid::from_child(&child),
             stdout: child.stdout.take().map(OwnedFd::from),
             stderr: child.stderr.take().map(OwnedFd::from),
+            status: None,
         }
     }
 }
@@ -75,8 +103,32 @@ impl Program<'_> {
             pid,
             stdout: stdout.map(|(read, _)| read),
             stderr: stderr.map(|(read, _)| read),
+            status: None,
         })
     }
+}
+
+/// Starts a program that is isolated, with nothing on standard input.
+pub(super) fn launch(launch: &Launch, capture: Capture) -> io::Result<Process> {
+    let pipe = |captured: bool| captured.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose();
+    let (stdout, stderr) = (pipe(capture.stdout)?, pipe(capture.stderr)?);
+    let (own_stdout, own_stderr) = (io::stdout(), io::stderr());
+    let streams = [
+        nothing()?,
+        stdout
+            .as_ref()
+            .map_or(own_stdout.as_fd(), |(_, written)| written.as_fd()),
+        stderr
+            .as_ref()
+            .map_or(own_stderr.as_fd(), |(_, written)| written.as_fd()),
+    ];
+    let launched = launch.start(streams)?;
+    Ok(Process {
+        pid: launched.init,
+        stdout: stdout.map(|(read, _)| read),
+        stderr: stderr.map(|(read, _)| read),
+        status: Some(launched.status),
+    })
 }
 
 /// `/dev/null`, opened once.

@@ -11,17 +11,20 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::block::Variable;
-use super::invocation::Invocation;
+use super::invocation::{Capture, Invocation};
 use super::killer::{Killer, Request};
 use super::orphans::{self, Owned};
-use super::process::{Process, Program};
+use super::process::{self, Process, Program};
 use super::tree::MARK;
-use crate::sandbox::Entry;
+use crate::sandbox::{CaseView, Entry, Launch};
 
 /// How often, and how long apart, a program that is open for writing is tried. While one thread writes a
 /// program, a child that another thread is starting holds that file open for an instant.
 const BUSY_TRIES: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Where programs are looked for by who has no `PATH`, as the C library does.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// Why no process was started.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ enum Start<'a> {
     Direct(Program<'a>),
     /// By the standard library, which forks where a view is entered.
     Command(Box<Command>, Option<Entry>),
+    /// Isolated, under an init of its own.
+    Isolated(Box<Launch>, Capture),
 }
 
 /// Starts the process, in a group of its own, with nothing on standard input.
@@ -96,10 +101,40 @@ fn prepare<'a>(invocation: &Invocation<'_>, variables: &[&'a Variable]) -> Resul
             capture: invocation.capture,
         }));
     };
+    if let Some(launch) = launch(invocation, view, variables)? {
+        return Ok(Start::Isolated(Box::new(launch), invocation.capture));
+    }
     let entry = (view.entry(&invocation.cwd)).map_err(|cause| format!("prepare its view: {cause}"))?;
     let mut command = command(invocation, variables);
     entry.attach(&mut command);
     Ok(Start::Command(Box::new(command), Some(entry)))
+}
+
+/// Prepares to start it isolated, where the view's processes are.
+fn launch(
+    invocation: &Invocation<'_>,
+    view: &CaseView,
+    variables: &[&Variable],
+) -> Result<Option<Launch>, String> {
+    let arguments = |error: NulError| format!("its arguments: {error}");
+    let argv = invocation.argv.iter().map(|text| CString::new(text.as_bytes()));
+    let argv: Vec<CString> = argv.collect::<Result<_, _>>().map_err(arguments)?;
+    let programs = candidates(&invocation.argv[0], variables).map_err(arguments)?;
+    let environment = variables.iter().map(|variable| variable.text().to_owned());
+    view.launch(&invocation.cwd, programs, argv, environment.collect())
+        .map_err(|cause| format!("prepare its view: {cause}"))
+}
+
+/// Where a program may be; without a slash in its `PATH`.
+fn candidates(program: &OsStr, variables: &[&Variable]) -> Result<Vec<CString>, NulError> {
+    if program.as_bytes().contains(&b'/') {
+        return Ok(vec![CString::new(program.as_bytes())?]);
+    }
+    let path = variables.iter().find(|variable| variable.name() == "PATH");
+    let path = path.map_or(OsStr::new(DEFAULT_PATH), |path| path.value());
+    std::env::split_paths(path)
+        .map(|folder| CString::new(folder.join(program).into_os_string().as_bytes()))
+        .collect()
 }
 
 /// Whether the program is where its path says, or where this process would look for it.
@@ -140,12 +175,13 @@ impl Start<'_> {
         match self {
             Self::Direct(program) => program.start(),
             Self::Command(command, _) => command.spawn().map(Process::from),
+            Self::Isolated(launch, capture) => process::launch(launch, *capture),
         }
     }
 
     fn entry(&self) -> Option<&Entry> {
         match self {
-            Self::Direct(_) => None,
+            Self::Direct(_) | Self::Isolated(..) => None,
             Self::Command(_, entry) => entry.as_ref(),
         }
     }
@@ -167,6 +203,7 @@ fn explain(invocation: &Invocation<'_>, entry: Option<&Entry>, cause: &io::Error
             Some(step) => format!("{step}: {cause}"),
             None => cause.to_string(),
         },
+        None if invocation.view.is_some() => cause.to_string(),
         None if !invocation.cwd.is_dir() => {
             format!(
                 "its working directory {} is no folder ({cause})",

@@ -77,6 +77,8 @@ pub(crate) struct ShippedInputs {
     pub(crate) source: InputTree,
     pub(crate) target: InputTree,
     pub(crate) folders: Vec<InputTree>,
+    /// Whether cases see what others wrote to the target folder.
+    pub(crate) shared_target: bool,
 }
 
 #[derive(Debug)]
@@ -221,6 +223,7 @@ fn inputs_from_wire(inputs: v1::Inputs) -> Result<Option<ShippedInputs>, Invalid
             &inputs.target_manifest,
         )?,
         folders: folders.collect::<Result<_, _>>()?,
+        shared_target: inputs.shared_target,
     }))
 }
 

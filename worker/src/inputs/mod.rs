@@ -85,6 +85,14 @@ impl Inputs {
         }
     }
 
+    /// What of the isolation that is wanted cannot be had here, and why.
+    pub(crate) fn shortfalls(&self) -> &[String] {
+        match &self.mode {
+            Mode::InPlace => &[],
+            Mode::Shipped(shipped) => shipped.shortfalls(),
+        }
+    }
+
     /// Waits until the folders of all dropped runs are gone. Blocks.
     pub(crate) fn close(self) {
         if let Mode::Shipped(shipped) = self.mode {

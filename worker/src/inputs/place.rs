@@ -35,14 +35,21 @@ impl Place {
 
     /// Makes what one case has for itself.
     pub(super) fn case(&self) -> io::Result<CasePlace> {
+        self.of_process(View::isolated_case)
+    }
+
+    /// Makes what a setup script has for itself. What it writes to the run's folders is for the cases.
+    pub(super) fn setup_script(&self) -> io::Result<CasePlace> {
+        self.of_process(View::case)
+    }
+
+    fn of_process(&self, view: impl FnOnce(&View) -> io::Result<CaseView>) -> io::Result<CasePlace> {
         match self {
             Self::Client => Ok(CasePlace::Client),
             Self::View(folder) => {
-                let view = folder
-                    .view
-                    .get()
-                    .ok_or_else(|| io::Error::other("the run has no view"))?;
-                view.case().map(CasePlace::View)
+                let of_run = folder.view.get();
+                let of_run = of_run.ok_or_else(|| io::Error::other("the run has no view"))?;
+                view(of_run).map(CasePlace::View)
             }
             Self::Remapped { folder, .. } => tempfile::Builder::new()
                 .prefix("tmp-")

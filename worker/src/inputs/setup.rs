@@ -29,7 +29,7 @@ pub(super) fn run_setup_scripts(
     let mut executor = Executor::new();
     let mut variables = Vec::new();
     for script in &brief.setup_scripts {
-        let case_place = place.case().map_err(|cause| {
+        let case_place = place.setup_script().map_err(|cause| {
             PrepareError::io("make temp folders for setup script", script.id.as_ref(), &cause)
         })?;
         let env_file = EnvFile::new(&case_place)?;

@@ -18,7 +18,7 @@ use super::janitor::Janitor;
 use super::on_demand::OnDemand;
 use super::place::{Place, RunFolder};
 use super::remap::Remap;
-use crate::sandbox::{Folder, Support, View, ViewSpec, probe};
+use crate::sandbox::{Folder, Isolation, Isolator, Support, View, ViewSpec, probe};
 use crate::session::{Coordinator, Shipped};
 
 /// How often a tree is built anew after blobs of it were found damaged.
@@ -35,6 +35,9 @@ pub(super) struct ShippedInputs {
     janitor_thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     free_bytes_min: u64,
     views: Support,
+    isolator: Option<Arc<Isolator>>,
+    /// What of the isolation that is wanted cannot be had, and why.
+    shortfalls: Arc<[String]>,
 }
 
 /// The place of a run, and its target folder, into which further files can be added.
@@ -69,6 +72,14 @@ impl ShippedInputs {
                  client, so cases with compiled-in paths may fail here"
             );
         }
+        let (isolator, shortfalls) = match &views {
+            Support::Namespaces => isolator(settings, &data_dir),
+            // What follows from that is told already.
+            Support::None(_) => (None, Vec::new()),
+        };
+        for shortfall in &shortfalls {
+            tracing::warn!("isolation: {shortfall}");
+        }
         let (janitor, thread) =
             Janitor::start(store.clone(), settings.cache_bytes_max).map_err(|cause| DataDirError::Io {
                 action: "start a thread for",
@@ -85,6 +96,8 @@ impl ShippedInputs {
             janitor_thread: Arc::new(Mutex::new(Some(thread))),
             free_bytes_min: settings.free_bytes_min,
             views,
+            isolator,
+            shortfalls: shortfalls.into(),
         })
     }
 
@@ -94,6 +107,11 @@ impl ShippedInputs {
             Support::Namespaces => None,
             Support::None(why) => Some(why),
         }
+    }
+
+    /// What of the isolation that is wanted cannot be had here, and why.
+    pub(super) fn shortfalls(&self) -> &[String] {
+        &self.shortfalls
     }
 
     /// Waits until the folders of all dropped runs are gone. Blocks.
@@ -135,7 +153,7 @@ impl ShippedInputs {
             trees.others.push(self.tree(input, &folder).await?);
         }
         match self.views {
-            Support::Namespaces => self.build_view(folder, trees).await,
+            Support::Namespaces => self.build_view(folder, trees, inputs.shared_target).await,
             Support::None(_) => self.build_copies(folder, trees).await,
         }
     }
@@ -147,13 +165,19 @@ impl ShippedInputs {
         self.copy(manifest, built.target.clone(), &built.folder).await
     }
 
-    async fn build_view(&self, folder: Arc<RunFolder>, trees: Trees<'_>) -> Result<Built, PrepareError> {
+    async fn build_view(
+        &self,
+        folder: Arc<RunFolder>,
+        trees: Trees<'_>,
+        shared_target: bool,
+    ) -> Result<Built, PrepareError> {
         let target = trees.target;
         let target_from = folder.path().join("target");
         let mut folders = vec![Folder {
             at: target.input.path.clone(),
             from: target_from.clone(),
             live: true,
+            shared: shared_target,
         }];
         self.copy(target.manifest, target_from.clone(), &folder).await?;
         for (index, tree) in [trees.source].into_iter().chain(trees.others).enumerate() {
@@ -163,6 +187,7 @@ impl ShippedInputs {
                 at: tree.input.path.clone(),
                 from,
                 live: false,
+                shared: false,
             });
         }
         let spec = ViewSpec {
@@ -170,9 +195,9 @@ impl ShippedInputs {
             temp_dirs: Vec::new(),
             scratch: folder.path().join("view"),
         };
-        let holder = folder.clone();
+        let (holder, isolator) = (folder.clone(), self.isolator.clone());
         let view = blocking(move || {
-            let view = View::build(&spec);
+            let view = View::build_isolated(&spec, isolator);
             drop(holder);
             view
         });
@@ -331,6 +356,17 @@ impl ShippedInputs {
         })
         .await?
     }
+}
+
+/// Prepares to isolate cases, also from the worker's own folder.
+fn isolator(settings: &Shipped, data_dir: &DataDir) -> (Option<Arc<Isolator>>, Vec<String>) {
+    let mut hidden = settings.isolation.hidden.clone();
+    hidden.push(data_dir.path().to_owned());
+    let isolation = Isolation {
+        hidden,
+        ..settings.isolation.clone()
+    };
+    Isolator::new(isolation, &data_dir.path().join("runs"))
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, set_parent_process_death_signal};
+use rustix::thread::UnshareFlags;
 
 use super::step::Step;
 use crate::exec::spawn_owned;
@@ -20,8 +22,8 @@ const DONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Namespace {
     /// Must be entered first, when the worker may not enter `mount` by itself.
-    pub(super) user: Option<OwnedFd>,
-    pub(super) mount: OwnedFd,
+    pub(super) user: Option<Arc<OwnedFd>>,
+    pub(super) mount: Arc<OwnedFd>,
 }
 
 /// Why a namespace could not be made.
@@ -40,7 +42,7 @@ pub(super) enum ConstructError {
 pub(super) fn construct(steps: Vec<Step>) -> Result<Namespace, ConstructError> {
     let user = steps
         .iter()
-        .any(|step| matches!(step, Step::Unshare { user: true }));
+        .any(|step| matches!(step, Step::Unshare(flags) if flags.contains(UnshareFlags::NEWUSER)));
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(child)?;
     let (from_parent, release) = pipe_with(PipeFlags::CLOEXEC).map_err(child)?;
     std::thread::scope(|scope| {
@@ -120,12 +122,12 @@ fn receive(report: OwnedFd, user: bool) -> Result<Namespace, ConstructError> {
     }
     let open = |kind| File::open(format!("/proc/{value}/ns/{kind}")).map(OwnedFd::from);
     let user = if user {
-        Some(open("user").map_err(ConstructError::Child)?)
+        Some(open("user").map_err(ConstructError::Child)?.into())
     } else {
         None
     };
     Ok(Namespace {
         user,
-        mount: open("mnt").map_err(ConstructError::Child)?,
+        mount: open("mnt").map_err(ConstructError::Child)?.into(),
     })
 }

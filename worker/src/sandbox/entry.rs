@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::mount::mount_bind_recursive;
 use rustix::process::{Pid, Signal, chdir, getpid, getppid, set_parent_process_death_signal};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::construct::before_exec;
 use super::paths::{Temp, c_path};
@@ -23,8 +23,8 @@ pub(crate) struct Entry(Arc<Prepared>);
 
 #[derive(Debug)]
 struct Prepared {
-    user: Option<OwnedFd>,
-    mount: OwnedFd,
+    user: Option<Arc<OwnedFd>>,
+    mount: Arc<OwnedFd>,
     /// What to show at a second path, with all that is mounted in it, in this order.
     binds: Vec<(CString, CString)>,
     cwd: CString,
@@ -47,8 +47,8 @@ enum Stage {
 
 impl Entry {
     pub(super) fn new(
-        user: Option<&OwnedFd>,
-        mount: &OwnedFd,
+        user: Option<&Arc<OwnedFd>>,
+        mount: &Arc<OwnedFd>,
         temps: &[Temp],
         case: &str,
         cwd: &Path,
@@ -62,8 +62,8 @@ impl Entry {
             binds.push((c_path(private)?, c_path(&temp.at)?));
         }
         let prepared = Prepared {
-            user: user.map(OwnedFd::try_clone).transpose()?,
-            mount: mount.try_clone()?,
+            user: user.cloned(),
+            mount: mount.clone(),
             binds,
             cwd: c_path(cwd)?,
             worker: getpid(),
@@ -125,7 +125,7 @@ impl Prepared {
         }
         move_into_link_name_space(self.mount.as_fd(), Some(LinkNameSpaceType::Mount))
             .map_err(at(Stage::Mount))?;
-        unshare(false).map_err(at(Stage::Unshare))?;
+        unshare(UnshareFlags::NEWNS).map_err(at(Stage::Unshare))?;
         for (from, to) in &self.binds {
             mount_bind_recursive(from.as_c_str(), to.as_c_str()).map_err(at(Stage::Bind))?;
         }

@@ -6,16 +6,25 @@
 //!
 //! A process enters between fork and exec (see [`CaseView`]), into a namespace of its own below the view's.
 //!
+//! With an [`Isolator`] each case has, besides, overlays of its own over the folders, processes of its own below an init,
+//! and what else its [`Level`] says; it enters as `launch` tells.
+//!
 //! Invariants:
 //!
 //! * The folders a view is made from are never written to: writes go to an overlay's upper layer or to a copy.
 //! * Between fork and exec only system calls are made; everything they need is allocated before.
 //!
-//! Deliberately absent: process, network and IPC namespaces (a test expects the machine's), and path remapping
-//! for machines without namespaces ([`probe()`] says which they are).
+//! Deliberately absent: path remapping for machines without namespaces ([`probe()`] says which they are), a filter of
+//! system calls, and limits on disk and network use.
 
 mod construct;
 mod entry;
+mod groups;
+mod guard;
+mod identity;
+mod isolation;
+mod isolator;
+mod launch;
 mod level;
 mod paths;
 mod plan;
@@ -28,5 +37,8 @@ mod view;
 mod tests;
 
 pub(crate) use entry::Entry;
+pub use isolation::{Isolation, Level, Limits, Network, Scratch, UnknownWord};
+pub use isolator::Isolator;
+pub(crate) use launch::Launch;
 pub use probe::{Support, probe};
 pub use view::{CaseView, Folder, View, ViewError, ViewSpec};

@@ -13,6 +13,12 @@ const RESERVED: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Always private.
 pub(super) const TMP: &str = "/tmp";
 
+/// Where a view shows its folders once more, by their positions, until a case's own `/tmp` hides it.
+pub(super) const FOLDERS: &str = "/tmp/.folders";
+
+/// Where a view has room for what a case writes, if that is kept in memory.
+pub(super) const LAYERS: &str = "/tmp/.layers";
+
 /// What a view shows at a path of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -172,6 +178,7 @@ mod tests {
                     at: at.into(),
                     from: "/".into(),
                     live: false,
+                    shared: false,
                 })
                 .collect(),
             temp_dirs: temps.iter().map(PathBuf::from).collect(),

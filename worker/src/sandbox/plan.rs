@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::thread::UnshareFlags;
+
 use super::level::{self, Item};
-use super::paths::{Kind, Layout, Node, c_path};
+use super::paths::{FOLDERS, Kind, LAYERS, Layout, Node, c_path};
 use super::scratch::Scratch;
 use super::step::Step;
 use super::view::{Folder, ViewError, ViewSpec};
@@ -47,6 +49,7 @@ pub(super) fn plan(
     let root = scratch.root();
     planner.begin().map_err(ViewError::scratch(scratch.path()))?;
     planner.attach(&layout.root, Some(Path::new("/")), &root, false)?;
+    planner.show_again(&root)?;
     planner.steps.push(Step::Enter { root: path(&root)? });
     Ok(planner.steps)
 }
@@ -62,7 +65,12 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn begin(&mut self) -> io::Result<()> {
         let user = self.rights == Rights::UserNamespace;
-        self.steps.push(Step::Unshare { user });
+        let user_flag = if user {
+            UnshareFlags::NEWUSER
+        } else {
+            UnshareFlags::empty()
+        };
+        self.steps.push(Step::Unshare(user_flag | UnshareFlags::NEWNS));
         if user {
             let uid = rustix::process::geteuid().as_raw();
             let gid = rustix::process::getegid().as_raw();
@@ -173,7 +181,10 @@ impl Planner<'_> {
 
     /// Makes a level of the new root anew, as the machine's folder lacks a place and must not be changed.
     fn rebuild(&mut self, node: &Node, host: &Path, at: &Path) -> Result<(), ViewError> {
-        self.steps.push(Step::Tmpfs { at: path(at)? });
+        self.steps.push(Step::Tmpfs {
+            at: path(at)?,
+            temp: false,
+        });
         for item in level::items(node, host)? {
             self.copy_item(item, host, at)?;
         }
@@ -181,6 +192,21 @@ impl Planner<'_> {
             let (from, at) = (level::folder_behind(&host.join(name)), at.join(name));
             self.steps.push(Step::Folder { at: path(&at)? });
             self.attach(child, from.as_deref(), &at, false)?;
+        }
+        Ok(())
+    }
+
+    /// Shows every folder at a second path, at which it stays when a case puts an overlay over it, and makes room for
+    /// what the case writes.
+    fn show_again(&mut self, root: &Path) -> Result<(), ViewError> {
+        let folders = in_root(root, Path::new(FOLDERS));
+        for place in [&folders, &in_root(root, Path::new(LAYERS))] {
+            self.steps.push(Step::Folder { at: path(place)? });
+        }
+        for (index, folder) in self.spec.folders.iter().enumerate() {
+            let at = folders.join(index.to_string());
+            self.steps.push(Step::Folder { at: path(&at)? });
+            self.bind(&in_root(root, &folder.at), &at)?;
         }
         Ok(())
     }
@@ -216,6 +242,10 @@ impl Planner<'_> {
         });
         Ok(())
     }
+}
+
+fn in_root(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 fn path(path: impl AsRef<OsStr>) -> Result<CString, ViewError> {

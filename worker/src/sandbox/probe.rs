@@ -24,6 +24,7 @@ pub fn probe(scratch: &Path) -> Support {
         at,
         from: from.clone(),
         live: false,
+        shared: false,
     }];
     let built = View::build(&ViewSpec {
         folders,

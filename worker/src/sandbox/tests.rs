@@ -40,6 +40,7 @@ impl Ground {
                 at: at.into(),
                 from: from.into(),
                 live: false,
+                shared: false,
             })
             .collect();
         let temp_dirs = temp_dirs.iter().map(PathBuf::from).collect();
@@ -271,7 +272,7 @@ fn without_overlays_the_folders_are_copied() {
     let ground = Ground::new();
     let source = ground.folder("source", &["file"]);
     let at = Path::new("/no-such/project");
-    let view = View::build_with(&ground.spec(&[(at, &source)], &[]), Writes::Copy).unwrap();
+    let view = View::build_with(&ground.spec(&[(at, &source)], &[]), Writes::Copy, None).unwrap();
     assert!(view.notes()[0].contains("copied"), "{:?}", view.notes());
     written(&view, at, "echo more >>file");
     assert_eq!(written(&view, at, "cat file"), "source/file\nmore\n");
@@ -314,3 +315,5 @@ fn a_crowded_folder_is_refused_only_when_it_must_be_made_anew() {
     fs::create_dir(&at).unwrap();
     assert_eq!(written(&ground.view(&[(&at, &source)], &[]), &at, "ls"), "file\n");
 }
+
+mod isolation;

@@ -1,5 +1,6 @@
 //! A run's view, and each case's own below it.
 
+use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,10 @@ use thresh_core::fault::Fault;
 
 use super::construct::{ConstructError, Namespace, construct};
 use super::entry::Entry;
-use super::paths::{Layout, Temp};
+use super::groups::CaseGroup;
+use super::isolator::{Isolator, Surroundings, used_marks};
+use super::launch::Launch;
+use super::paths::{Layout, TMP, Temp, c_path};
 use super::plan::{Rights, Writes, plan};
 use super::scratch::{self, Scratch};
 use super::step::Step;
@@ -24,6 +28,8 @@ pub struct Folder {
     pub from: PathBuf,
     /// Whether `from` itself is shown, so that what is added to it appears, and what cases write goes there.
     pub live: bool,
+    /// Whether what an isolated case writes there is seen by others, as if it were not isolated.
+    pub shared: bool,
 }
 
 /// What a view shows.
@@ -124,9 +130,11 @@ pub struct View {
 #[derive(Debug)]
 struct Shared {
     namespace: Namespace,
+    folders: Vec<Folder>,
     temps: Vec<Temp>,
     cases: AtomicU64,
     scratch: Scratch,
+    isolator: Option<Arc<Isolator>>,
 }
 
 impl View {
@@ -137,10 +145,23 @@ impl View {
     /// When a path cannot be presented, a folder is missing, the disk is full or namespaces are forbidden
     /// ([`probe`](super::probe()) tells beforehand).
     pub fn build(spec: &ViewSpec) -> Result<Self, ViewError> {
-        Self::build_with(spec, Writes::Overlay)
+        Self::build_isolated(spec, None)
     }
 
-    pub(super) fn build_with(spec: &ViewSpec, writes: Writes) -> Result<Self, ViewError> {
+    /// The same, for cases that are isolated.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_isolated(spec: &ViewSpec, isolator: Option<Arc<Isolator>>) -> Result<Self, ViewError> {
+        Self::build_with(spec, Writes::Overlay, isolator)
+    }
+
+    pub(super) fn build_with(
+        spec: &ViewSpec,
+        writes: Writes,
+        isolator: Option<Arc<Isolator>>,
+    ) -> Result<Self, ViewError> {
         let layout = Layout::new(spec)?;
         for folder in &spec.folders {
             let source = |cause| ViewError::Source {
@@ -170,9 +191,11 @@ impl View {
         };
         let shared = Shared {
             namespace,
+            folders: spec.folders.clone(),
             temps: layout.temps,
             cases: AtomicU64::new(0),
             scratch,
+            isolator,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -185,7 +208,7 @@ impl View {
         &self.notes
     }
 
-    /// Makes a case's own view, with empty temp folders.
+    /// Makes a process's own view, with empty temp folders. What it writes elsewhere is seen by others of the run.
     ///
     /// # Errors
     ///
@@ -193,7 +216,12 @@ impl View {
     pub fn case(&self) -> io::Result<CaseView> {
         let shared = Arc::clone(&self.shared);
         let name = format!(".case-{}", shared.cases.fetch_add(1, Ordering::Relaxed));
-        let case = CaseView { shared, name };
+        let case = CaseView {
+            shared,
+            name,
+            is_isolated: false,
+            group: None,
+        };
         for (index, temp) in case.shared.temps.iter().enumerate() {
             let folder = case.temp_folder(index);
             scratch::create_temp(&folder)?;
@@ -201,6 +229,29 @@ impl View {
                 std::fs::create_dir_all(folder.join(inside))?;
             }
         }
+        Ok(case)
+    }
+
+    /// Makes a case's own view, isolated as the worker isolates.
+    ///
+    /// # Errors
+    ///
+    /// When its folders or its control group cannot be made.
+    pub fn isolated_case(&self) -> io::Result<CaseView> {
+        let mut case = self.case()?;
+        let Some(isolator) = &self.shared.isolator else {
+            return Ok(case);
+        };
+        case.is_isolated = true;
+        if isolator.writes_to_disk() {
+            let layers = case.layers();
+            std::fs::create_dir(&layers)?;
+            let inside = Path::new(TMP).join(case.layers_name());
+            for folder in case.surroundings(&inside).layer_folders() {
+                std::fs::create_dir(layers.join(folder))?;
+            }
+        }
+        case.group = isolator.group()?;
         Ok(case)
     }
 }
@@ -213,17 +264,64 @@ impl View {
 pub struct CaseView {
     shared: Arc<Shared>,
     name: String,
+    is_isolated: bool,
+    group: Option<CaseGroup>,
 }
 
 impl CaseView {
     /// The folder, on this machine, that the case sees as `/tmp`.
     pub fn tmp(&self) -> PathBuf {
-        let index = self
-            .shared
-            .temps
-            .iter()
-            .position(|temp| temp.at == Path::new(super::paths::TMP));
-        self.temp_folder(index.expect("every view has a private /tmp"))
+        self.shared.tmps().join(&self.name)
+    }
+
+    /// Where the layers of an isolated case are, on this machine.
+    fn layers(&self) -> PathBuf {
+        self.shared.tmps().join(self.layers_name())
+    }
+
+    fn layers_name(&self) -> String {
+        format!("{}.layers", self.name)
+    }
+
+    fn writes_to_disk(&self) -> bool {
+        let isolator = self.shared.isolator.as_ref().filter(|_| self.is_isolated);
+        isolator.is_some_and(|isolator| isolator.writes_to_disk())
+    }
+
+    /// `layers` is where the view shows them, before the case's own `/tmp` is put over it.
+    fn surroundings<'a>(&'a self, layers: &'a Path) -> Surroundings<'a> {
+        Surroundings {
+            namespace: &self.shared.namespace,
+            folders: &self.shared.folders,
+            temps: &self.shared.temps,
+            name: &self.name,
+            layers,
+            group: self.group.as_ref(),
+        }
+    }
+
+    /// Prepares the way of an isolated process: a program that may be at one of several paths. `None` when processes
+    /// of this view are not isolated.
+    pub(crate) fn launch(
+        &self,
+        cwd: &Path,
+        programs: Vec<CString>,
+        argv: Vec<CString>,
+        environment: Vec<CString>,
+    ) -> io::Result<Option<Launch>> {
+        let Some(isolator) = self.shared.isolator.as_ref().filter(|_| self.is_isolated) else {
+            return Ok(None);
+        };
+        let launch = isolator.launch(&self.surroundings(&Path::new(TMP).join(self.layers_name())))?;
+        let (layers, folders) = (self.layers(), self.shared.folders.len());
+        Ok(Some(Launch {
+            used_once: used_marks(folders).map(|mark| layers.join(mark)).collect(),
+            cwd: c_path(cwd)?,
+            programs,
+            argv,
+            environment,
+            ..launch
+        }))
     }
 
     /// Prepares the way of one process into this view, to start in `cwd`.
@@ -243,6 +341,17 @@ impl Drop for CaseView {
             // What a process that is still there keeps from being removed goes with the whole view.
             let _ = scratch::remove(&self.temp_folder(index));
         }
+        if self.writes_to_disk() {
+            let _ = scratch::remove(&self.layers());
+        }
+    }
+}
+
+impl Shared {
+    /// The folder, on this machine, that holds every case's `/tmp`.
+    fn tmps(&self) -> PathBuf {
+        let index = self.temps.iter().position(|temp| temp.at == Path::new(TMP));
+        self.scratch.temps(index.expect("every view has a private /tmp"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::exec::OutputLimit;
+use crate::sandbox::{Isolation, Level};
 
 /// How a worker is set up.
 #[derive(Clone, Debug)]
@@ -84,6 +85,8 @@ pub struct Shipped {
     pub cache_bytes_max: u64,
     /// With less free space than this on its disk the worker prepares nothing and is cordoned.
     pub free_bytes_min: u64,
+    /// How cases are isolated. The worker's own folder is hidden from them besides.
+    pub isolation: Isolation,
 }
 
 impl Shipped {
@@ -92,12 +95,13 @@ impl Shipped {
     /// Free space that a worker needs by default: 64 MiB.
     pub const FREE_BYTES_MIN_DEFAULT: u64 = 64 << 20;
 
-    /// Keeps inputs in `data_dir`, within the default limits.
+    /// Keeps inputs in `data_dir`, within the default limits, and isolates privately.
     pub fn in_folder(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
             cache_bytes_max: Self::CACHE_BYTES_MAX_DEFAULT,
             free_bytes_min: Self::FREE_BYTES_MIN_DEFAULT,
+            isolation: Isolation::at(Level::Private),
         }
     }
 }

@@ -264,6 +264,7 @@ fn hello(parts: &Parts) -> WorkerHello {
         platform: parts.config.platform.clone(),
         in_place: matches!(parts.config.inputs, InputsMode::InPlace),
         remap_cause: parts.inputs.remap_cause().map(str::to_owned),
+        isolation_shortfalls: parts.inputs.shortfalls().to_vec(),
         process: parts.process,
         connection: parts.greetings.fetch_add(1, Ordering::Relaxed) + 1,
     }

@@ -317,6 +317,9 @@ impl<W: Write + Send> Reporter for HumanReporter<W> {
             ReportEvent::CaseEnded { case, record } => self.case_ended(*case, record)?,
             ReportEvent::Worker(change) => self.worker(change)?,
             ReportEvent::InputsRemapped(worker) => self.remark("Warning", &worker.to_string())?,
+            ReportEvent::IsolationReduced { worker, message } => {
+                self.remark("Warning", &format!("worker {worker}: {message}"))?;
+            }
             ReportEvent::Note(note) => self.remark("Note", note)?,
             ReportEvent::RunEnded(summary) => {
                 if let Some(progress) = self.progress.take() {

@@ -240,6 +240,32 @@ fn an_abandoned_run_still_has_a_word_on_every_case() {
 }
 
 #[test]
+fn what_a_worker_does_not_isolate_is_told_once() {
+    let mut fold = fold(1);
+    let mut told = Vec::new();
+    let reduced = |worker: &str| {
+        Event::IsolationReduced(v1::IsolationReduced {
+            worker: worker.into(),
+            shortfalls: vec!["one".into(), "other".into()],
+        })
+    };
+    for (number, event) in (1..).zip([reduced("a"), reduced("b"), reduced("a")]) {
+        let event = v1::RunEvent {
+            number,
+            at_micros: 1,
+            event: Some(event),
+        };
+        let mut report = |_: Timestamp, event: &ReportEvent<'_>| {
+            if let ReportEvent::IsolationReduced { worker, message } = event {
+                told.push(format!("{worker}: {message}"));
+            }
+        };
+        fold.apply(event, &mut report).unwrap();
+    }
+    assert_eq!(told, ["a: one", "a: other", "b: one", "b: other"]);
+}
+
+#[test]
 fn a_worker_at_other_paths_is_told_once_and_kept_for_the_summary() {
     let mut fold = fold(1);
     let mut told = Vec::new();

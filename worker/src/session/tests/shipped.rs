@@ -143,6 +143,7 @@ async fn a_binary_that_is_leased_later_joins_the_run_where_it_is() {
     let _worker = worker(&fake, Shipped::in_folder(data.path()));
     let mut session = fake.session().await;
     let mut header = header(&fake);
+    header.inputs.as_mut().unwrap().shared_target = true;
     header.binaries.push(v1::Binary {
         id: "later".into(),
         manifest: ship(

@@ -1,13 +1,17 @@
-//! The data plane: what travels.
+//! The data plane: what travels, and what it costs to keep cases apart.
 
 mod edit;
+mod isolation;
 
 use crate::Options;
 use crate::figure::Figure;
 
 /// The parts, in the order in which they are measured.
-pub(crate) const PARTS: [&str; 1] = ["edit"];
+pub(crate) const PARTS: [&str; 2] = ["edit", "isolation"];
 
 pub(crate) fn measure(options: &Options) -> Vec<Figure> {
-    edit::measure(options)
+    let measures: [fn(&Options) -> Vec<Figure>; PARTS.len()] = [edit::measure, isolation::measure];
+    let wanted = |part: &str| options.parts.is_empty() || options.parts.iter().any(|wanted| wanted == part);
+    let parts = PARTS.into_iter().zip(measures).filter(|(part, _)| wanted(part));
+    parts.flat_map(|(_, measure)| measure(options)).collect()
 }

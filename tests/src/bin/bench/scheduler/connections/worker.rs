@@ -142,6 +142,7 @@ pub(super) fn hello(number: usize, slots: u32, platform: &str) -> v1::WorkerHell
         platform: platform.to_owned(),
         in_place: false,
         remap_cause: None,
+        isolation_shortfalls: Vec::new(),
         process: 0,
         connection: 0,
     }

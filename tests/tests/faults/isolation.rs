@@ -1,0 +1,112 @@
+//! Workers that isolate cases, and end without warning.
+
+use crate::scene::{LIMIT, Scene};
+use rustix::process::Signal;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thresh_tests::farm::{Farm, WorkerOptions};
+use thresh_tests::namespace::{self, Mount};
+use thresh_tests::wait;
+
+/// What a worker process has left behind outside its data folder: its control groups.
+fn groups(process: u32) -> Vec<PathBuf> {
+    let name = format!("thresh-{process}-");
+    let walk = walkdir::WalkDir::new("/sys/fs/cgroup").max_depth(12).into_iter();
+    let folders = walk
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_dir());
+    let found = folders.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+    found.map(|entry| entry.into_path()).collect()
+}
+
+/// Processes that have a folder as an argument, or below which they work.
+fn processes_with(folder: &Path) -> usize {
+    let folder = folder.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let uses = |process: &fs::DirEntry| {
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(folder)
+    };
+    processes.filter(uses).count()
+}
+
+#[test]
+fn a_killed_worker_leaves_no_process_mount_folder_or_group_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut farm = Farm::start(temp.path());
+    let options = WorkerOptions {
+        further: ["--case-processes", "1000", "--case-memory-mib", "4096"]
+            .map(str::to_owned)
+            .into(),
+        ..WorkerOptions::new("killed", 2)
+    };
+    farm.add(&options);
+    let mut scene = Scene::of(temp, farm);
+    let mut run = scene.start(&["-E", "test(=leaves_a_session) + test(=held_0)"]);
+    let held = scene.gate.take(3);
+    let (data, process) = {
+        let worker = scene.farm.worker("killed");
+        (worker.data().to_owned(), worker.id())
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(!groups(process).is_empty(), is_root, "only root makes groups");
+    scene.farm.worker("killed").signal(Signal::KILL);
+    for held in held {
+        held.wait_dead(LIMIT);
+    }
+    run.event(LIMIT, |event| {
+        event.kind() == "worker" && event.text("kind") == "lost"
+    });
+    scene.farm.remove("killed");
+    wait::until("the end of its processes", Duration::from_secs(10), || {
+        (processes_with(&data) == 0).then_some(())
+    });
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(data.to_str().unwrap()), "{mounts}");
+
+    scene.farm.add(&options);
+    scene.gate.stay_open();
+    run.finish().expect_code(0).expect_all_passed();
+    assert_eq!(groups(process), Vec::<PathBuf>::new());
+    scene.farm.worker("killed").leave();
+    let runs = data.join("runs");
+    let left: Vec<_> = fs::read_dir(&runs)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_worker_that_cannot_isolate_says_so_at_its_start_and_in_the_report() {
+    // Further mount namespaces there are, but no control groups.
+    let mounts = vec![Mount::Hide("/sys/fs/cgroup".into())];
+    if !namespace::allows(&mounts) {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let mut farm = Farm::start(temp.path());
+    farm.add(&WorkerOptions {
+        mounts,
+        ..WorkerOptions::new("bare", 2)
+    });
+    let scene = Scene::of(temp, farm);
+    let run = scene.start(&["-E", "test(=held_0)"]);
+    scene.gate.next().pass();
+    let finished = run.finish().expect_code(0);
+    let shortfall = "cases can reach the metadata service and the farm: ";
+    let told: Vec<_> = finished
+        .events()
+        .into_iter()
+        .filter(|event| event.kind() == "isolation-reduced")
+        .collect();
+    assert_eq!(told.len(), 1, "{finished}");
+    assert_eq!(told[0].text("worker"), "bare");
+    assert!(told[0].text("message").starts_with(shortfall), "{finished}");
+    let warning = format!("worker bare: {shortfall}");
+    assert!(finished.stderr.contains(&warning), "{finished}");
+    assert!(scene.farm.log("bare").contains(shortfall));
+}

@@ -1,0 +1,171 @@
+//! How far cases are kept from the machine and from one another.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// How far cases are kept from the machine and from one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The run's folders and temp folders of one's own; else a process like any other. What cases write to the run's
+    /// folders is seen by later ones.
+    None,
+    /// Besides: writes that are gone with the case, processes that end with it, no way to more privileges, and the
+    /// farm's own files out of reach.
+    Private,
+    /// Besides: a machine that cannot be written to, with no home folders and no sockets, shared memory of one's own,
+    /// and no network but one's own loopback.
+    Sealed,
+}
+
+/// What network cases have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The machine's, without the cloud's metadata service and the farm itself.
+    Host,
+    /// A loopback interface of one's own.
+    Loopback,
+    /// None that is up.
+    Nothing,
+}
+
+/// What a case, all its processes together, may use. What is not set is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory in bytes; beyond it the kernel kills.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads at a time; beyond it no further ones can be started.
+    pub processes: Option<u32>,
+    /// CPU time of each single process in seconds; beyond it SIGXCPU.
+    pub cpu_seconds: Option<u64>,
+}
+
+impl Limits {
+    /// Whether something is limited for which control groups are best.
+    pub(super) fn wants_group(&self) -> bool {
+        self.memory_bytes.is_some() || self.processes.is_some()
+    }
+}
+
+/// Where what isolated cases write to the run's folders is kept while they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scratch {
+    /// In memory, at most half of the machine's for a case: several times as fast to set up.
+    Memory,
+    /// On the worker's disk.
+    Disk,
+}
+
+/// How a worker isolates the cases that it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolation {
+    /// How far.
+    pub level: Level,
+    /// `None` is what is usual for the level: the machine's, or with [`Level::Sealed`] a loopback.
+    pub network: Option<Network>,
+    /// What a case may use.
+    pub limits: Limits,
+    /// Where what cases write is kept.
+    pub scratch: Scratch,
+    /// Folders that no case sees, such as the worker's own.
+    pub hidden: Vec<PathBuf>,
+    /// What no case may connect to, besides the cloud's metadata services: the farm's own sockets.
+    pub unreachable: Vec<SocketAddr>,
+}
+
+impl Isolation {
+    /// Usual settings for a level.
+    pub fn at(level: Level) -> Self {
+        Self {
+            level,
+            network: None,
+            limits: Limits::default(),
+            scratch: Scratch::Memory,
+            hidden: Vec::new(),
+            unreachable: Vec::new(),
+        }
+    }
+
+    pub(super) fn network(&self) -> Network {
+        match (self.network, self.level) {
+            (Some(network), _) => network,
+            (None, Level::Sealed) => Network::Loopback,
+            (None, _) => Network::Host,
+        }
+    }
+}
+
+/// A word that is none of those expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is none of {expected}")]
+pub struct UnknownWord {
+    word: String,
+    expected: &'static str,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Private => "private",
+            Self::Sealed => "sealed",
+        })
+    }
+}
+
+impl FromStr for Level {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "none" => Ok(Self::None),
+            "private" => Ok(Self::Private),
+            "sealed" => Ok(Self::Sealed),
+            _ => Err(UnknownWord {
+                word: word.to_owned(),
+                expected: "none, private, sealed",
+            }),
+        }
+    }
+}
+
+impl FromStr for Scratch {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "memory" => Ok(Self::Memory),
+            "disk" => Ok(Self::Disk),
+            _ => Err(UnknownWord {
+                word: word.to_owned(),
+                expected: "memory, disk",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        })
+    }
+}
+
+impl FromStr for Network {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "host" => Ok(Self::Host),
+            "loopback" => Ok(Self::Loopback),
+            "none" => Ok(Self::Nothing),
+            _ => Err(UnknownWord {
+                word: word.to_owned(),
+                expected: "host, loopback, none",
+            }),
+        }
+    }
+}
