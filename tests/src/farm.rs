@@ -15,12 +15,17 @@ use thresh_proto::v1::work_client::WorkClient;
 use thresh_proto::v1::{HelloReply, HelloRequest, WorkerHello, WorkerMessage, worker_message};
 use tonic::transport::{Channel, Endpoint};
 
+/// The coordinator's data folder, in the farm's.
+const COORDINATOR: &str = "coordinator";
+
 /// A coordinator, with the workers that were started. All of them are killed when this is dropped.
 #[derive(Debug)]
 pub struct Farm {
     folder: PathBuf,
     program: PathBuf,
     arguments: Vec<String>,
+    /// Where the coordinator runs.
+    mounts: Vec<Mount>,
     address: SocketAddr,
     coordinator: Child,
     standby: Option<(SocketAddr, Child)>,
@@ -81,6 +86,14 @@ impl Farm {
     /// # Panics
     /// When it does not answer within 30 seconds.
     pub fn start_with(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_among(folder, arguments, |_| Vec::new())
+    }
+
+    /// The same, with a coordinator in a mount namespace of its own, where these are done to its data folder first.
+    ///
+    /// # Panics
+    /// When it does not answer within 30 seconds.
+    pub fn start_among(folder: &Path, arguments: &[&str], mounts: impl Fn(&Path) -> Vec<Mount>) -> Self {
         let folder = folder.join("farm");
         fs::create_dir_all(&folder).expect("the folder can be written");
         // Workers may be made unable to see the target folder that the binary was built in.
@@ -88,8 +101,12 @@ impl Farm {
         fs::copy(binary(), &program).expect("the binary can be copied");
         let address = free_address();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let coordinator = coordinator(&folder, &program, &arguments, address);
+        let data = folder.join(COORDINATOR);
+        fs::create_dir_all(&data).expect("the folder can be written");
+        let mounts = mounts(&data);
+        let coordinator = coordinator(&folder, &program, &mounts, &arguments, address);
         let farm = Self {
+            mounts,
             folder,
             program,
             arguments,
@@ -104,7 +121,7 @@ impl Farm {
 
     /// The coordinator's data folder.
     pub fn coordinator_data(&self) -> PathBuf {
-        self.folder.join("coordinator")
+        self.folder.join(COORDINATOR)
     }
 
     /// Waits until a coordinator answers.
@@ -139,14 +156,26 @@ impl Farm {
 
     /// Starts the coordinator that was killed once more.
     pub fn restart_coordinator(&mut self) {
-        self.coordinator = coordinator(&self.folder, &self.program, &self.arguments, self.address);
+        self.coordinator = coordinator(
+            &self.folder,
+            &self.program,
+            &self.mounts,
+            &self.arguments,
+            self.address,
+        );
         self.wait_for_coordinator();
     }
 
     /// Starts a second coordinator with the same files, which waits for the end of the first.
     pub fn stand_by(&mut self) {
         let address = free_address();
-        let child = coordinator(&self.folder, &self.program, &self.arguments, address);
+        let child = coordinator(
+            &self.folder,
+            &self.program,
+            &self.mounts,
+            &self.arguments,
+            address,
+        );
         self.standby = Some((address, child));
     }
 
@@ -355,11 +384,21 @@ async fn connect(url: &str) -> Result<Channel, tonic::Status> {
         .map_err(|error| tonic::Status::unavailable(error.to_string()))
 }
 
-fn coordinator(folder: &Path, program: &Path, arguments: &[String], address: SocketAddr) -> Child {
-    let mut command = Command::new(program);
+fn coordinator(
+    folder: &Path,
+    program: &Path,
+    mounts: &[Mount],
+    arguments: &[String],
+    address: SocketAddr,
+) -> Child {
+    let mut command = if mounts.is_empty() {
+        Command::new(program)
+    } else {
+        namespace::command(mounts, program)
+    };
     command
         .args(["coordinator", "--listen", &address.to_string(), "--data"])
-        .arg(folder.join("coordinator"))
+        .arg(folder.join(COORDINATOR))
         .args(arguments);
     spawn(command, folder, "coordinator")
 }

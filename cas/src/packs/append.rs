@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use rustix::fs::statvfs;
 use thresh_core::chunk::{Codec, Frame};
 use thresh_core::digest::{Digest, FieldHasher};
 
@@ -12,6 +13,10 @@ use super::record::{BEGIN, HEADER_BYTES, Header, Kind, SEAL, checksum, encode_li
 use super::store::{Owner, Pack, State, now};
 use super::{PACK_BYTES, PackError, PackStore};
 use crate::chunk::{pack, unpack};
+
+/// The part of a disk that is left free, and the most of it in bytes.
+const RESERVED_SHARE: u64 = 16;
+const RESERVED_BYTES_MAX: u64 = 256 << 20;
 
 impl PackStore {
     /// Stores the chunk of a frame, after it was verified, and returns its content. One that was packed against others
@@ -48,7 +53,22 @@ impl PackStore {
         if state.touch(kind, &digest, now()) {
             return Ok(());
         }
+        self.check_room(record.len() as u64)?;
         self.write_record(&mut state, &header, &record, now())
+    }
+
+    /// Leaves some of the disk to others: a coordinator's journal, which lies beside its blobs, must go on.
+    fn check_room(&self, bytes: u64) -> Result<(), PackError> {
+        let path = self.inner.dir.as_path();
+        let disk = statvfs(path).map_err(|errno| PackError::io("look at the disk of", path)(errno.into()))?;
+        let reserved = (disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVED_SHARE).min(RESERVED_BYTES_MAX);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < bytes.saturating_add(reserved) {
+            return Err(PackError::DiskFull {
+                path: path.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Writes a record behind the others, in the place of one that there may be.

@@ -10,4 +10,5 @@ mod limits;
 mod remapped;
 mod scene;
 mod standing;
+mod uploads;
 mod workers;

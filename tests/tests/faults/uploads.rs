@@ -1,0 +1,89 @@
+//! Inputs on their way to a farm: cut off, too large for its disk, empty and huge.
+
+use rustix::process::Signal;
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+use thresh_core::digest::Digest;
+use thresh_tests::farm::Farm;
+use thresh_tests::namespace::{self, Mount};
+use thresh_tests::proxy::Proxy;
+use thresh_tests::wait;
+use thresh_tests::workspace::Workspace;
+
+const NOISE_BYTES: u64 = 32 << 20;
+
+/// Adds a file that cannot be compressed to a workspace.
+fn add_noise(workspace: &Workspace) {
+    let mut file = File::create(workspace.root().join("data/noise.bin")).unwrap();
+    let blocks = (0..NOISE_BYTES / 32).map(|number| Digest::of(&number.to_le_bytes()));
+    let noise: Vec<u8> = blocks.flat_map(|block| *block.as_bytes()).collect();
+    file.write_all(&noise).unwrap();
+}
+
+#[test]
+fn an_upload_that_was_cut_off_goes_on_where_it_was() {
+    let workspace = Workspace::copy("basic");
+    add_noise(&workspace);
+    let farm = Farm::with_workers(&workspace.temp(), 1, 2);
+    let proxy = Proxy::start(farm.address());
+    let thresh = workspace.thresh();
+    let url = proxy.url();
+    let killed = thresh.start(&["--farm", &url]);
+    wait::until("a part of the upload", Duration::from_secs(120), || {
+        (proxy.relayed().up > NOISE_BYTES / 4).then_some(())
+    });
+    killed.signal(Signal::KILL);
+    assert_eq!(killed.finish().code(), None, "it was killed in the middle");
+    let before = proxy.relayed().up;
+    assert!(before < NOISE_BYTES, "{before}");
+    thresh.run(&["--farm", &url]).expect_code(0).expect_all_passed();
+    let rest = proxy.relayed().up - before;
+    assert!(
+        rest < NOISE_BYTES - NOISE_BYTES / 8,
+        "{rest} bytes were sent after {before}"
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_is_named_and_what_fits_still_runs() {
+    let room = |data: &std::path::Path| vec![Mount::Small(data.to_owned(), 20 << 10)];
+    if !namespace::allows(&room("/tmp".as_ref())) {
+        return;
+    }
+    let workspace = Workspace::copy("basic");
+    let mut farm = Farm::start_among(&workspace.temp(), &[], room);
+    farm.add(&thresh_tests::farm::WorkerOptions::new("worker", 2));
+    let thresh = workspace.thresh();
+    let url = farm.url();
+    thresh.run(&["--farm", &url]).expect_code(0);
+    add_noise(&workspace);
+    let refused = thresh.run(&["--farm", &url]).expect_code(96);
+    refused.expect_stderr("the disk is full");
+    workspace.remove("data/noise.bin");
+    thresh
+        .run(&["--farm", &url, "--no-reuse"])
+        .expect_code(0)
+        .expect_all_passed();
+}
+
+#[test]
+fn an_empty_file_and_one_of_5_gib_arrive() {
+    const BYTES: u64 = 5 << 30;
+    let workspace = Workspace::copy("basic");
+    workspace.write("data/empty", "");
+    let sparse = File::create(workspace.root().join("data/sparse")).unwrap();
+    sparse.set_len(BYTES).unwrap();
+    workspace.write(
+        "tests/sizes.rs",
+        &format!(
+            "#[test]\nfn sizes() {{\n    let size = |path| std::fs::metadata(path).unwrap().len();\n    \
+             assert_eq!([size(\"data/empty\"), size(\"data/sparse\")], [0, {BYTES}]);\n}}\n"
+        ),
+    );
+    let farm = Farm::with_workers(&workspace.temp(), 1, 2);
+    let finished = workspace.thresh().run(&["--farm", &farm.url()]);
+    finished.expect_code(0).expect_all_passed();
+    let kib = thresh_tests::running::peak_memory_kib(farm.coordinator_id()).unwrap();
+    assert!(kib < 256 << 10, "the coordinator held {kib} KiB");
+}
