@@ -192,3 +192,20 @@ fn a_diff_lists_every_difference_once() {
     assert!(Manifest::diff(&newer, &newer).is_empty());
     assert_eq!(Manifest::diff(&newer, &older).added, [Path::new("a")]);
 }
+
+#[test]
+fn a_tree_of_600_000_files_is_written_and_read() {
+    let entries = (0..600_000u32).map(|number| {
+        let kind = EntryKind::File {
+            digest: Digest::of(&number.to_le_bytes()),
+            size: number.into(),
+            executable: false,
+        };
+        let path = format!("{}/{}/{number}", number % 7, number % 1000).into();
+        Entry { path, kind }
+    });
+    let manifest = Manifest::new(entries.collect()).unwrap();
+    let encoded = manifest.encode();
+    assert_eq!(Manifest::parse(&encoded).unwrap(), manifest);
+    assert!(encoded.len() < 64 << 20, "{} bytes", encoded.len());
+}

@@ -1,0 +1,213 @@
+//! Every parser of bytes that come from elsewhere, fed with valid bytes that were tampered with: each either refuses
+//! them or gives something that is written as it was read, and none panics.
+//!
+//! Here each target runs for a fixed number of inputs. `cargo bolero test -p thresh-tests TARGET` searches on, led by
+//! what is reached.
+
+use std::path::Path;
+
+use prost::Message;
+use thresh_cas::{Entry, EntryKind, Manifest, decode_recipe, encode_recipe, pack, pack_against, unpack};
+use thresh_client::project::ProjectConfig;
+use thresh_core::chunk::{Part, Recipe};
+use thresh_core::digest::Digest;
+use thresh_proto::convert::{
+    bases_from_wire, case_name_from_wire, digests_from_wire, frame_from_wire, frame_to_wire, group_from_wire,
+    key_parts_from_wire, leak_timeout_from_wire, outcome_from_wire, recipe_from_wire, recipe_to_wire,
+    retries_from_wire, run_id_from_wire, slow_timeout_from_wire, stop_reason_from_wire,
+};
+use thresh_proto::v1;
+
+const INPUTS: usize = 20_000;
+
+/// What is done to valid bytes, and how little of it.
+type Tampering = (u8, Vec<(u16, u8)>, Option<u16>, Vec<u8>);
+
+/// Changes few bytes, cuts off the end, and puts something behind it, or not all of that.
+fn tampered(valid: &[u8], (little, changes, cut, behind): &Tampering) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
+    for (at, value) in changes.iter().take(usize::from(little % 5)) {
+        let at = usize::from(*at) % bytes.len();
+        bytes[at] = *value;
+    }
+    if let (Some(cut), true) = (cut, little & 0x40 == 0) {
+        bytes.truncate(usize::from(*cut) % (valid.len() + 1));
+    }
+    if little & 0x80 == 0 {
+        bytes.extend_from_slice(behind);
+    }
+    bytes
+}
+
+fn fuzz(valid: &[u8], parse: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
+    parse(valid);
+    bolero::check!()
+        .with_type::<Tampering>()
+        .with_iterations(INPUTS)
+        .for_each(|tampering| parse(&tampered(valid, tampering)));
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let blocks = (0..length.div_ceil(32)).map(|number| *Digest::of(&number.to_le_bytes()).as_bytes());
+    blocks.flatten().take(length).collect()
+}
+
+#[test]
+fn manifests() {
+    let digest = Digest::of(b"content");
+    let kinds = [
+        EntryKind::File {
+            digest,
+            size: 7,
+            executable: true,
+        },
+        EntryKind::OnDemand {
+            digest,
+            size: 1 << 40,
+        },
+        EntryKind::Symlink {
+            target: "../elsewhere".into(),
+        },
+        EntryKind::EmptyDir,
+    ];
+    let entries = kinds.into_iter().zip(["a/b", "a/c", "a/d", "e"]);
+    let entries = entries.map(|(kind, path)| Entry {
+        path: path.into(),
+        kind,
+    });
+    let manifest = Manifest::new(entries.collect()).unwrap();
+    fuzz(&manifest.encode(), |bytes| {
+        if let Ok(manifest) = Manifest::parse(bytes) {
+            assert_eq!(manifest.encode(), bytes);
+            for entry in manifest.entries() {
+                let mut components = entry.path.components();
+                assert!(components.all(|part| matches!(part, std::path::Component::Normal(_))));
+            }
+        }
+    });
+}
+
+#[test]
+fn recipes() {
+    let parts = (1..9u32).map(|size| Part {
+        digest: Digest::of(&size.to_le_bytes()),
+        size: size << 12,
+    });
+    let recipe = Recipe::new(parts.collect())
+        .unwrap()
+        .with_base(Some(Digest::of(b"base")));
+    fuzz(&encode_recipe(&recipe), |bytes| {
+        if let Ok(recipe) = decode_recipe(bytes) {
+            assert_eq!(encode_recipe(&recipe), bytes);
+        }
+    });
+    fuzz(&recipe_to_wire(&recipe).encode_to_vec(), |bytes| {
+        let decoded = v1::Recipe::decode(bytes).ok();
+        if let Some(Ok(recipe)) = decoded.map(|recipe| recipe_from_wire(&recipe)) {
+            assert_eq!(recipe_from_wire(&recipe_to_wire(&recipe)).unwrap(), recipe);
+        }
+    });
+}
+
+#[test]
+fn frames() {
+    let base = noise(20_000);
+    let content = [&base[..9000], b"put in", &base[9000..]].concat();
+    let alone = pack(Digest::of(&content), &content);
+    let bases = vec![Digest::of(&base)];
+    let against = pack_against(Digest::of(&content), &content, bases, &base);
+    for (frame, base) in [(alone, &[][..]), (against, &base[..])] {
+        fuzz(&frame_to_wire(frame).encode_to_vec(), |bytes| {
+            let decoded = v1::Frame::decode(bytes).ok();
+            if let Some(Ok(frame)) = decoded.map(frame_from_wire)
+                && let Ok(content) = unpack(&frame, base)
+            {
+                assert_eq!(Digest::of(&content), frame.digest);
+            }
+        });
+    }
+}
+
+#[test]
+fn messages() {
+    let digest = Digest::of(b"content").as_bytes().to_vec();
+    let submission = v1::RunHeader {
+        run_id: vec![7; 16].into(),
+        groups: vec![v1::TestGroup {
+            name: "group".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    fuzz(&submission.encode_to_vec(), |bytes| {
+        if let Ok(header) = v1::RunHeader::decode(bytes) {
+            let _ = run_id_from_wire(&header.run_id);
+            header
+                .groups
+                .iter()
+                .for_each(|group| drop(group_from_wire(group)));
+            for settings in header.settings {
+                let _ = (
+                    retries_from_wire(settings.retries),
+                    slow_timeout_from_wire(settings.slow_timeout),
+                    leak_timeout_from_wire(settings.leak_timeout),
+                );
+            }
+        }
+    });
+    let attempt = v1::AttemptEnded {
+        outcome: Some(thresh_proto::convert::outcome_to_wire(
+            &thresh_core::outcome::Outcome::TimedOut { passes: true },
+        )),
+        ..Default::default()
+    };
+    fuzz(&attempt.encode_to_vec(), |bytes| {
+        if let Ok(attempt) = v1::AttemptEnded::decode(bytes)
+            && let Ok(outcome) = outcome_from_wire(attempt.outcome.as_ref())
+        {
+            let again = thresh_proto::convert::outcome_to_wire(&outcome);
+            assert_eq!(outcome_from_wire(Some(&again)).unwrap(), outcome);
+        }
+    });
+    let wanted = v1::Wanted {
+        digest: digest.clone().into(),
+        bases: vec![digest.clone().into(); 3],
+    };
+    fuzz(&wanted.encode_to_vec(), |bytes| {
+        if let Ok(wanted) = v1::Wanted::decode(bytes) {
+            let _ = (
+                bases_from_wire("bases", &wanted.bases),
+                digests_from_wire("digest", &[wanted.digest]),
+            );
+        }
+    });
+    let pass = v1::LastPass {
+        found: true,
+        run_id: vec![7; 16].into(),
+        parts: Some(v1::KeyParts::default()),
+        ..Default::default()
+    };
+    fuzz(&pass.encode_to_vec(), |bytes| {
+        if let Ok(pass) = v1::LastPass::decode(bytes) {
+            let _ = key_parts_from_wire(&pass.parts.unwrap_or_default());
+        }
+    });
+    let name = v1::CaseName {
+        binary_id: "package::binary".into(),
+        name: "module::case".into(),
+    };
+    fuzz(&name.encode_to_vec(), |bytes| {
+        let _ = case_name_from_wire(v1::CaseName::decode(bytes).ok());
+        let _ = stop_reason_from_wire(i32::from(bytes.first().copied().unwrap_or_default()));
+    });
+}
+
+#[test]
+fn project_files() {
+    let valid = "project = 'p'\n[farm]\nurl = 'http://farm:8980'\nshared-target = true\n[env]\npass = ['A_*']\n[run]\nslots = 3\n";
+    fuzz(valid.as_bytes(), |bytes| {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            let _ = ProjectConfig::parse(Path::new("thresh.toml"), text);
+        }
+    });
+}
