@@ -16,18 +16,30 @@ pub(crate) struct Demands {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// How many wait for each blob of a run.
-    waiting: Mutex<BTreeMap<RunId, BTreeMap<Digest, usize>>>,
+    /// Who waits for each blob of a run.
+    waiting: Mutex<BTreeMap<RunId, BTreeMap<Digest, Waiting>>>,
     /// Counts demands.
     demanded: watch::Sender<u64>,
     /// Counts blobs that were stored.
     stored: watch::Sender<u64>,
 }
 
+#[derive(Debug, Default)]
+struct Waiting {
+    count: usize,
+    /// Why the client cannot bring it.
+    refused: Option<String>,
+}
+
 impl Demands {
     /// Asks for a blob, until the answer is dropped.
     pub(crate) fn demand(&self, run: RunId, digest: Digest) -> Demand {
-        *self.waiting().entry(run).or_default().entry(digest).or_default() += 1;
+        self.waiting()
+            .entry(run)
+            .or_default()
+            .entry(digest)
+            .or_default()
+            .count += 1;
         self.inner.demanded.send_modify(|count| *count += 1);
         Demand {
             demands: self.clone(),
@@ -53,12 +65,20 @@ impl Demands {
         self.inner.stored.subscribe()
     }
 
+    /// The client cannot bring a blob; who waits for it now need not go on.
+    pub(crate) fn refuse(&self, run: RunId, digest: &Digest, why: String) {
+        if let Some(waiting) = self.waiting().get_mut(&run).and_then(|run| run.get_mut(digest)) {
+            waiting.refused = Some(why);
+        }
+        self.note_stored();
+    }
+
     /// A blob was stored.
     pub(crate) fn note_stored(&self) {
         self.inner.stored.send_modify(|count| *count += 1);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<RunId, BTreeMap<Digest, usize>>> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<RunId, BTreeMap<Digest, Waiting>>> {
         // Each change is a single step, so that a panic elsewhere leaves nothing half done.
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,15 +92,23 @@ pub(crate) struct Demand {
     digest: Digest,
 }
 
+impl Demand {
+    /// Why the client cannot bring it, if that is so.
+    pub(crate) fn refused(&self) -> Option<String> {
+        let waiting = self.demands.waiting();
+        waiting.get(&self.run)?.get(&self.digest)?.refused.clone()
+    }
+}
+
 impl Drop for Demand {
     fn drop(&mut self) {
         let mut waiting = self.demands.waiting();
         let Some(digests) = waiting.get_mut(&self.run) else {
             return;
         };
-        if let Some(count) = digests.get_mut(&self.digest) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(waiting) = digests.get_mut(&self.digest) {
+            waiting.count -= 1;
+            if waiting.count == 0 {
                 digests.remove(&self.digest);
             }
         }
@@ -104,6 +132,11 @@ mod tests {
         drop(first);
         assert_eq!(demands.of(run), BTreeSet::from([a, b]));
         assert!(demands.of(RunId::from_u128(2)).is_empty());
+        demands.refuse(run, &a, "gone".to_owned());
+        assert_eq!(
+            (again.refused(), other.refused()),
+            (Some("gone".to_owned()), None)
+        );
         drop((again, other));
         assert!(demands.waiting().is_empty());
     }

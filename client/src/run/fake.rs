@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) put_bytes: u64,
     /// Blobs that workers ask for.
     pub(super) demanded: Vec<Digest>,
+    /// Blobs that the client cannot bring.
+    pub(super) refused: Vec<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -359,6 +361,15 @@ impl Blobs for Fake {
 
     async fn wait_for(&self, _: Request<v1::WaitForRequest>) -> Result<Response<v1::WaitForReply>, Status> {
         Err(Status::unimplemented("no test reads blobs"))
+    }
+
+    async fn cannot_bring(
+        &self,
+        request: Request<v1::CannotBringRequest>,
+    ) -> Result<Response<v1::CannotBringReply>, Status> {
+        let digest = digest_from_wire("digest", &request.into_inner().digest)?;
+        self.state().refused.push(digest);
+        Ok(Response::new(v1::CannotBringReply {}))
     }
 
     type DemandsStream = ReceiverStream<Result<v1::DemandsReply, Status>>;

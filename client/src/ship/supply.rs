@@ -7,9 +7,9 @@ use std::time::Duration;
 use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
 use thresh_proto::MESSAGE_BYTES_MAX;
-use thresh_proto::convert::{digests_from_wire, run_id_to_wire};
-use thresh_proto::v1::DemandsRequest;
+use thresh_proto::convert::{digest_to_wire, digests_from_wire, run_id_to_wire};
 use thresh_proto::v1::blobs_client::BlobsClient;
+use thresh_proto::v1::{CannotBringRequest, DemandsRequest};
 use tonic::transport::Channel;
 
 use super::memory::Memory;
@@ -32,7 +32,7 @@ pub struct Supplies {
 pub async fn supply(channel: Channel, run: RunId, supplies: Supplies) -> Infallible {
     loop {
         if let Err(error) = serve(&channel, run, &supplies).await {
-            tracing::warn!("workers may have to do without debug sections for now: failed to {error}");
+            tracing::warn!("what workers ask for is not heard for a moment: failed to {error}");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -45,18 +45,36 @@ async fn serve(channel: &Channel, run: RunId, supplies: &Supplies) -> Result<(),
     };
     let mut demands = client.demands(request).await?.into_inner();
     while let Some(demand) = demands.message().await? {
-        let asked = digests_from_wire("digests", &demand.digests)?;
-        let blobs = asked
-            .iter()
-            .filter_map(|digest| supplies.blobs.get_key_value(digest));
-        let blobs: BTreeMap<Digest, BlobSource> =
-            blobs.map(|(digest, source)| (*digest, source.clone())).collect();
-        let sent = upload(channel.clone(), &blobs, supplies.memory.as_ref(), |_| ()).await?;
-        if let Some(memory) = supplies.memory.clone() {
-            let kept = tokio::task::spawn_blocking(move || memory.keep(&sent.shipped)).await;
-            if let Ok(Err(error)) = kept {
-                tracing::warn!("what is shipped is not remembered: failed to {error}");
+        for digest in digests_from_wire("digests", &demand.digests)? {
+            if let Err(error) = bring(channel, supplies, digest).await {
+                // Who is cut off hears of the demand again; what cannot be read now will not be readable then.
+                if let UploadError::Refused(_) = error {
+                    return Err(error);
+                }
+                let request = CannotBringRequest {
+                    run_id: run_id_to_wire(run),
+                    digest: digest_to_wire(digest),
+                    message: error.to_string(),
+                };
+                tracing::warn!("a backtrace may lack lines: failed to {error}");
+                client.cannot_bring(request).await?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Sends a blob, if it is one that may be asked for.
+async fn bring(channel: &Channel, supplies: &Supplies, digest: Digest) -> Result<(), UploadError> {
+    let Some(source) = supplies.blobs.get(&digest) else {
+        return Err(UploadError::Unknown(digest));
+    };
+    let blobs = BTreeMap::from([(digest, source.clone())]);
+    let sent = upload(channel.clone(), &blobs, supplies.memory.as_ref(), |_| ()).await?;
+    if let Some(memory) = supplies.memory.clone() {
+        let kept = tokio::task::spawn_blocking(move || memory.keep(&sent.shipped)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!("what is shipped is not remembered: failed to {error}");
         }
     }
     Ok(())

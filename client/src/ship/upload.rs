@@ -46,6 +46,9 @@ pub enum UploadError {
     /// The farm refused, or went away.
     #[error("ship the run's inputs: {} ({})", .0.message(), .0.code())]
     Refused(Box<Status>),
+    /// The farm asks for what this run does not have.
+    #[error("ship blob {0}: the run has none of that name")]
+    Unknown(Digest),
     /// The farm's answer cannot be understood.
     #[error("ship the run's inputs: {0}")]
     Answer(#[from] InvalidMessage),

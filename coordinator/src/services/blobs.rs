@@ -143,7 +143,7 @@ impl Blobs for BlobsService {
         if there().await? {
             return Ok(Response::new(v1::WaitForReply {}));
         }
-        let _demand = self.shared.demands.demand(run, digest);
+        let demand = self.shared.demands.demand(run, digest);
         let arrival = async {
             loop {
                 // The sender lives in what this service holds, so that there is always a next change.
@@ -151,15 +151,34 @@ impl Blobs for BlobsService {
                 if there().await? {
                     return Ok(Response::new(v1::WaitForReply {}));
                 }
+                if let Some(why) = demand.refused() {
+                    return Err(Status::not_found(format!(
+                        "the run's client cannot bring it: {why}"
+                    )));
+                }
             }
         };
         tokio::select! {
             arrived = arrival => arrived,
             () = self.shared.driver.ended() => Err(Status::unavailable("the coordinator is shutting down")),
             () = tokio::time::sleep(DEMAND_PATIENCE) => {
-                Err(Status::unavailable("the run's client did not bring it in time"))
+                Err(Status::deadline_exceeded("the run's client did not bring it in time"))
             }
         }
+    }
+
+    async fn cannot_bring(
+        &self,
+        request: Request<v1::CannotBringRequest>,
+    ) -> Result<Response<v1::CannotBringReply>, Status> {
+        let v1::CannotBringRequest {
+            run_id,
+            digest,
+            message,
+        } = request.into_inner();
+        let (run, digest) = (run_id_from_wire(&run_id)?, digest_from_wire("digest", &digest)?);
+        self.shared.demands.refuse(run, &digest, message);
+        Ok(Response::new(v1::CannotBringReply {}))
     }
 
     type DemandsStream = ReceiverStream<Result<v1::DemandsReply, Status>>;

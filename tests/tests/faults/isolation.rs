@@ -11,12 +11,15 @@ use thresh_tests::wait;
 
 /// What a worker process has left behind outside its data folder: its control groups.
 fn groups(process: u32) -> Vec<PathBuf> {
-    let name = format!("thresh-{process}-");
+    let name = format!("-{process}-");
     let walk = walkdir::WalkDir::new("/sys/fs/cgroup").max_depth(12).into_iter();
     let folders = walk
         .filter_map(Result::ok)
         .filter(|entry| entry.file_type().is_dir());
-    let found = folders.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+    let found = folders.filter(|entry| {
+        let found = entry.file_name().to_string_lossy();
+        found.starts_with("thresh-") && found.contains(&name)
+    });
     found.map(|entry| entry.into_path()).collect()
 }
 
@@ -97,7 +100,8 @@ fn a_worker_that_cannot_isolate_says_so_at_its_start_and_in_the_report() {
     let run = scene.start(&["-E", "test(=held_0)"]);
     scene.gate.next().pass();
     let finished = run.finish().expect_code(0);
-    let shortfall = "cases can reach the metadata service and the farm: ";
+    let shortfall =
+        "cases can reach the metadata service, the farm and what the machine's devices let them: ";
     let told: Vec<_> = finished
         .events()
         .into_iter()

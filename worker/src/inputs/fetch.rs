@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use thresh_cas::{BlobStore, Manifest};
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Recipe};
@@ -27,6 +28,10 @@ const FETCHES_MAX: usize = 4;
 const TOGETHER_MAX: usize = 256;
 /// Messages of one fetch that wait for the disk: with [`FETCHES_MAX`] fetches, 12 MiB at most.
 const MESSAGES_WAITING_MAX: usize = 3;
+/// How long, and how long apart, a coordinator that is away is asked for what a client has to bring: less than who opens
+/// a file is held up.
+const DEMAND_PATIENCE: Duration = Duration::from_secs(35);
+const DEMAND_PAUSE: Duration = Duration::from_millis(500);
 /// How often a blob is asked for before it is given up.
 const TRIES: u32 = 3;
 /// How many versions back a blob is looked for that is here.
@@ -88,8 +93,25 @@ impl Fetcher {
             run_id: run_id_to_wire(run),
             digest: digest_to_wire(digest),
         };
-        if let Err(status) = self.client().await.map_err(about)?.wait_for(request).await {
-            return Err(about(self.failed(status).await));
+        let give_up = Instant::now() + DEMAND_PATIENCE;
+        loop {
+            let waited = match self.client().await {
+                Ok(mut client) => match client.wait_for(request.clone()).await {
+                    Ok(_) => break,
+                    Err(status) => self.failed(status).await,
+                },
+                Err(error) => error,
+            };
+            // A coordinator that is away may be back, or another in its place.
+            let is_away = match &waited {
+                FetchError::Connect(_) => true,
+                FetchError::Status(status) => matches!(status.code(), Code::Unavailable | Code::Unknown),
+                _ => false,
+            };
+            if !is_away || Instant::now() >= give_up {
+                return Err(about(waited));
+            }
+            tokio::time::sleep(DEMAND_PAUSE).await;
         }
         self.fetch([(digest, size)]).await
     }

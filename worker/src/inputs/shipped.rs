@@ -18,7 +18,7 @@ use super::janitor::Janitor;
 use super::on_demand::OnDemand;
 use super::place::{Place, RunFolder};
 use super::remap::Remap;
-use crate::sandbox::{Folder, Isolation, Isolator, Support, View, ViewSpec, probe};
+use crate::sandbox::{Folder, Isolation, Isolator, Level, Support, View, ViewSpec, probe};
 use crate::session::{Coordinator, Shipped};
 
 /// How often a tree is built anew after blobs of it were found damaged.
@@ -74,8 +74,11 @@ impl ShippedInputs {
         }
         let (isolator, shortfalls) = match &views {
             Support::Namespaces => isolator(settings, &data_dir),
-            // What follows from that is told already.
-            Support::None(_) => (None, Vec::new()),
+            Support::None(_) if settings.isolation.level == Level::None => (None, Vec::new()),
+            Support::None(why) => (
+                None,
+                vec![format!("cases are not {}: {why}", settings.isolation.level)],
+            ),
         };
         for shortfall in &shortfalls {
             tracing::warn!("isolation: {shortfall}");

@@ -1,24 +1,34 @@
-//! Keeps cases on the machine's network from connecting to a few addresses: a program in the kernel that is asked for
-//! every connection of a control group (`bpf(2)`, `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`).
+//! Keeps cases from devices that reach past all isolation and, on the machine's network, from connecting to a few
+//! addresses: programs in the kernel that are asked for every opening and every connection of a control group
+//! (`bpf(2)`, `BPF_PROG_TYPE_CGROUP_DEVICE` and `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`).
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::groups::{make_own, unified_folder};
+use super::groups::{make_own, remove, unified_folder};
 
 /// Where the metadata services of clouds answer, on any port: with credentials of the machine.
-const METADATA: [IpAddr; 2] = [
+const METADATA: [IpAddr; 7] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    // Credentials of containers and pods (AWS).
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
 const PROG_LOAD: libc::c_long = 5;
 const PROG_ATTACH: libc::c_long = 8;
+const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
+/// `BPF_CGROUP_DEVICE`.
+const DEVICE_HOOK: u32 = 6;
 /// `BPF_CGROUP_INET4_CONNECT`, `_INET6_CONNECT`, `BPF_CGROUP_UDP4_SENDMSG`, `_UDP6_SENDMSG`.
 const HOOKS: [(u32, bool); 4] = [(10, false), (11, true), (14, false), (15, true)];
 
@@ -30,8 +40,8 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Guards against the metadata services and `others`.
-    pub(super) fn new(others: &[SocketAddr]) -> io::Result<Self> {
+    /// Guards devices; with `others`, also the metadata services and these.
+    pub(super) fn new(others: Option<&[SocketAddr]>) -> io::Result<Self> {
         let folder = make_own(&unified_folder()?)?;
         match guarded(&folder, others) {
             Ok(group) => Ok(Self {
@@ -49,22 +59,35 @@ impl Guard {
     pub(super) fn group(&self) -> Arc<OwnedFd> {
         self.group.clone()
     }
+
+    /// Its folder, below which groups are guarded, too.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // Who is still in it keeps it; it holds no memory to speak of.
-        let _ = fs::remove_dir(&self.folder);
+        remove(&self.folder);
     }
 }
 
-fn guarded(folder: &Path, others: &[SocketAddr]) -> io::Result<File> {
+fn guarded(folder: &Path, others: Option<&[SocketAddr]>) -> io::Result<File> {
     let group = File::open(folder)?;
+    let devices = load(PROG_TYPE_CGROUP_DEVICE, &devices(), DEVICE_HOOK)?;
+    attach(&group, &devices, DEVICE_HOOK)?;
+    let Some(others) = others else { return Ok(group) };
     for (hook, v6) in HOOKS {
-        let program = load(&instructions(others, v6), hook)?;
+        let program = load(PROG_TYPE_CGROUP_SOCK_ADDR, &instructions(others, v6), hook)?;
         attach(&group, &program, hook)?;
     }
     Ok(group)
+}
+
+/// Whether an address is this machine's: then whatever listens there may also be reached by its other addresses.
+fn is_local(address: IpAddr) -> bool {
+    address.is_unspecified() || UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// One instruction, as the kernel takes it.
@@ -87,7 +110,7 @@ const fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> In
     }
 }
 
-/// Reads a word of the context (`struct bpf_sock_addr`) into register 2.
+/// Reads a word of the context into register 2.
 const fn read(offset: i16) -> Instruction {
     instruction(0x61, 0x12, offset, 0)
 }
@@ -97,7 +120,34 @@ const fn unless(word: u32, skip: i16) -> Instruction {
     instruction(0x56, 0x02, skip, word.cast_signed())
 }
 
-/// A program that says no to a few addresses and yes to all others.
+/// A program that says no to disks, and to memory, ports and the log of the kernel; `struct bpf_cgroup_dev_ctx` is its
+/// context.
+fn devices() -> Vec<Instruction> {
+    const KIND: i16 = 0;
+    const MAJOR: i16 = 4;
+    const MINOR: i16 = 8;
+    const BLOCK: u32 = 1;
+    const MEMORY: u32 = 1;
+    let mut program = vec![read(KIND), low_half(), unless(BLOCK, 2)];
+    program.extend(answer(0));
+    // mem, kmem, port, kmsg.
+    let refused = [1, 2, 4, 11];
+    let skipped = 4 * refused.len() as i16;
+    program.extend([read(MAJOR), unless(MEMORY, skipped)]);
+    for minor in refused {
+        program.extend([read(MINOR), unless(minor, 2)]);
+        program.extend(answer(0));
+    }
+    program.extend(answer(1));
+    program
+}
+
+/// Keeps the low half of register 2.
+const fn low_half() -> Instruction {
+    instruction(0x54, 0x02, 0, 0xffff)
+}
+
+/// A program that says no to a few addresses and yes to all others; `struct bpf_sock_addr` is its context.
 fn instructions(others: &[SocketAddr], v6: bool) -> Vec<Instruction> {
     const ADDRESS_V4: i16 = 4;
     const ADDRESS_V6: i16 = 8;
@@ -107,6 +157,8 @@ fn instructions(others: &[SocketAddr], v6: bool) -> Vec<Instruction> {
     let mut program = Vec::new();
     for (address, port) in everywhere.chain(others) {
         let mut words: Vec<(i16, u32)> = match address {
+            // Any address with that port: cases of this machine cannot listen there themselves.
+            address if port.is_some() && is_local(address) => Vec::new(),
             IpAddr::V4(address) if !v6 => vec![(ADDRESS_V4, u32::from_ne_bytes(address.octets()))],
             IpAddr::V4(address) => words_of(&address.to_ipv6_mapped(), ADDRESS_V6),
             IpAddr::V6(address) if v6 => words_of(&address, ADDRESS_V6),
@@ -163,9 +215,9 @@ struct AttachAttributes {
     flags: u32,
 }
 
-fn load(instructions: &[Instruction], hook: u32) -> io::Result<OwnedFd> {
+fn load(program_type: u32, instructions: &[Instruction], hook: u32) -> io::Result<OwnedFd> {
     let attributes = LoadAttributes {
-        program_type: PROG_TYPE_CGROUP_SOCK_ADDR,
+        program_type,
         instruction_count: u32::try_from(instructions.len()).expect("the program is short"),
         instructions: instructions.as_ptr() as u64,
         license: c"Apache-2.0".as_ptr() as u64,
@@ -240,6 +292,7 @@ mod tests {
                 }
                 0x56 if word != immediate.cast_unsigned() => at = at.wrapping_add_signed(offset.into()),
                 0x56 => {}
+                0x54 => word &= immediate.cast_unsigned(),
                 0xb7 => result = immediate,
                 0x95 => return result,
                 other => panic!("unknown instruction {other:x}"),
@@ -249,7 +302,8 @@ mod tests {
 
     #[test]
     fn only_the_named_addresses_are_refused() {
-        let farm: [SocketAddr; 2] = [
+        let farm: [SocketAddr; 3] = [
+            "127.0.0.1:9981".parse().unwrap(),
             "10.0.0.7:8980".parse().unwrap(),
             "[2001:db8::1]:8980".parse().unwrap(),
         ];
@@ -269,6 +323,9 @@ mod tests {
             (0, v4([10, 0, 0, 7], 8980)),
             (1, v4([10, 0, 0, 7], 8981)),
             (1, v4([127, 0, 0, 1], 8980)),
+            (0, v4([127, 0, 0, 1], 8981 + 1000)),
+            (0, v4([0, 0, 0, 0], 8981 + 1000)),
+            (0, v4([169, 254, 170, 2], 80)),
         ] {
             assert_eq!(run(&on_v4, &address), allowed, "{address:?}");
         }
@@ -282,6 +339,24 @@ mod tests {
             (1, v6("2001:db8::2", 8980)),
         ] {
             assert_eq!(run(&on_v6, &address), allowed, "{address:?}");
+        }
+    }
+    #[test]
+    fn disks_and_the_kernels_memory_are_refused() {
+        let device = |kind: u32, major: u32, minor: u32| [(0, 6 << 16 | kind), (4, major), (8, minor)];
+        let program = devices();
+        for (allowed, device) in [
+            (0, device(1, 254, 0)),
+            (0, device(1, 7, 3)),
+            (0, device(2, 1, 1)),
+            (0, device(2, 1, 11)),
+            (1, device(2, 1, 3)),
+            (1, device(2, 1, 9)),
+            (1, device(2, 5, 2)),
+            (1, device(2, 136, 1)),
+            (1, device(2, 10, 4)),
+        ] {
+            assert_eq!(run(&program, &device), allowed, "{device:?}");
         }
     }
 }

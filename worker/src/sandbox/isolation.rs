@@ -37,7 +37,7 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Processes and threads at a time; beyond it no further ones can be started.
     pub processes: Option<u32>,
-    /// CPU time of each single process in seconds; beyond it SIGXCPU.
+    /// CPU time of each single process in seconds; beyond it SIGXCPU, soon after it SIGKILL.
     pub cpu_seconds: Option<u64>,
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Resource;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
@@ -23,6 +24,17 @@ use super::view::{Folder, View, ViewSpec};
 const SEALED_OFF: [&str; 4] = ["/root", "/home", "/run", "/var/run"];
 /// Shared memory, of which a sealed case has its own.
 const SHARED_MEMORY: &CStr = c"/dev/shm";
+
+/// Folders and files of `/proc` by which root changes the machine.
+const ROOTS_OWN: [&CStr; 5] = [
+    c"/proc/sys",
+    c"/proc/sysrq-trigger",
+    c"/proc/irq",
+    c"/proc/bus",
+    c"/proc/fs",
+];
+/// The range of PIDs that programs get.
+const PIDS: std::ops::Range<u32> = 1_000..30_000;
 
 /// Isolates the cases of a worker.
 #[derive(Debug)]
@@ -96,15 +108,30 @@ impl Isolator {
                 return (None, shortfalls);
             }
         };
-        let guard = (isolation.network() == Network::Host).then(|| Guard::new(&isolation.unreachable));
-        let guard = guard.transpose().unwrap_or_else(|cause| {
-            not("cases can reach the metadata service and the farm", &cause);
-            None
+        let on_host = isolation.network() == Network::Host;
+        let guard = Guard::new(on_host.then_some(&isolation.unreachable[..])).map_err(|cause| {
+            let reach = if on_host {
+                "the metadata service, the farm and "
+            } else {
+                ""
+            };
+            not(
+                &format!("cases can reach {reach}what the machine's devices let them"),
+                &cause,
+            );
         });
+        let guard = guard.ok();
         let limits = &isolation.limits;
-        let groups = limits.wants_group().then(|| Groups::new(limits)).transpose();
+        let guarded = guard.as_ref().map(Guard::folder);
+        let groups = limits
+            .wants_group()
+            .then(|| Groups::new(limits, guarded))
+            .transpose();
         let groups = groups.unwrap_or_else(|cause| {
-            not("limits hold for each process, not for a case together", &cause);
+            not(
+                "memory is limited for each process by itself, their number not at all",
+                &cause,
+            );
             None
         });
         let isolator = Arc::new(Self {
@@ -160,9 +187,10 @@ impl Isolator {
     /// The way of one process into its surroundings. It is not yet said which.
     pub(super) fn launch(&self, of: &Surroundings<'_>) -> io::Result<Launch> {
         Ok(Launch {
-            group: self.guard.as_ref().map(Guard::group),
+            group: (of.group.and_then(|group| group.start.clone()))
+                .or_else(|| self.guard.as_ref().map(Guard::group)),
             outside: self.outside(of)?,
-            init: vec![Step::Processes],
+            init: self.init(of),
             inside: self.inside(of),
             cwd: CString::default(),
             programs: Vec::new(),
@@ -180,6 +208,10 @@ impl Isolator {
         steps.extend(user.iter().map(|user| join(user, LinkNameSpaceType::User)));
         steps.push(join(mount, LinkNameSpaceType::Mount));
         steps.push(Step::Unshare(self.namespaces()));
+        if user.is_none() {
+            let at = c"/sys".to_owned();
+            steps.push(Step::Protect { at, writable: false });
+        }
         let sealed = self.isolation.level == Level::Sealed;
         if sealed {
             for (at, writable) in [(c"/", false), (c"/tmp", true)] {
@@ -220,6 +252,10 @@ impl Isolator {
             if folder.shared {
                 // The overlay around it hides it.
                 steps.push(bind(lower(index), &folder.at)?);
+                if sealed {
+                    let at = c_path(&folder.at)?;
+                    steps.push(Step::Protect { at, writable: true });
+                }
                 continue;
             }
             steps.push(Step::Overlay {
@@ -244,6 +280,25 @@ impl Isolator {
         Ok(steps)
     }
 
+    /// What the case's first process does, which has the worker's rights.
+    fn init(&self, of: &Surroundings<'_>) -> Vec<Step> {
+        let mut steps = vec![
+            Step::Processes,
+            // The program's PID is the next one: as different as on a machine, since names are made of it.
+            Step::Write {
+                path: c"/proc/sys/kernel/ns_last_pid".to_owned(),
+                content: next_pid().to_string().into_bytes(),
+                optional: true,
+            },
+        ];
+        if self.identity.is_some() && of.namespace.user.is_none() {
+            // These ask who someone is, not what rights he has; and root stays root.
+            let inside = ROOTS_OWN.map(|at| Step::ProtectInside { at: at.to_owned() });
+            steps.extend(inside);
+        }
+        steps
+    }
+
     fn namespaces(&self) -> UnshareFlags {
         let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID;
         if self.isolation.network() != Network::Host {
@@ -261,7 +316,6 @@ impl Isolator {
         let wanted = [
             (Resource::Cpu, limits.cpu_seconds),
             (Resource::As, limits.memory_bytes.filter(|_| alone)),
-            (Resource::Nproc, limits.processes.map(u64::from).filter(|_| alone)),
         ];
         let set = wanted
             .into_iter()
@@ -318,6 +372,14 @@ fn overlay_options(index: usize, in_user_namespace: bool) -> io::Result<Vec<CStr
         ))
     };
     further.iter().map(option).collect()
+}
+
+/// A PID that no other case of this machine is likely to have now.
+fn next_pid() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Workers of one machine begin at different places.
+    PIDS.start + std::process::id().wrapping_mul(97).wrapping_add(number) % (PIDS.end - PIDS.start)
 }
 
 /// Hides a folder, and makes room in it for the run's folders.

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use libc::{c_char, c_int, c_void};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal, setpgid, waitpid};
@@ -24,6 +25,16 @@ use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal,
 use super::step::Step;
 
 const STACK_BYTES: usize = 64 << 10;
+/// How a program is missed that may be further on in `PATH`.
+const NOT_HERE: [c_int; 5] = [
+    libc::ENOENT,
+    libc::ENOTDIR,
+    libc::ESTALE,
+    libc::ENODEV,
+    libc::ETIMEDOUT,
+];
+/// How often an init looks whether its worker is still there, though that should be told by a signal.
+const LOOK_SECONDS: libc::time_t = 5;
 /// What the processes end with when they fail; they also say why.
 const EXIT_FAILED: c_int = 127;
 
@@ -233,7 +244,7 @@ fn fork(plan: &Plan<'_>) -> io::Result<Pid> {
 
 /// What the opener does. It shares its copy of the worker's memory with the init, which goes on using it.
 fn open(plan: &Plan<'_>) -> c_int {
-    if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
+    if set_parent_process_death_signal(Some(Signal::KILL)).is_err() || is_deserted(&plan.report) {
         return EXIT_FAILED;
     }
     block_signals();
@@ -259,6 +270,10 @@ extern "C" fn init(plan: *mut c_void) -> c_int {
     if let Err(errno) = died.and_then(|()| setpgid(None, None)) {
         return plan.fail([Who::Init as u32, CLONE, errno.raw_os_error().unsigned_abs()]);
     }
+    // It may have ended before.
+    if is_deserted(&plan.report) {
+        return EXIT_FAILED;
+    }
     if let Err(message) = run(&plan.launch.init, Who::Init) {
         return plan.fail(message);
     }
@@ -273,9 +288,18 @@ extern "C" fn init(plan: *mut c_void) -> c_int {
     loop {
         match wait_signal() {
             libc::SIGTERM => kill_group(program),
-            _ => reap(program, status),
+            libc::SIGCHLD => reap(program, status),
+            _ if is_deserted(&plan.status) => return EXIT_FAILED,
+            _ => {}
         }
     }
+}
+
+/// Whether nobody holds the other end of a pipe that this process writes to.
+fn is_deserted(pipe: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pipe, PollFlags::empty())];
+    let found = poll(&mut fds, Some(&Timespec::default()));
+    found.is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// What becomes the program.
@@ -296,13 +320,15 @@ extern "C" fn program(plan: *mut c_void) -> c_int {
             return plan.fail([Who::Program as u32, EXEC, last_errno()]);
         }
     }
+    // What the worker was given itself is not for cases.
+    close_at_exec();
     default_signals();
     let mut cause = libc::ENOENT.unsigned_abs();
     for program in &plan.launch.programs {
         execute(program, plan);
         match last_errno() {
-            // Looks further, and reports what kept it from one that is there.
-            errno if errno == libc::ENOENT.unsigned_abs() => {}
+            // Looks further, as `execvp` does, and reports what kept it from one that is there.
+            errno if NOT_HERE.contains(&errno.cast_signed()) => {}
             errno if errno == libc::EACCES.unsigned_abs() => cause = errno,
             errno => {
                 cause = errno;
@@ -381,8 +407,8 @@ fn default_signals() {
     }
 }
 
-/// Waits for the next signal that concerns an init; all are blocked.
-#[expect(unsafe_code, reason = "nothing safe offers sigwaitinfo(2)")]
+/// Waits for the next signal that concerns an init, for a while; all are blocked.
+#[expect(unsafe_code, reason = "nothing safe offers sigtimedwait(2)")]
 fn wait_signal() -> c_int {
     // SAFETY: the set is initialised by the first call; no information is asked for.
     unsafe {
@@ -390,7 +416,11 @@ fn wait_signal() -> c_int {
         libc::sigemptyset(&mut signals);
         libc::sigaddset(&mut signals, libc::SIGCHLD);
         libc::sigaddset(&mut signals, libc::SIGTERM);
-        libc::sigwaitinfo(&signals, std::ptr::null_mut())
+        let a_while = libc::timespec {
+            tv_sec: LOOK_SECONDS,
+            tv_nsec: 0,
+        };
+        libc::sigtimedwait(&signals, std::ptr::null_mut(), &a_while)
     }
 }
 
@@ -428,6 +458,13 @@ fn close_all_but(fd: c_int) {
         }
         libc::syscall(libc::SYS_close_range, fd + 1, most, 0);
     }
+}
+
+#[expect(unsafe_code, reason = "descriptors are marked by range")]
+fn close_at_exec() {
+    const CLOSE_AT_EXEC: u32 = 4;
+    // SAFETY: takes numbers. A kernel without it leaves them as they are.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_AT_EXEC) };
 }
 
 #[expect(unsafe_code, reason = "the number is that of a standard stream")]

@@ -83,6 +83,7 @@ impl Planner<'_> {
                 self.steps.push(Step::Write {
                     path,
                     content: content.into_bytes(),
+                    optional: false,
                 });
             }
         }

@@ -15,6 +15,8 @@ use rustix::thread::{
     LinkNameSpaceType, UnshareFlags, move_into_link_name_space, set_no_new_privs, unshare_unsafe,
 };
 
+/// Between SIGXCPU and SIGKILL.
+const CPU_GRACE_SECONDS: u64 = 5;
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// One step. It runs in a forked child of a process with threads, so it must not allocate.
@@ -29,8 +31,12 @@ pub(super) enum Step {
     },
     /// Enters a control group, by its file `cgroup.procs`.
     JoinGroup(Arc<OwnedFd>),
-    /// Writes a file of `/proc`.
-    Write { path: CString, content: Vec<u8> },
+    /// Writes a file of `/proc`; one that is `optional` need not take it.
+    Write {
+        path: CString,
+        content: Vec<u8>,
+        optional: bool,
+    },
     /// Cuts all mounts off from the host's: what is mounted here is not seen there, and the reverse.
     Detach,
     /// Makes relative paths (of overlay layers) mean those of this folder.
@@ -59,6 +65,8 @@ pub(super) enum Step {
     Hide { at: CString },
     /// Makes all that is mounted at and below a folder read-only, or one mount writable again.
     Protect { at: CString, writable: bool },
+    /// Makes a file or folder within a mount read-only, if it is there.
+    ProtectInside { at: CString },
     /// Shows the processes of the namespace.
     Processes,
     /// Brings the loopback interface up.
@@ -75,7 +83,11 @@ impl Step {
             Self::Unshare(flags) => unshare(*flags),
             Self::Join { namespace, kind } => move_into_link_name_space(namespace.as_fd(), Some(*kind)),
             Self::JoinGroup(procs) => io::write(procs, b"0").map(drop),
-            Self::Write { path, content } => write(path, content),
+            Self::Write {
+                path,
+                content,
+                optional,
+            } => write(path, content).or_else(|errno| if *optional { Ok(()) } else { Err(errno) }),
             Self::Detach => mount_change(c"/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE),
             Self::WorkIn { folder } => chdir(folder.as_c_str()),
             Self::Tmpfs { at, temp } => mount(
@@ -100,6 +112,7 @@ impl Step {
             Self::Enter { root } => enter(root),
             Self::Hide { at } => hide(at),
             Self::Protect { at, writable } => protect(at, *writable),
+            Self::ProtectInside { at } => protect_inside(at),
             Self::Processes => processes(),
             Self::Loopback => loopback(),
             Self::Limit { resource, most } => limit(*resource, *most),
@@ -125,16 +138,29 @@ fn hide(at: &CStr) -> io::Result<()> {
     }
 }
 
+fn protect_inside(at: &CStr) -> io::Result<()> {
+    match mount_bind_recursive(at, at) {
+        Ok(()) => protect(at, false),
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn processes() -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount(c"proc", c"/proc", c"proc", flags, None)
 }
 
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
-    let most = Some(most);
+    // Of CPU time the kernel kills at the second, without the signal that tells why at the first.
+    let further = if resource == Resource::Cpu {
+        CPU_GRACE_SECONDS
+    } else {
+        0
+    };
     let limits = Rlimit {
-        current: most,
-        maximum: most,
+        current: Some(most),
+        maximum: Some(most.saturating_add(further)),
     };
     setrlimit(resource, limits)
 }
@@ -271,6 +297,7 @@ impl fmt::Display for Step {
             Self::Enter { root } => write!(f, "make {} the root", shown(root)),
             Self::Hide { at } => write!(f, "hide {}", shown(at)),
             Self::Protect { at, writable: false } => write!(f, "make {} read-only", shown(at)),
+            Self::ProtectInside { at } => write!(f, "make {} read-only", shown(at)),
             Self::Protect { at, writable: true } => write!(f, "make {} writable", shown(at)),
             Self::Processes => f.write_str("mount a /proc of its own"),
             Self::Loopback => f.write_str("bring its loopback interface up"),

@@ -149,7 +149,7 @@ async fn what_workers_ask_for_is_sent_and_nothing_else() {
         file(folder.path(), "other", &other),
     ]);
     let state = State {
-        demanded: vec![Digest::of(&asked), unknown],
+        demanded: vec![unknown, Digest::of(&asked)],
         ..State::default()
     };
     let (fake, channel) = Fake::start(state).await;
@@ -164,4 +164,5 @@ async fn what_workers_ask_for_is_sent_and_nothing_else() {
         () = arrived => {}
     }
     assert!(!fake.blobs.contains(&Digest::of(&other)));
+    assert_eq!(fake.state().refused, [unknown]);
 }

@@ -367,7 +367,14 @@ impl Blobs for Service {
         if blobs.contains_key(&digest) || recipes.contains_key(&digest) {
             return Ok(Response::new(v1::WaitForReply {}));
         }
-        Err(Status::unavailable("the run's client did not bring it in time"))
+        Err(Status::not_found("the run's client cannot bring it"))
+    }
+
+    async fn cannot_bring(
+        &self,
+        _: Request<v1::CannotBringRequest>,
+    ) -> Result<Response<v1::CannotBringReply>, Status> {
+        Err(Status::unimplemented("not for workers"))
     }
 
     type DemandsStream = ReceiverStream<Result<v1::DemandsReply, Status>>;
