@@ -100,8 +100,7 @@ fn a_worker_that_cannot_isolate_says_so_at_its_start_and_in_the_report() {
     let run = scene.start(&["-E", "test(=held_0)"]);
     scene.gate.next().pass();
     let finished = run.finish().expect_code(0);
-    let shortfall =
-        "cases can reach the metadata service, the farm and what the machine's devices let them: ";
+    let shortfall = "cases can reach the metadata service, the farm and disks: ";
     let told: Vec<_> = finished
         .events()
         .into_iter()

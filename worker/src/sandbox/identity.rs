@@ -15,9 +15,6 @@ use super::construct::before_exec;
 use super::step::unshare;
 use crate::exec::spawn_owned;
 
-/// All users but the one that stands for none.
-const EVERYBODY: &str = "0 0 4294967295";
-
 /// Makes such a namespace. Needs root.
 pub(super) fn identity_namespace() -> io::Result<OwnedFd> {
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -40,8 +37,10 @@ pub(super) fn identity_namespace() -> io::Result<OwnedFd> {
         let mut pid = [0u8; 4];
         let opened = File::from(told).read_exact(&mut pid).and_then(|()| {
             let folder = format!("/proc/{}", i32::from_ne_bytes(pid));
-            fs::write(format!("{folder}/uid_map"), EVERYBODY)?;
-            fs::write(format!("{folder}/gid_map"), EVERYBODY)?;
+            for map in ["uid_map", "gid_map"] {
+                let own = fs::read_to_string(format!("/proc/self/{map}"))?;
+                fs::write(format!("{folder}/{map}"), to_themselves(&own))?;
+            }
             File::open(format!("{folder}/ns/user"))
         });
         let _ = File::from(release).write(&[0]);
@@ -54,4 +53,28 @@ pub(super) fn identity_namespace() -> io::Result<OwnedFd> {
             Err(cause) => Err(cause),
         }
     })
+}
+
+/// Maps everybody to himself whom a map of this process's namespace knows: first here, first outside, how many.
+fn to_themselves(own: &str) -> String {
+    let lines = own.lines().filter_map(|line| {
+        let mut numbers = line.split_ascii_whitespace();
+        let (first, count) = (numbers.next()?, numbers.nth(1)?);
+        Some(format!("{first} {first} {count}\n"))
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_known_here_is_mapped() {
+        assert_eq!(
+            to_themselves("         0          0 4294967295\n"),
+            "0 0 4294967295\n"
+        );
+        assert_eq!(to_themselves("0 1000 1\n1 100000 65536\n"), "0 0 1\n1 1 65536\n");
+    }
 }

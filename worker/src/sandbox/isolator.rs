@@ -110,15 +110,14 @@ impl Isolator {
         };
         let on_host = isolation.network() == Network::Host;
         let guard = Guard::new(on_host.then_some(&isolation.unreachable[..])).map_err(|cause| {
-            let reach = if on_host {
-                "the metadata service, the farm and "
-            } else {
-                ""
+            // Who is not root reaches no disks anyway.
+            let reach = match (on_host, identity.is_some()) {
+                (true, true) => "the metadata service, the farm and disks",
+                (true, false) => "the metadata service and the farm",
+                (false, true) => "disks",
+                (false, false) => return,
             };
-            not(
-                &format!("cases can reach {reach}what the machine's devices let them"),
-                &cause,
-            );
+            not(&format!("cases can reach {reach}"), &cause);
         });
         let guard = guard.ok();
         let limits = &isolation.limits;
