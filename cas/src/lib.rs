@@ -7,6 +7,7 @@
 //! - [`Manifest`]: which files a tree holds, by digest; its encoding is itself a blob.
 //! - [`workspace_files`], [`folder_files`], [`Snapshot`]: the files of a workspace as a manifest, and whether
 //!   they changed since.
+//! - [`expand`], [`build`]: trees of the Remote Execution API to and from manifests.
 //! - [`materialise()`]: a tree built from a manifest and a store.
 //!
 //! Everything here blocks: an asynchronous caller uses a blocking thread. Deliberately absent: the network
@@ -23,6 +24,7 @@ mod stamp;
 mod store;
 #[cfg(test)]
 mod testing;
+mod tree;
 
 pub use chunk::{
     Alignment, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MIN, Cutter, FrameError, Piece, RecipeError, decode_recipe,
@@ -32,7 +34,11 @@ pub use hash::{DigestError, Digested, digest_file, digest_many, digest_reader};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestDiff, ManifestError, PathDefect};
 pub use materialise::{MaterialiseError, Materialised, materialise};
 pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError};
-pub use packs::{BlobChunks, Check, PACK_BYTES, PackError, PackStore, Stat, Swept};
+pub use packs::{
+    BlobName, BlobPieces, BlobReading, Check, DigestFunction, NameHasher, PACK_BYTES, PackError, PackStore,
+    Stat, Swept,
+};
 pub use snapshot::{ListError, Snapshot, SnapshotError, folder_files, workspace_files};
 pub use stamp::{FileStamp, SETTLE_MS};
 pub use store::{BlobReader, BlobStore, BlobWriter, READ_BYTES_MAX, STALE_AFTER, StoreError, Trimmed};
+pub use tree::{BuildError, Built, ENTRIES_MAX, NameDefect, TreeError, build, expand, folders};

@@ -2,8 +2,16 @@
 
 use thresh_core::digest::Digest;
 
+use std::collections::{BTreeSet, HashSet};
+
+use rayon::prelude::*;
+
+use super::name::{DigestFunction, NameHasher};
 use super::record::Kind;
 use super::{PackError, PackStore};
+
+/// Chunks that are looked at at once, on all cores.
+const TOGETHER: usize = 64;
 
 /// What a store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +60,7 @@ impl PackStore {
                     stat.stored_bytes += u64::from(slot.stored);
                 }
                 Kind::Recipe => stat.blobs += 1,
-                Kind::Delta | Kind::List | Kind::Gone => {}
+                Kind::Delta | Kind::List | Kind::Gone | Kind::Alias => {}
             }
         }
         stat
@@ -64,52 +72,69 @@ impl PackStore {
     /// # Errors
     /// A pack cannot be read.
     pub fn check(&self, mut progress: impl FnMut(u64, u64)) -> Result<Check, PackError> {
-        let mut keys: Vec<(Kind, Digest)> = {
-            let state = self.state();
-            let all = state.slots.keys().copied();
-            all.filter(|(kind, _)| matches!(kind, Kind::Chunk | Kind::Recipe))
-                .collect()
-        };
-        // Chunks first: what is found damaged there is missing in blobs.
-        keys.sort_unstable_by_key(|(kind, digest)| (*kind as u8, *digest));
-        let mut check = Check::default();
-        for (done, (kind, digest)) in keys.iter().enumerate() {
-            progress(done as u64, keys.len() as u64);
-            match kind {
-                Kind::Chunk => {
-                    check.chunks += 1;
-                    if is_damaged(self.chunk(digest))? {
-                        check.damaged.push(*digest);
+        let [blobs, chunks] = [Kind::Recipe, Kind::Chunk].map(|kind| self.all(kind));
+        let all = (blobs.len() + chunks.len()) as u64;
+        let (mut check, mut done, mut sound) = (Check::default(), 0, HashSet::new());
+        let mut damaged = BTreeSet::new();
+        for digest in blobs {
+            progress(done, all);
+            done += 1;
+            check.blobs += 1;
+            match self.check_blob(&digest, &mut sound) {
+                Ok(()) => {}
+                Err(PackError::Missing { .. }) => check.incomplete.push(digest),
+                Err(PackError::Damaged { digest: found }) => {
+                    damaged.insert(found);
+                    if found != digest {
+                        check.incomplete.push(digest);
                     }
                 }
-                _ => {
-                    check.blobs += 1;
-                    match self.check_blob(digest) {
-                        Err(PackError::Missing { .. }) => check.incomplete.push(*digest),
-                        found => {
-                            if is_damaged(found)? {
-                                check.damaged.push(*digest);
-                            }
-                        }
-                    }
-                }
+                Err(error) => return Err(error),
             }
         }
+        // What a blob was read of need not be read again.
+        let (seen, unseen): (Vec<Digest>, Vec<Digest>) =
+            chunks.iter().partition(|chunk| sound.contains(*chunk));
+        check.chunks += seen.len() as u64;
+        for together in unseen.chunks(TOGETHER) {
+            let found = together.par_iter().map(|digest| self.chunk(digest).map(drop));
+            for (digest, found) in together.iter().zip(found.collect::<Vec<_>>()) {
+                check.chunks += 1;
+                match found {
+                    // What is gone has been dropped meanwhile.
+                    Ok(()) | Err(PackError::Missing { .. }) => {}
+                    Err(PackError::Damaged { .. }) => drop(damaged.insert(*digest)),
+                    Err(error) => return Err(error),
+                }
+            }
+            done += together.len() as u64;
+            progress(done, all);
+        }
+        check.damaged = damaged.into_iter().collect();
         Ok(check)
     }
 
-    fn check_blob(&self, digest: &Digest) -> Result<(), PackError> {
-        let mut chunks = self.read(digest)?;
-        while chunks.next_chunk()?.is_some() {}
-        Ok(())
+    fn all(&self, wanted: Kind) -> Vec<Digest> {
+        let state = self.state();
+        let all = state.slots.keys().filter(|(kind, _)| *kind == wanted);
+        let mut all: Vec<Digest> = all.map(|(_, digest)| *digest).collect();
+        all.sort_unstable();
+        all
     }
-}
 
-fn is_damaged<T>(found: Result<T, PackError>) -> Result<bool, PackError> {
-    match found {
-        // What is gone has been dropped meanwhile.
-        Ok(_) | Err(PackError::Missing { .. }) => Ok(false),
-        Err(PackError::Damaged { .. }) => Ok(true),
-        Err(error) => Err(error),
+    /// Reads a blob of several chunks, which must make it together. Its chunks are added to those that are sound.
+    fn check_blob(&self, digest: &Digest, sound: &mut HashSet<Digest>) -> Result<(), PackError> {
+        let (slot, _) = self.find(Kind::Recipe, digest)?;
+        let recipe = self.recipe(digest)?;
+        let mut hasher = NameHasher::new(DigestFunction::Blake3);
+        for (part, piece) in recipe.parts().iter().zip(self.read_from(digest, 0)?) {
+            hasher.update(&piece?);
+            sound.insert(part.digest);
+        }
+        if hasher.finish().hash == *digest.as_bytes() {
+            return Ok(());
+        }
+        self.drop_damaged(Kind::Recipe, digest, slot);
+        Err(PackError::Damaged { digest: *digest })
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 
+use super::name::BlobName;
 use crate::chunk::{FrameError, RecipeError};
 use crate::store::is_disk_full;
 
@@ -56,6 +57,22 @@ pub enum PackError {
         /// Found.
         actual: Digest,
     },
+    /// A blob is not what its name says.
+    #[error("store blob {expected}: what came is {actual}")]
+    WrongContent {
+        /// Announced.
+        expected: BlobName,
+        /// Found. Where more came than was announced, of the content up to there.
+        actual: BlobName,
+    },
+    /// What brings a blob failed.
+    #[error("receive blob {name}: {cause}")]
+    Source {
+        /// The blob.
+        name: BlobName,
+        /// Why.
+        cause: io::Error,
+    },
     /// The disk, or the user's share of it, is full.
     #[error("write {}: the disk is full; free some space there", path.display())]
     DiskFull {
@@ -78,13 +95,16 @@ impl PackError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Frame(_) | Self::Recipe(_) | Self::WrongSize { .. } | Self::WrongDigest { .. } => {
-                Fault::Input
-            }
+            Self::Frame(_)
+            | Self::Recipe(_)
+            | Self::WrongSize { .. }
+            | Self::WrongDigest { .. }
+            | Self::WrongContent { .. } => Fault::Input,
             Self::InUse { .. }
             | Self::Missing { .. }
             | Self::Damaged { .. }
             | Self::DiskFull { .. }
+            | Self::Source { .. }
             | Self::Io { .. } => Fault::Environment,
         }
     }

@@ -16,6 +16,8 @@ mod append;
 mod blob;
 mod check;
 mod error;
+mod ingest;
+mod name;
 mod open;
 mod read;
 mod record;
@@ -26,7 +28,8 @@ mod tests;
 
 pub use check::{Check, Stat};
 pub use error::PackError;
-pub use read::BlobChunks;
+pub use ingest::{BlobPieces, BlobReading};
+pub use name::{BlobName, DigestFunction, NameHasher};
 pub use store::PackStore;
 pub use sweep::Swept;
 

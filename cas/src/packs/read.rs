@@ -9,7 +9,6 @@ use super::append::delta_digest;
 use super::record::{HEADER_BYTES, Header, Kind, checksum};
 use super::{PackError, PackStore};
 use crate::chunk::{FrameError, decode_recipe, pack_against, unpack};
-use crate::hash::{finish, update};
 
 /// No recipe is longer, in bytes: it would be that of a blob of over 100 GB.
 const RECIPE_BYTES_MAX: usize = 64 << 20;
@@ -85,24 +84,6 @@ impl PackStore {
         })
     }
 
-    /// The content of a blob, chunk by chunk.
-    ///
-    /// # Errors
-    /// It is missing.
-    pub fn read(&self, digest: &Digest) -> Result<BlobChunks, PackError> {
-        let parts = match self.recipe(digest) {
-            Ok(recipe) => recipe.parts().iter().map(|part| part.digest).collect(),
-            Err(PackError::Missing { .. }) => vec![*digest],
-            Err(error) => return Err(error),
-        };
-        Ok(BlobChunks {
-            store: self.clone(),
-            digest: *digest,
-            parts: parts.into_iter(),
-            hasher: blake3::Hasher::new(),
-        })
-    }
-
     /// The content of chunks together.
     pub(super) fn base(&self, bases: &[Digest]) -> Result<Vec<u8>, PackError> {
         let mut base = Vec::new();
@@ -117,7 +98,7 @@ impl PackStore {
     }
 
     /// Reads a record, which stands for `digest`.
-    fn record(&self, kind: Kind, name: &Digest, digest: Digest) -> Result<Frame, PackError> {
+    pub(super) fn record(&self, kind: Kind, name: &Digest, digest: Digest) -> Result<Frame, PackError> {
         let (slot, file) = self.find(kind, name)?;
         let mut record = vec![0; HEADER_BYTES + slot.stored as usize];
         let damaged = || {
@@ -143,36 +124,5 @@ impl PackStore {
             codec: header.codec,
             data: record,
         })
-    }
-}
-
-/// A blob, chunk by chunk. What came may be trusted only when the end was reached without an error.
-#[derive(Debug)]
-pub struct BlobChunks {
-    store: PackStore,
-    digest: Digest,
-    parts: std::vec::IntoIter<Digest>,
-    hasher: blake3::Hasher,
-}
-
-impl BlobChunks {
-    /// Returns the next chunk's content; none at the end.
-    ///
-    /// # Errors
-    /// A chunk is missing, was damaged or cannot be read; or, instead of the last one, the chunks turn out to
-    /// make another blob.
-    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, PackError> {
-        let Some(part) = self.parts.next() else {
-            return Ok(None);
-        };
-        let content = self.store.chunk(&part)?;
-        update(&mut self.hasher, &content);
-        if self.parts.len() == 0 && finish(&self.hasher) != self.digest {
-            if let Ok((slot, _)) = self.store.find(Kind::Recipe, &self.digest) {
-                self.store.drop_damaged(Kind::Recipe, &self.digest, slot);
-            }
-            return Err(PackError::Damaged { digest: self.digest });
-        }
-        Ok(Some(content))
     }
 }

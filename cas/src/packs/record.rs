@@ -32,12 +32,21 @@ pub(super) enum Kind {
     /// Another record, of the same digest, was found damaged. It has no data: where the size stands, is that record's
     /// offset, where the sum stands, are its pack's number and its kind.
     Gone = 5,
+    /// The digest of a blob, by what SHA-256 makes of its content.
+    Alias = 6,
 }
 
 impl Kind {
     /// The kind with this number.
     pub(super) fn of(number: u32) -> Option<Self> {
-        let all = [Self::Chunk, Self::Recipe, Self::Delta, Self::List, Self::Gone];
+        let all = [
+            Self::Chunk,
+            Self::Recipe,
+            Self::Delta,
+            Self::List,
+            Self::Gone,
+            Self::Alias,
+        ];
         all.into_iter().find(|kind| *kind as u32 == number)
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use thresh_core::chunk::{Frame, Recipe};
+use thresh_core::chunk::{CHUNK_BYTES_MAX, Frame, Recipe};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 
@@ -35,12 +35,7 @@ fn put_blob(store: &PackStore, content: &[u8]) -> Digest {
 }
 
 fn read(store: &PackStore, digest: &Digest) -> Result<Vec<u8>, PackError> {
-    let mut chunks = store.read(digest)?;
-    let mut content = Vec::new();
-    while let Some(chunk) = chunks.next_chunk()? {
-        content.extend(chunk);
-    }
-    Ok(content)
+    store.read_whole(digest)
 }
 
 fn packs(folder: &Path) -> Vec<PathBuf> {
@@ -394,14 +389,78 @@ fn a_check_finds_what_is_damaged_and_what_is_incomplete() {
     damage_last(folder.path());
     store.put_recipe(digest, &recipe).unwrap();
     let sound = put(&store, b"sound");
-    let mut told = 0;
-    let check = store.check(|_, _| told += 1).unwrap();
+    let mut told = (0, 0);
+    let check = store.check(|done, all| told = (done, all)).unwrap();
     assert_eq!(check.damaged, [frames[0].digest]);
     assert_eq!(check.incomplete, [digest]);
     assert_eq!((check.chunks, check.blobs), (frames.len() as u64 + 1, 1));
-    assert_eq!(told, check.chunks + check.blobs);
+    let looked = check.chunks + check.blobs;
+    assert_eq!(told, (looked, looked));
     assert!(store.contains(&sound) && !store.contains(&digest));
     let stat = store.stat();
     assert_eq!((stat.chunks, stat.blobs), (frames.len() as u64, 1));
     assert_eq!(stat.content_bytes, (1 << 20) - u64::from(frames[0].size) + 5);
+}
+
+#[test]
+fn a_stream_of_bytes_becomes_a_blob_under_either_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = PackStore::open(folder.path()).unwrap();
+    for function in [DigestFunction::Blake3, DigestFunction::Sha256] {
+        for length in [0, 1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, 3 << 20] {
+            let content = noise(function as u8 + 1, length);
+            let name = BlobName::of(function, &content);
+            assert_eq!(store.locate(&name).is_some(), length == 0);
+            let digest = store.ingest(&name, &content[..]).unwrap();
+            assert_eq!(digest, Digest::of(&content));
+            assert_eq!(store.locate(&name), Some(digest));
+            assert_eq!(store.name(&digest, function).unwrap(), name);
+            for position in [0, length / 2, length.saturating_sub(1), length, length + 9] {
+                let mut read = Vec::new();
+                let pieces = store.read_from(&digest, position as u64).unwrap();
+                std::io::copy(&mut BlobReading::from(pieces), &mut read).unwrap();
+                assert_eq!(read, content[position.min(length)..]);
+            }
+        }
+    }
+    let reopened = PackStore::open(folder.path()).unwrap();
+    let name = BlobName::of(DigestFunction::Sha256, &noise(2, 3 << 20));
+    assert!(reopened.locate(&name).is_some());
+}
+
+#[test]
+fn blobs_come_in_on_all_threads_that_pack_at_once() {
+    use rayon::prelude::*;
+    let folder = tempfile::tempdir().unwrap();
+    let store = PackStore::open(folder.path()).unwrap();
+    // If each waited for others to pack its chunks, nobody would be left to do so.
+    let count = 4 * rayon::current_num_threads();
+    (0..count).into_par_iter().for_each(|seed| {
+        let content = noise(u8::try_from(seed % 250).unwrap() + 1, CHUNK_BYTES_MAX + 1 + seed);
+        let name = BlobName::of(DigestFunction::Sha256, &content);
+        store.ingest(&name, &content[..]).unwrap();
+        assert!(store.locate(&name).is_some());
+    });
+}
+
+#[test]
+fn a_stream_that_is_not_what_its_name_says_leaves_no_blob() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = PackStore::open(folder.path()).unwrap();
+    for length in [100, 2 << 20] {
+        let content = noise(7, length);
+        let name = BlobName::of(DigestFunction::Sha256, &content);
+        let mut other = content.clone();
+        other[50] ^= 1;
+        let mut longer = content.clone();
+        longer.push(0);
+        for wrong in [&other[..], &longer, &content[..length - 1]] {
+            let refused = store.ingest(&name, wrong);
+            assert!(
+                matches!(refused, Err(PackError::WrongContent { .. })),
+                "{refused:?}"
+            );
+            assert_eq!(store.locate(&name), None);
+        }
+    }
 }
