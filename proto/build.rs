@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "thresh/v1/blobs.proto",
         "thresh/v1/records.proto",
         "thresh/v1/runs.proto",
+        "thresh/v1/shard.proto",
         "thresh/v1/work.proto",
     ];
     for file in files {
