@@ -4,10 +4,16 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bazel_remote_apis::build::bazel::remote::execution::v2::action_cache_server::ActionCacheServer;
+use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_server::CapabilitiesServer;
+use bazel_remote_apis::build::bazel::remote::execution::v2::content_addressable_storage_server::ContentAddressableStorageServer;
+use bazel_remote_apis::build::bazel::remote::execution::v2::execution_server::ExecutionServer;
+use bazel_remote_apis::google::bytestream::byte_stream_server::ByteStreamServer;
+use bazel_remote_apis::google::longrunning::operations_server::OperationsServer;
 use thresh_cas::PackStore;
 use thresh_core::fault::Fault;
 use thresh_core::schedule::Policy;
@@ -19,6 +25,7 @@ use thresh_proto::v1::work_server::WorkServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_stream::Stream;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router, TcpIncoming};
@@ -27,7 +34,14 @@ use crate::clock::Clock;
 use crate::committer;
 use crate::demand::Demands;
 use crate::driver::{self, JournalState, KEPT_AFTER_END, Outlet, Start};
+use crate::engine::Engine;
+use crate::external::ExternalCache;
+use crate::reapi::{
+    self, ActionCacheService, ByteStreamService, CapabilitiesService, CasService, ExecutionService,
+    OperationsService, Reapi,
+};
 use crate::recorder::Recorder;
+use crate::remote::RemoteAddress;
 use crate::restore::restore;
 use crate::services::{BlobsService, RecordsService, RunsService, Shared, WorkService};
 use crate::store::{Leadership, Location, SqlStore, Store, StoreError};
@@ -63,6 +77,10 @@ pub struct CoordinatorConfig {
     /// How many bytes its blobs may have. `None`: take only runs whose worker shares the client's files; no blobs are
     /// kept.
     pub blobs: Option<u64>,
+    /// A cache of the Remote Execution API in which passes are looked up and stored besides.
+    pub reuse_from: Option<RemoteAddress>,
+    /// An engine whose slots take runs beside workers.
+    pub engine: Option<Engine>,
     /// The program's version, for messages.
     pub version: String,
 }
@@ -84,6 +102,9 @@ pub enum StartError {
     /// The blobs cannot be used.
     #[error(transparent)]
     Blobs(#[from] thresh_cas::PackError),
+    /// The address of the cache is none.
+    #[error("use the cache that passes are reused from: {0}")]
+    Cache(#[from] tonic::transport::Error),
 }
 
 impl StartError {
@@ -93,6 +114,7 @@ impl StartError {
             Self::Folder { .. } => Fault::Environment,
             Self::Store(error) => error.fault(),
             Self::Blobs(error) => error.fault(),
+            Self::Cache(_) => Fault::Input,
         }
     }
 
@@ -121,6 +143,8 @@ pub struct Coordinator {
     shared: Shared,
     stopping: Arc<watch::Sender<bool>>,
     stale_reports: Arc<AtomicU64>,
+    /// Those of an engine.
+    slots: Arc<Mutex<JoinSet<()>>>,
     standing: Arc<Standing>,
 }
 
@@ -145,6 +169,8 @@ impl Coordinator {
             store,
             policy,
             blobs: blobs_bytes_max,
+            reuse_from,
+            engine,
             version,
         } = config;
         let in_place_only = blobs_bytes_max.is_none();
@@ -166,7 +192,8 @@ impl Coordinator {
             Some(open_blobs(&data_dir).await?)
         };
         let clock = Clock::start();
-        let recorder = Recorder::start(store.clone(), clock);
+        let external = reuse_from.map(ExternalCache::new).transpose()?;
+        let recorder = Recorder::start(store.clone(), clock, external.clone());
         let (standing, outlet, restored) = match leadership {
             // A process that serves only itself has no successor.
             None => (Standing::Private, Outlet::Open(recorder.clone()), Vec::new()),
@@ -191,13 +218,21 @@ impl Coordinator {
         if let (Some(blobs), Some(bytes_max)) = (&blobs, blobs_bytes_max) {
             sweeper::start(blobs.clone(), bytes_max, driver.clone(), clock);
         }
+        let slots = match &engine {
+            // It refuses nobody before it has begun.
+            Some(engine) => engine.start(&driver, clock).await.unwrap_or_default(),
+            None => JoinSet::new(),
+        };
         Ok(Self {
+            slots: Arc::new(Mutex::new(slots)),
             shared: Shared {
                 driver,
                 recorder,
                 store,
                 blobs,
+                engine,
                 demands: Demands::default(),
+                external,
                 clock,
                 version,
             },
@@ -278,7 +313,7 @@ impl Coordinator {
         let blobs = BlobsServer::new(BlobsService::new(self.shared.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Server::builder()
+        let router = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(WINDOW_BYTES)
@@ -286,7 +321,11 @@ impl Coordinator {
             .add_service(runs)
             .add_service(records)
             .add_service(work)
-            .add_service(blobs)
+            .add_service(blobs);
+        match Reapi::new(&self.shared) {
+            Some(reapi) => serve_reapi(router, &reapi),
+            None => router,
+        }
     }
 
     /// Ends the coordinator: workers are disconnected, what is not yet written is written. Runs that go on end
@@ -303,7 +342,16 @@ impl Coordinator {
     async fn end(self, orderly: bool) {
         self.shared.driver.shutdown(orderly).await;
         self.stopping.send_replace(true);
+        let mut slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
+        // They cancel what goes on at the engine.
+        let ended = async { while slots.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSING_TIME, ended).await.is_err() {
+            tracing::warn!("the engine does not say that it cancels; actions may go on there");
+        }
         if orderly {
+            if let Some(external) = &self.shared.external {
+                external.flush().await;
+            }
             // The driver has had everything written by now; what requests that are still being handled add (the
             // use of passes) can be lost.
             self.shared.store.close().await;
@@ -318,6 +366,25 @@ impl Standing {
             Self::Leading(leadership, _) => leadership.epoch(),
         }
     }
+}
+
+/// Adds the Remote Execution API.
+fn serve_reapi(router: Router, reapi: &Reapi) -> Router {
+    let cas = ContentAddressableStorageServer::new(CasService::new(reapi.clone()))
+        .max_decoding_message_size(reapi::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(reapi::MESSAGE_BYTES_MAX);
+    let streams = ByteStreamServer::new(ByteStreamService::new(reapi.clone()))
+        .max_decoding_message_size(reapi::MESSAGE_BYTES_MAX);
+    let results = ActionCacheServer::new(ActionCacheService::new(reapi.clone()))
+        .max_decoding_message_size(reapi::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(reapi::MESSAGE_BYTES_MAX);
+    router
+        .add_service(CapabilitiesServer::new(CapabilitiesService))
+        .add_service(cas)
+        .add_service(streams)
+        .add_service(results)
+        .add_service(ExecutionServer::new(ExecutionService::new(reapi.clone())))
+        .add_service(OperationsServer::new(OperationsService::new(reapi.clone())))
 }
 
 async fn stopped(mut signal: watch::Receiver<bool>) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
 use tokio::sync::watch;
+use tonic::Status;
 
 /// What is waited for. Clones share everything.
 #[derive(Clone, Debug, Default)]
@@ -42,27 +43,28 @@ impl Demands {
             .count += 1;
         self.inner.demanded.send_modify(|count| *count += 1);
         Demand {
+            stored: self.inner.stored.subscribe(),
             demands: self.clone(),
             run,
             digest,
         }
     }
 
+    /// Tells of what is asked for, from now on.
+    pub(crate) fn news(&self, run: RunId) -> News {
+        News {
+            changes: self.inner.demanded.subscribe(),
+            demands: self.clone(),
+            run,
+            told: BTreeSet::new(),
+        }
+    }
+
     /// What is asked for now.
-    pub(crate) fn of(&self, run: RunId) -> BTreeSet<Digest> {
+    fn of(&self, run: RunId) -> BTreeSet<Digest> {
         let waiting = self.waiting();
         let digests = waiting.get(&run).into_iter().flat_map(BTreeMap::keys);
         digests.copied().collect()
-    }
-
-    /// Tells that there may be more demands.
-    pub(crate) fn demanded(&self) -> watch::Receiver<u64> {
-        self.inner.demanded.subscribe()
-    }
-
-    /// Tells that a blob may be there now.
-    pub(crate) fn stored(&self) -> watch::Receiver<u64> {
-        self.inner.stored.subscribe()
     }
 
     /// The client cannot bring a blob; who waits for it now need not go on.
@@ -88,13 +90,33 @@ impl Demands {
 #[derive(Debug)]
 pub(crate) struct Demand {
     demands: Demands,
+    stored: watch::Receiver<u64>,
     run: RunId,
     digest: Digest,
 }
 
 impl Demand {
+    /// Waits until the blob is `there`, or until the client says that it cannot bring it. Was it there before the
+    /// demand, that is seen at once.
+    pub(crate) async fn arrival<F>(mut self, there: impl Fn() -> F) -> Result<(), Status>
+    where
+        F: Future<Output = Result<bool, Status>>,
+    {
+        loop {
+            if there().await? {
+                return Ok(());
+            }
+            if let Some(why) = self.refused() {
+                let why = format!("the run's client cannot bring it: {why}");
+                return Err(Status::not_found(why));
+            }
+            // The sender lives in the demands, so that there is always a next change.
+            let _ = self.stored.changed().await;
+        }
+    }
+
     /// Why the client cannot bring it, if that is so.
-    pub(crate) fn refused(&self) -> Option<String> {
+    fn refused(&self) -> Option<String> {
         let waiting = self.demands.waiting();
         waiting.get(&self.run)?.get(&self.digest)?.refused.clone()
     }
@@ -114,6 +136,32 @@ impl Drop for Demand {
         }
         if digests.is_empty() {
             waiting.remove(&self.run);
+        }
+    }
+}
+
+/// What is asked for of one run, each blob once for as long as someone waits for it.
+#[derive(Debug)]
+pub(crate) struct News {
+    demands: Demands,
+    run: RunId,
+    changes: watch::Receiver<u64>,
+    told: BTreeSet<Digest>,
+}
+
+impl News {
+    /// What has been asked for since the last call; waits until there is something.
+    pub(crate) async fn next(&mut self) -> Vec<Digest> {
+        loop {
+            self.changes.mark_unchanged();
+            let wanted = self.demands.of(self.run);
+            let new: Vec<Digest> = wanted.difference(&self.told).copied().collect();
+            self.told = wanted;
+            if !new.is_empty() {
+                return new;
+            }
+            // The sender lives in the demands, so that there is always a next change.
+            let _ = self.changes.changed().await;
         }
     }
 }

@@ -16,11 +16,17 @@ mod committer;
 mod coordinator;
 mod demand;
 mod driver;
+mod engine;
+mod external;
+mod reapi;
 mod recorder;
+mod remote;
 mod restore;
 mod services;
 pub mod store;
 mod sweeper;
 
 pub use coordinator::{BLOBS, Coordinator, CoordinatorConfig, ServeError, StartError};
+pub use engine::{Content, Delivered, Delivery, Engine, EngineConfig, EngineError, File as EngineFile};
+pub use remote::{InvalidAddress, RemoteAddress};
 pub use services::{ATTEMPTS_MAX, RUNS_MAX};

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::clock::Clock;
 use crate::driver::RunLog;
+use crate::external::ExternalCache;
 use crate::store::{AttemptRecord, Batch, PassRecord, RunRecord, Store, StoreError};
 
 /// How long an attempt may wait for others before it is written. A process that is killed loses this much.
@@ -41,6 +42,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     entries: mpsc::UnboundedSender<Entry>,
+    external: Option<ExternalCache>,
     urgency: Arc<Urgency>,
 }
 
@@ -72,7 +74,7 @@ enum Entry {
 
 impl Recorder {
     /// Starts the task. It ends when every clone of the recorder is gone and everything is written.
-    pub(crate) fn start(store: Arc<dyn Store>, clock: Clock) -> Self {
+    pub(crate) fn start(store: Arc<dyn Store>, clock: Clock, external: Option<ExternalCache>) -> Self {
         let (entries, inbox) = mpsc::unbounded_channel();
         let urgency = Arc::<Urgency>::default();
         let task = Task {
@@ -83,7 +85,11 @@ impl Recorder {
             trouble: None,
         };
         tokio::spawn(task.run());
-        Self { entries, urgency }
+        Self {
+            entries,
+            external,
+            urgency,
+        }
     }
 
     pub(crate) fn attempt(&self, record: AttemptRecord) {
@@ -91,6 +97,9 @@ impl Recorder {
     }
 
     pub(crate) fn pass(&self, record: PassRecord) {
+        if let Some(external) = &self.external {
+            external.store(record.parts.case_key(&record.case.name), record.run);
+        }
         self.send(Entry::Pass(record));
     }
 

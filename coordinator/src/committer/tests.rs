@@ -24,7 +24,7 @@ fn turn() -> (Turn, oneshot::Receiver<()>) {
 
 fn started(store: BadStore) -> (Outlet, watch::Receiver<JournalState>) {
     let store = Arc::new(store);
-    let recorder = Recorder::start(store.clone(), Clock::start());
+    let recorder = Recorder::start(store.clone(), Clock::start(), None);
     start(store, recorder, 1)
 }
 

@@ -121,4 +121,6 @@ pub(crate) struct Measured {
     pub(crate) started: Timestamp,
     pub(crate) took: Duration,
     pub(crate) output: Option<v1::Output>,
+    /// Of an action: the digest of the manifest of its outputs.
+    pub(crate) outputs: Bytes,
 }

@@ -220,6 +220,7 @@ impl Driver {
             lease: grant.map_or(0, |grant| grant.lease.0),
             why: grant.map_or("", |grant| grant.reason.word()).to_owned(),
             granted_micros: grant.map_or(0, |grant| grant.at.as_micros()),
+            outputs: measured.outputs,
         };
         run.publish(now, News::Attempt(event));
         let ended = Ended {
@@ -350,6 +351,7 @@ fn unmeasured(grant: Option<&Grant>, now: Timestamp) -> Measured {
         started,
         took: now.since(started),
         output: None,
+        outputs: Default::default(),
     }
 }
 

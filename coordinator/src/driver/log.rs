@@ -1,6 +1,7 @@
 //! What happened in a run, for those who follow it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thresh_core::time::Timestamp;
@@ -16,6 +17,10 @@ const OUTPUT_BYTES_MAX: usize = 256 << 20;
 /// it is revealed: when it is as durable as it is to be.
 #[derive(Debug)]
 pub(crate) struct RunLog {
+    /// What the run executes, if that is an action.
+    action: Option<v1::Action>,
+    /// Who follows the action.
+    followers: AtomicUsize,
     entries: Mutex<Entries>,
     changes: watch::Sender<u64>,
 }
@@ -52,16 +57,18 @@ pub(crate) enum Chunk {
 }
 
 impl RunLog {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(action: Option<v1::Action>) -> Self {
         Self {
+            action,
+            followers: AtomicUsize::new(0),
             entries: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
 
     /// A log with the events of an earlier coordinator.
-    pub(super) fn restored(events: Vec<v1::RunEvent>, ended: bool) -> Self {
-        let log = Self::new();
+    pub(super) fn restored(events: Vec<v1::RunEvent>, ended: bool, action: Option<v1::Action>) -> Self {
+        let log = Self::new(action);
         {
             let mut entries = log.entries();
             entries.revealed = events.len();
@@ -73,6 +80,24 @@ impl RunLog {
             }
         }
         log
+    }
+
+    /// What the run executes, if that is an action.
+    pub(crate) fn action(&self) -> Option<&v1::Action> {
+        self.action.as_ref()
+    }
+
+    /// Counts who follows the action; [`unfollowed`](Self::unfollowed) undoes it.
+    pub(crate) fn followed(&self) {
+        self.followers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unfollowed(&self) {
+        self.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
     }
 
     /// Adds an event, and returns it as it is kept; `None` after the end.
@@ -98,7 +123,7 @@ impl RunLog {
     }
 
     /// Whether the end is published.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.entries().phase != Phase::Open
     }
 
@@ -231,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_numbered_from_one_and_read_from_any_point() {
-        let log = RunLog::new();
+        let log = RunLog::new(None);
         for _ in 0..3 {
             add(&log);
         }
@@ -281,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_waits_for_what_is_not_there_yet() {
-        let log = RunLog::new();
+        let log = RunLog::new(None);
         let (chunk, ()) = tokio::join!(log.read(0, 9), async {
             add(&log);
             add(&log);

@@ -57,10 +57,11 @@ pub(super) struct Grant {
 impl RunState {
     pub(super) fn new(submission: Submission, now: Timestamp, journaled: bool) -> Self {
         let cases = submission.cases.len();
+        let action = submission.header.action.clone();
         Self {
             tally: Tally::new(u32::try_from(cases).unwrap_or(u32::MAX)),
             submission,
-            log: Arc::new(RunLog::new()),
+            log: Arc::new(RunLog::new(action)),
             watchers: 0,
             submitted: now,
             ended: None,
@@ -78,7 +79,8 @@ impl RunState {
         for (_, status) in run.recovery.statuses() {
             state.tally.count(status);
         }
-        state.log = Arc::new(RunLog::restored(run.events, run.ended.is_some()));
+        let action = state.submission.header.action.clone();
+        state.log = Arc::new(RunLog::restored(run.events, run.ended.is_some(), action));
         // Its client may have waited for this coordinator.
         state.ended = run.ended.map(|_| now);
         state

@@ -10,8 +10,8 @@ use crate::store::bad::{BadStore, busy, full};
 /// Ends a run; returns what its last event says, and what the answer to a flush is.
 async fn end_of_run(store: BadStore) -> (String, Result<(), String>) {
     let clock = Clock::start();
-    let recorder = Recorder::start(Arc::new(store), clock);
-    let log = Arc::new(RunLog::new());
+    let recorder = Recorder::start(Arc::new(store), clock, None);
+    let log = Arc::new(RunLog::new(None));
     let record = RunRecord {
         run: RunId::from_u128(1),
         project: "p".into(),

@@ -1,7 +1,6 @@
 //! Blobs over the wire. The store blocks and computes, so that each transfer has a blocking thread, with a few
 //! messages between it and the connection: that is all that it keeps in memory.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -133,38 +132,25 @@ impl Blobs for BlobsService {
         let v1::WaitForRequest { run_id, digest } = request.into_inner();
         let (run, digest) = (run_id_from_wire(&run_id)?, digest_from_wire("digest", &digest)?);
         let store = self.store()?;
-        let mut stored = self.shared.demands.stored();
         let there = || {
-            blocking({
-                let store = store.clone();
-                move || Ok(store.find_missing(&[digest]).is_empty())
-            })
+            let store = store.clone();
+            blocking(move || Ok(store.find_missing(&[digest]).is_empty()))
         };
+        // Who has it already does not have it asked for.
         if there().await? {
             return Ok(Response::new(v1::WaitForReply {}));
         }
-        let demand = self.shared.demands.demand(run, digest);
-        let arrival = async {
-            loop {
-                // The sender lives in what this service holds, so that there is always a next change.
-                let _ = stored.changed().await;
-                if there().await? {
-                    return Ok(Response::new(v1::WaitForReply {}));
-                }
-                if let Some(why) = demand.refused() {
-                    return Err(Status::not_found(format!(
-                        "the run's client cannot bring it: {why}"
-                    )));
-                }
-            }
-        };
         tokio::select! {
-            arrived = arrival => arrived,
-            () = self.shared.driver.ended() => Err(Status::unavailable("the coordinator is shutting down")),
+            arrived = self.shared.demands.demand(run, digest).arrival(there) => arrived?,
+            () = self.shared.driver.ended() => {
+                return Err(Status::unavailable("the coordinator is shutting down"));
+            }
             () = tokio::time::sleep(DEMAND_PATIENCE) => {
-                Err(Status::deadline_exceeded("the run's client did not bring it in time"))
+                let late = "the run's client did not bring it in time";
+                return Err(Status::deadline_exceeded(late));
             }
         }
+        Ok(Response::new(v1::WaitForReply {}))
     }
 
     async fn cannot_bring(
@@ -189,22 +175,18 @@ impl Blobs for BlobsService {
     ) -> Result<Response<Self::DemandsStream>, Status> {
         let run = run_id_from_wire(&request.into_inner().run_id)?;
         self.store()?;
-        let (demands, driver) = (self.shared.demands.clone(), self.shared.driver.clone());
+        let (mut news, driver) = (self.shared.demands.news(run), self.shared.driver.clone());
         let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
         tokio::spawn(async move {
-            let (mut changes, mut told) = (demands.demanded(), BTreeSet::new());
             loop {
-                let wanted = demands.of(run);
-                let new = wanted.difference(&told).copied().map(digest_to_wire);
-                let digests: Vec<_> = new.collect();
-                if !digests.is_empty() && replies.send(Ok(v1::DemandsReply { digests })).await.is_err() {
-                    return;
-                }
-                told = wanted;
-                tokio::select! {
-                    _ = changes.changed() => {}
+                let wanted = tokio::select! {
+                    wanted = news.next() => wanted,
                     () = driver.ended() => return,
                     () = replies.closed() => return,
+                };
+                let digests = wanted.into_iter().map(digest_to_wire).collect();
+                if replies.send(Ok(v1::DemandsReply { digests })).await.is_err() {
+                    return;
                 }
             }
         });

@@ -14,8 +14,11 @@ pub use records::RUNS_MAX;
 pub(crate) use records::RecordsService;
 pub use runs::ATTEMPTS_MAX;
 pub(crate) use runs::RunsService;
+pub(crate) use status::{
+    of_blob as status_of_blob, of_refusal as status_of_refusal, of_store as status_of_store,
+};
 pub(crate) use submission::validate;
-pub(crate) use work::WorkService;
+pub(crate) use work::{WorkService, report_from_wire};
 
 use std::sync::Arc;
 
@@ -24,6 +27,8 @@ use thresh_cas::PackStore;
 use crate::clock::Clock;
 use crate::demand::Demands;
 use crate::driver::Handle;
+use crate::engine::Engine;
+use crate::external::ExternalCache;
 use crate::recorder::Recorder;
 use crate::store::Store;
 
@@ -35,8 +40,12 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     /// Absent where only in-place runs are taken.
     pub(crate) blobs: Option<PackStore>,
+    /// Which has the blobs of its runs from their client.
+    pub(crate) engine: Option<Engine>,
     /// Blobs that workers wait for.
     pub(crate) demands: Demands,
+    /// Passes of others.
+    pub(crate) external: Option<ExternalCache>,
     pub(crate) clock: Clock,
     /// The program's version, for messages.
     pub(crate) version: String,

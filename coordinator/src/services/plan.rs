@@ -1,5 +1,6 @@
 //! What history and the action cache know of a run's cases.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use thresh_core::estimate::Estimates;
@@ -67,7 +68,21 @@ async fn find_passes(shared: &Shared, submission: &Submission) -> Result<Vec<usi
     shared
         .recorder
         .used(used.map(|pass| keys[pass.position]).collect());
-    Ok(found.into_iter().map(|pass| positions[pass.position]).collect())
+    let mut reused: BTreeSet<usize> = found.iter().map(|pass| pass.position).collect();
+    if let Some(external) = &shared.external {
+        let unknown: Vec<usize> = (0..keys.len())
+            .filter(|position| !reused.contains(position))
+            .collect();
+        let asked: Vec<CaseKey> = unknown.iter().map(|position| keys[*position]).collect();
+        let known = external.find(&asked).await;
+        reused.extend(
+            unknown
+                .into_iter()
+                .zip(known)
+                .filter_map(|(position, known)| known.then_some(position)),
+        );
+    }
+    Ok(reused.into_iter().map(|position| positions[position]).collect())
 }
 
 /// Checks that the manifests of a shipped run are in the store.
@@ -75,28 +90,31 @@ pub(super) async fn check_manifests(shared: &Shared, submission: &Submission) ->
     if submission.is_in_place() {
         return Ok(());
     }
-    let Some(blobs) = shared.blobs.clone() else {
-        return Err(Status::failed_precondition(
-            "this coordinator takes in-place runs only",
-        ));
-    };
+    let (blobs, engine) = (shared.blobs.clone(), shared.engine.clone());
     let manifests = manifest_digests(submission);
     let missing = tokio::task::spawn_blocking(move || {
         let digests: Vec<_> = manifests.iter().map(|(_, digest)| *digest).collect();
-        let missing = blobs.find_missing(&digests);
+        let missing = match (&blobs, &engine) {
+            (Some(blobs), _) => blobs.find_missing(&digests),
+            (None, Some(engine)) => engine.find_missing(&digests),
+            (None, None) => {
+                let problem = "this coordinator takes in-place runs only";
+                return Err(Status::failed_precondition(problem));
+            }
+        };
         let of = |digest| {
             manifests
                 .iter()
                 .find(|(_, other)| *other == digest)
                 .map(|(of, _)| of.clone())
         };
-        missing
-            .into_iter()
+        let missing = missing.into_iter();
+        Ok(missing
             .map(|digest| (digest, of(digest).unwrap_or_default()))
-            .collect::<Vec<_>>()
+            .collect::<Vec<_>>())
     })
     .await
-    .map_err(|error| Status::internal(format!("looking for manifests ended early: {error}")))?;
+    .map_err(|error| Status::internal(format!("looking for manifests ended early: {error}")))??;
     let Some((digest, of)) = missing.first() else {
         return Ok(());
     };

@@ -8,7 +8,7 @@ use tonic::Status;
 use crate::driver::Refusal;
 use crate::store::StoreError;
 
-pub(super) fn of_refusal(refusal: Refusal) -> Status {
+pub(crate) fn of_refusal(refusal: Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
         Refusal::ShuttingDown | Refusal::NotDurable(_) => Status::unavailable(text),
@@ -28,7 +28,7 @@ pub(super) fn of_refusal(refusal: Refusal) -> Status {
     }
 }
 
-pub(super) fn of_store(error: &StoreError) -> Status {
+pub(crate) fn of_store(error: &StoreError) -> Status {
     let text = format!("failed to {error}");
     match error {
         StoreError::Full { .. } => Status::resource_exhausted(text),
@@ -40,7 +40,7 @@ pub(super) fn of_store(error: &StoreError) -> Status {
     }
 }
 
-pub(super) fn of_blob(error: &PackError) -> Status {
+pub(crate) fn of_blob(error: &PackError) -> Status {
     let text = format!("failed to {error}");
     match error {
         PackError::Missing { .. } => Status::not_found(text),
@@ -48,8 +48,9 @@ pub(super) fn of_blob(error: &PackError) -> Status {
         PackError::Frame(_)
         | PackError::Recipe(_)
         | PackError::WrongDigest { .. }
+        | PackError::WrongContent { .. }
         | PackError::WrongSize { .. } => Status::invalid_argument(text),
         PackError::DiskFull { .. } => Status::resource_exhausted(text),
-        PackError::InUse { .. } | PackError::Io { .. } => Status::internal(text),
+        PackError::InUse { .. } | PackError::Source { .. } | PackError::Io { .. } => Status::internal(text),
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn validate(
     let run = run_id_from_wire(&header.run_id)?;
     check_names(&header)?;
     let in_place = check_inputs(&header)?;
+    check_action(&header, cases.len(), in_place)?;
     let settings = header
         .settings
         .iter()
@@ -186,20 +187,30 @@ fn check_inputs(header: &v1::RunHeader) -> Result<bool, InvalidMessage> {
     for (_, manifest) in manifests(header) {
         digest_from_wire("manifest", manifest)?;
     }
-    check_folders(inputs)?;
+    check_folders(inputs, header.action.is_none())?;
     Ok(false)
+}
+
+/// Checks that an action is one command.
+fn check_action(header: &v1::RunHeader, cases: usize, in_place: bool) -> Result<(), InvalidMessage> {
+    let counts = [cases, header.commands.len(), header.binaries.len()];
+    if header.action.is_some() && (counts != [1; 3] || in_place) {
+        let problem = "is set, but the run is not one command with its inputs";
+        return Err(InvalidMessage::new("action", problem));
+    }
+    Ok(())
 }
 
 /// Checks that workers can present the folders of a shipped run at their paths: what none of them can do is
 /// refused here, before it keeps every one of them busy.
-fn check_folders(inputs: &v1::Inputs) -> Result<(), InvalidMessage> {
-    let own = [
-        ("inputs.source_root", &inputs.source_root),
-        ("inputs.target_root", &inputs.target_root),
-    ];
+fn check_folders(inputs: &v1::Inputs, has_source: bool) -> Result<(), InvalidMessage> {
+    let source = has_source.then_some(("inputs.source_root", &inputs.source_root));
+    let own = source
+        .into_iter()
+        .chain([("inputs.target_root", &inputs.target_root)]);
     let others = (inputs.folders.iter()).map(|folder| ("inputs.folders.path", &folder.path));
     let mut paths = BTreeSet::new();
-    for (field, text) in own.into_iter().chain(others) {
+    for (field, text) in own.chain(others) {
         let path = Path::new(text);
         let is_normal = (path.components().skip(1)).all(|part| matches!(part, Component::Normal(_)));
         let refuse = |why| Err(InvalidMessage::new(field, format!("is {text:?}: {why}")));
@@ -222,23 +233,19 @@ fn check_folders(inputs: &v1::Inputs) -> Result<(), InvalidMessage> {
 /// The manifests of a shipped run, each with what it holds.
 fn manifests(header: &v1::RunHeader) -> impl Iterator<Item = (String, &[u8])> {
     let inputs = header.inputs.iter().flat_map(|inputs| {
-        let own = [
-            ("the source tree".to_owned(), &inputs.source_manifest[..]),
-            ("the target folder".to_owned(), &inputs.target_manifest[..]),
-        ];
-        own.into_iter().chain(
+        let source = ("the source tree".to_owned(), &inputs.source_manifest[..]);
+        let source = Some(source).filter(|_| header.action.is_none());
+        let target = ("the target folder".to_owned(), &inputs.target_manifest[..]);
+        source.into_iter().chain([target]).chain(
             inputs
                 .folders
                 .iter()
                 .map(|folder| (folder.path.clone(), &folder.manifest[..])),
         )
     });
-    inputs.chain(
-        header
-            .binaries
-            .iter()
-            .map(|binary| (binary.id.clone(), &binary.manifest[..])),
-    )
+    // An action has no files but its inputs.
+    let binaries = header.binaries.iter().filter(|_| header.action.is_none());
+    inputs.chain(binaries.map(|binary| (binary.id.clone(), &binary.manifest[..])))
 }
 
 /// The digests of the manifests of a shipped run, each with what it holds.

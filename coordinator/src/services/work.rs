@@ -176,7 +176,8 @@ fn said_from_wire(message: v1::WorkerMessage) -> Result<Said, InvalidMessage> {
     }
 }
 
-fn report_from_wire(report: v1::WorkerReport) -> Result<Report, InvalidMessage> {
+/// Reads what a worker says of a run.
+pub(crate) fn report_from_wire(report: v1::WorkerReport) -> Result<Report, InvalidMessage> {
     let run = run_id_from_wire(&report.run_id)?;
     let news = match report.report {
         None => return Err(InvalidMessage::new("report", "is missing or of an unknown kind")),
@@ -192,6 +193,7 @@ fn report_from_wire(report: v1::WorkerReport) -> Result<Report, InvalidMessage> 
                 started: Timestamp::from_micros(attempt.started_micros),
                 took: duration_or_zero(attempt.took),
                 output: attempt.output,
+                outputs: attempt.outputs,
             },
         },
         Some(WireReport::SetupScript(ended)) => ReportNews::SetupScript {

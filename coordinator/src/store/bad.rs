@@ -85,6 +85,12 @@ impl Store for BadStore {
     async fn put_lists(&self, _: &[(Digest, Vec<u8>)], _: Timestamp) -> Result<(), StoreError> {
         self.failed()
     }
+    async fn action_results(&self, _: &[Digest], _: Timestamp) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.failed()
+    }
+    async fn put_action_result(&self, _: Digest, _: Vec<u8>, _: Timestamp) -> Result<(), StoreError> {
+        self.failed()
+    }
     async fn add_quarantine(&self, _: &str, _: &[Quarantine]) -> Result<(), StoreError> {
         self.failed()
     }

@@ -79,6 +79,17 @@ pub trait Store: Send + Sync + 'static {
     /// Stores test lists; the newest of a key stays.
     async fn put_lists(&self, lists: &[(Digest, Vec<u8>)], now: Timestamp) -> Result<(), StoreError>;
 
+    /// Returns results of actions, in the order asked, and notes that they were used.
+    async fn action_results(
+        &self,
+        keys: &[Digest],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// Stores the result of an action; the newest of a key stays.
+    async fn put_action_result(&self, key: Digest, result: Vec<u8>, now: Timestamp)
+    -> Result<(), StoreError>;
+
     /// Puts cases of a project into quarantine. What was said of the same cases before is replaced.
     async fn add_quarantine(&self, project: &str, cases: &[Quarantine]) -> Result<(), StoreError>;
 
@@ -117,7 +128,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what is old. The journal of runs that were closed more than a day ago goes at any time; the rest
     /// once a day, and whether that was done is returned. What stays: per case its 50 newest attempts, none older
-    /// than 90 days; runs for 90 days; passes and test lists that were used within 30 days, at most 256 passes a
+    /// than 90 days; runs for 90 days; passes, test lists and results of actions that were used within 30 days, at most 256 passes a
     /// case; what is counted and measured per case for a year after its last attempt.
     async fn sweep(&self, now: Timestamp) -> Result<bool, StoreError>;
 

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use thresh_coordinator::{Coordinator, CoordinatorConfig};
 use thresh_core::digest::Digest;
@@ -15,11 +14,10 @@ use thresh_proto::v1::runs_client::RunsClient;
 use thresh_proto::v1::work_client::WorkClient;
 use thresh_proto::v1::worker_message::Message as FromWorker;
 use thresh_proto::v1::worker_report::Report;
-use thresh_proto::{MESSAGE_BYTES_MAX, PROTOCOL, v1};
-use tokio::io::DuplexStream;
+use thresh_proto::{Dialer, MESSAGE_BYTES_MAX, PROTOCOL, in_process, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 pub(crate) const PLATFORM: &str = "x86_64-unknown-linux-gnu";
@@ -37,7 +35,7 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 pub(crate) struct Farm {
     pub(crate) coordinator: Coordinator,
-    connections: mpsc::UnboundedSender<std::io::Result<DuplexStream>>,
+    dialer: Dialer,
     pub(crate) folder: TempDir,
 }
 
@@ -48,11 +46,11 @@ impl Farm {
 
     pub(crate) async fn start_in(folder: TempDir, policy: Policy) -> Self {
         let coordinator = Coordinator::start(config(folder.path(), policy)).await.unwrap();
-        let (connections, incoming) = mpsc::unbounded_channel();
-        tokio::spawn(coordinator.serve_connections(UnboundedReceiverStream::new(incoming)));
+        let (dialer, connections) = in_process();
+        tokio::spawn(coordinator.serve_connections(connections));
         Self {
             coordinator,
-            connections,
+            dialer,
             folder,
         }
     }
@@ -65,19 +63,7 @@ impl Farm {
 
     /// A connection of its own, as each part of a farm has.
     pub(crate) async fn connect(&self) -> Channel {
-        let connections = self.connections.clone();
-        let connector = tower::service_fn(move |_| {
-            let connections = connections.clone();
-            async move {
-                let (near, far) = tokio::io::duplex(1 << 20);
-                connections.send(Ok(far)).map_err(std::io::Error::other)?;
-                Ok::<_, std::io::Error>(TokioIo::new(near))
-            }
-        });
-        Endpoint::from_static("http://in-memory")
-            .connect_with_connector(connector)
-            .await
-            .unwrap()
+        self.dialer.dial().await.unwrap()
     }
 
     pub(crate) async fn client(&self) -> RunsClient<Channel> {
@@ -116,6 +102,8 @@ fn config(folder: &Path, policy: Policy) -> CoordinatorConfig {
         store: None,
         policy,
         blobs: Some(u64::MAX),
+        engine: None,
+        reuse_from: None,
         version: "0.1.0 (test)".to_owned(),
     }
 }
@@ -212,6 +200,7 @@ impl Worker {
                 outcome: Some(outcome),
                 started_micros: 1_000_000,
                 took: Some(v1::Duration { micros: 5_000 }),
+                outputs: Default::default(),
                 output: Some(v1::Output {
                     stdout: Some(v1::Stream {
                         head: b"said"[..].into(),

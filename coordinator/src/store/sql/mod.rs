@@ -6,7 +6,7 @@ mod engine;
 mod epoch;
 mod history;
 mod journal;
-mod lists;
+mod kept;
 mod marks;
 mod passes;
 mod postgres;
@@ -31,6 +31,7 @@ use thresh_core::time::Timestamp;
 
 use self::database::Database;
 use self::engine::Engine;
+use self::kept::Table;
 use super::{
     Batch, CaseId, JournalEntry, KnownPass, LastPass, Leadership, Location, OpenRun, PastCase, Quarantine,
     RunRecord, RunTimeline, Store, StoreError,
@@ -122,13 +123,36 @@ impl Store for SqlStore {
     }
 
     async fn lists(&self, keys: &[Digest], now: Timestamp) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.run("read test lists", lists::get(&self.database, keys, now))
-            .await
+        self.run(
+            "read test lists",
+            kept::get(&self.database, Table::TestLists, keys, now),
+        )
+        .await
     }
 
     async fn put_lists(&self, lists: &[(Digest, Vec<u8>)], now: Timestamp) -> Result<(), StoreError> {
-        self.run("write test lists", lists::put(&self.database, lists, now))
-            .await
+        let put = kept::put(&self.database, Table::TestLists, lists, now);
+        self.run("write test lists", put).await
+    }
+
+    async fn action_results(
+        &self,
+        keys: &[Digest],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let get = kept::get(&self.database, Table::ActionResults, keys, now);
+        self.run("read results of actions", get).await
+    }
+
+    async fn put_action_result(
+        &self,
+        key: Digest,
+        result: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let results = [(key, result)];
+        let put = kept::put(&self.database, Table::ActionResults, &results, now);
+        self.run("write the result of an action", put).await
     }
 
     async fn add_quarantine(&self, project: &str, cases: &[Quarantine]) -> Result<(), StoreError> {

@@ -34,8 +34,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// By schema version; the first one makes the whole schema.
-pub(super) const MIGRATIONS: &[(i64, &str)] =
-    &[(2, include_str!("../../../migrations/postgres/2_durable_runs.sql"))];
+pub(super) const MIGRATIONS: &[(i64, &str)] = &[
+    (2, include_str!("../../../migrations/postgres/2_durable_runs.sql")),
+    (
+        3,
+        include_str!("../../../migrations/postgres/3_action_results.sql"),
+    ),
+];
 
 /// Advisory locks, by what they guard. "THRS" and a number.
 pub(super) mod lock {

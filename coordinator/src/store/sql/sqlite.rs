@@ -34,6 +34,7 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
         2,
         include_str!("../../../migrations/sqlite/2_replay_and_quarantine.sql"),
     ),
+    (3, include_str!("../../../migrations/sqlite/3_action_results.sql")),
 ];
 
 /// Of the file of the journal, by schema version.

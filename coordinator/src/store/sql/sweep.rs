@@ -32,7 +32,7 @@ struct Step {
 }
 
 /// `$1` is the time before which rows are old.
-const DAILY: [Step; 9] = [
+const DAILY: [Step; 10] = [
     Step {
         table: "attempt",
         key: Column::Integer("id"),
@@ -77,6 +77,14 @@ const DAILY: [Step; 9] = [
                 WHERE $1 >= 0 AND NOT EXISTS (SELECT 1 FROM pass WHERE pass.parts = key_parts.id)",
         unless: "NOT EXISTS (SELECT 1 FROM pass WHERE pass.parts = key_parts.id)",
         kept: Duration::ZERO,
+        in_journal: false,
+    },
+    Step {
+        table: "action_result",
+        key: Column::Bytes("key"),
+        found: "SELECT key FROM action_result WHERE used_at < $1",
+        unless: "true",
+        kept: days(30),
         in_journal: false,
     },
     Step {

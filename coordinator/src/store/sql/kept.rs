@@ -1,4 +1,4 @@
-//! Cached test lists.
+//! What is kept by a key for as long as it is used: test lists and results of actions.
 
 use std::time::Duration;
 
@@ -13,32 +13,51 @@ use super::rows::{get_position, get_time, hex, json, time};
 /// How exactly the last use is remembered: rarely enough that reading seldom writes.
 const USED_STEP: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Where something is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Table {
+    TestLists,
+    ActionResults,
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Self::TestLists => "test_list",
+            Self::ActionResults => "action_result",
+        }
+    }
+}
+
+/// Reads what there is, in the order of the keys, and notes that it was used.
 pub(super) async fn get(
     database: &Database,
+    table: Table,
     keys: &[Digest],
     now: Timestamp,
 ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    let table = table.name();
     let argument = json(&keys.iter().map(|key| [hex(key.as_bytes())]).collect::<Vec<_>>())?;
     let engine = database.engine;
     let (from, join) = (engine.rows("$1", &[Column::Bytes("key")]), engine.join());
     let rows = query(format!(
-        "SELECT j.position, l.list, l.used_at FROM {from} {join} test_list AS l ON l.key = j.key"
+        "SELECT j.position, k.content, k.used_at FROM {from} {join} {table} AS k ON k.key = j.key"
     ))
     .bind(argument.clone())
     .fetch_all(&database.history)
     .await?;
-    let mut lists = vec![None; keys.len()];
+    let mut found = vec![None; keys.len()];
     let mut is_use_old = false;
     for row in &rows {
         is_use_old |= now.since(get_time(row, "used_at")?) > USED_STEP;
-        if let Some(place) = lists.get_mut(get_position(row)?) {
-            *place = Some(row.try_get("list")?);
+        if let Some(place) = found.get_mut(get_position(row)?) {
+            *place = Some(row.try_get("content")?);
         }
     }
     if is_use_old {
         let mut write = database.write().await?;
         query(format!(
-            "UPDATE test_list SET used_at = $2 WHERE key IN (SELECT j.key FROM {from})"
+            "UPDATE {table} SET used_at = $2 WHERE key IN (SELECT j.key FROM {from})"
         ))
         .bind(argument)
         .bind(time(now))
@@ -46,22 +65,25 @@ pub(super) async fn get(
         .await?;
         write.commit().await?;
     }
-    Ok(lists)
+    Ok(found)
 }
 
+/// Writes entries in the place of those that there may be.
 pub(super) async fn put(
     database: &Database,
-    lists: &[(Digest, Vec<u8>)],
+    table: Table,
+    entries: &[(Digest, Vec<u8>)],
     now: Timestamp,
 ) -> Result<(), Error> {
     let mut write = database.write().await?;
-    for (key, list) in lists {
-        query(
-            "INSERT INTO test_list (key, list, used_at) VALUES ($1, $2, $3)
-             ON CONFLICT (key) DO UPDATE SET list = excluded.list, used_at = excluded.used_at",
-        )
+    for (key, content) in entries {
+        query(format!(
+            "INSERT INTO {} (key, content, used_at) VALUES ($1, $2, $3)
+             ON CONFLICT (key) DO UPDATE SET content = excluded.content, used_at = excluded.used_at",
+            table.name()
+        ))
         .bind(key.as_bytes().to_vec())
-        .bind(list.clone())
+        .bind(content.clone())
         .bind(time(now))
         .execute(write.connection())
         .await?;

@@ -1,0 +1,264 @@
+//! Blobs in messages, and trees.
+
+use bazel_remote_apis::build::bazel::remote::execution::v2::content_addressable_storage_server::ContentAddressableStorage;
+use bazel_remote_apis::build::bazel::remote::execution::v2::{
+    self, BatchReadBlobsRequest, BatchReadBlobsResponse, BatchUpdateBlobsRequest, BatchUpdateBlobsResponse,
+    FindMissingBlobsRequest, FindMissingBlobsResponse, GetTreeRequest, GetTreeResponse,
+    batch_read_blobs_response, batch_update_blobs_request, batch_update_blobs_response, compressor,
+};
+use prost::Message;
+use rayon::prelude::*;
+use thresh_cas::{BlobName, DigestFunction, PackStore, folders};
+use tokio_stream::Iter;
+use tonic::{Request, Response, Status};
+
+use super::BATCH_BYTES_MAX;
+use super::instance::Instance;
+use super::state::{Reapi, blocking};
+use super::status;
+use super::uploads::decoder;
+use super::wire::{function_from_wire, name_from_wire};
+
+/// To look for so many blobs takes no longer than to hand that to another thread.
+const DIGESTS_AT_ONCE_MAX: usize = 32;
+/// Bytes of folders in one message, if it is not a single one: clients take 4 MiB by default.
+const PAGE_BYTES_MAX: usize = 2 << 20;
+/// The compression of what is sent: Zstandard's own default.
+pub(super) const ZSTD_LEVEL: i32 = 3;
+
+/// See [`ContentAddressableStorage`].
+pub(crate) struct CasService {
+    reapi: Reapi,
+}
+
+impl CasService {
+    pub(crate) fn new(reapi: Reapi) -> Self {
+        Self { reapi }
+    }
+}
+
+#[tonic::async_trait]
+impl ContentAddressableStorage for CasService {
+    async fn find_missing_blobs(
+        &self,
+        request: Request<FindMissingBlobsRequest>,
+    ) -> Result<Response<FindMissingBlobsResponse>, Status> {
+        let FindMissingBlobsRequest {
+            instance_name,
+            blob_digests,
+            digest_function,
+        } = request.into_inner();
+        Instance::parse(&instance_name)?;
+        let function = function_from_wire(digest_function)?;
+        let names = blob_digests
+            .iter()
+            .map(|digest| name_from_wire("blob_digests", function, Some(digest)));
+        let names = names.collect::<Result<Vec<BlobName>, _>>()?;
+        let blobs = self.reapi.blobs.clone();
+        let find = move || {
+            let missing = names.iter().filter(|name| blobs.locate(name).is_none());
+            missing.map(BlobName::to_wire).collect()
+        };
+        let missing_blob_digests = if blob_digests.len() <= DIGESTS_AT_ONCE_MAX {
+            find()
+        } else {
+            blocking(move || Ok(find())).await?
+        };
+        Ok(Response::new(FindMissingBlobsResponse { missing_blob_digests }))
+    }
+
+    async fn batch_update_blobs(
+        &self,
+        request: Request<BatchUpdateBlobsRequest>,
+    ) -> Result<Response<BatchUpdateBlobsResponse>, Status> {
+        let BatchUpdateBlobsRequest {
+            instance_name,
+            requests,
+            digest_function,
+        } = request.into_inner();
+        Instance::parse(&instance_name)?;
+        let function = function_from_wire(digest_function)?;
+        let blobs = self.reapi.blobs.clone();
+        let responses = blocking(move || {
+            let put = requests.into_par_iter().map(|request| {
+                let digest = request.digest.clone();
+                let stored = put(&blobs, function, request);
+                batch_update_blobs_response::Response {
+                    digest,
+                    status: Some(status_of(stored)),
+                }
+            });
+            Ok(put.collect())
+        });
+        let responses = responses.await?;
+        self.reapi.demands.note_stored();
+        Ok(Response::new(BatchUpdateBlobsResponse { responses }))
+    }
+
+    async fn batch_read_blobs(
+        &self,
+        request: Request<BatchReadBlobsRequest>,
+    ) -> Result<Response<BatchReadBlobsResponse>, Status> {
+        let BatchReadBlobsRequest {
+            instance_name,
+            digests,
+            acceptable_compressors,
+            digest_function,
+        } = request.into_inner();
+        Instance::parse(&instance_name)?;
+        let function = function_from_wire(digest_function)?;
+        let names = digests
+            .iter()
+            .map(|digest| name_from_wire("digests", function, Some(digest)));
+        let names = names.collect::<Result<Vec<BlobName>, _>>()?;
+        let bytes = names
+            .iter()
+            .fold(0, |sum: u64, name| sum.saturating_add(name.size));
+        if bytes > BATCH_BYTES_MAX as u64 {
+            return Err(Status::invalid_argument(format!(
+                "{bytes} bytes are wanted at once, {BATCH_BYTES_MAX} at most; read large blobs as streams"
+            )));
+        }
+        let zstd = acceptable_compressors.contains(&compressor::Value::Zstd.into());
+        let blobs = self.reapi.blobs.clone();
+        let responses = blocking(move || Ok(names.par_iter().map(|name| read(&blobs, name, zstd)).collect()));
+        Ok(Response::new(BatchReadBlobsResponse {
+            responses: responses.await?,
+        }))
+    }
+
+    type GetTreeStream = Iter<std::vec::IntoIter<Result<GetTreeResponse, Status>>>;
+
+    async fn get_tree(
+        &self,
+        request: Request<GetTreeRequest>,
+    ) -> Result<Response<Self::GetTreeStream>, Status> {
+        let GetTreeRequest {
+            instance_name,
+            root_digest,
+            page_token,
+            digest_function,
+            ..
+        } = request.into_inner();
+        Instance::parse(&instance_name)?;
+        let function = function_from_wire(digest_function)?;
+        let root = name_from_wire("root_digest", function, root_digest.as_ref())?;
+        if !page_token.is_empty() {
+            return Err(Status::invalid_argument(
+                "no page token was ever given: trees are sent whole",
+            ));
+        }
+        let blobs = self.reapi.blobs.clone();
+        let folders = blocking(move || match blobs.locate(&root) {
+            None => Err(Status::not_found(format!(
+                "input root {root} is not in the store"
+            ))),
+            Some(_) => folders(&blobs, &root).map_err(status::of_tree),
+        });
+        let folders: Vec<v2::Directory> = folders.await?;
+        let mut pages: Vec<GetTreeResponse> = Vec::new();
+        let mut bytes = 0;
+        for folder in folders {
+            let length = folder.encoded_len();
+            match pages.last_mut().filter(|_| bytes + length <= PAGE_BYTES_MAX) {
+                Some(page) => page.directories.push(folder),
+                None => {
+                    bytes = 0;
+                    pages.push(GetTreeResponse {
+                        directories: vec![folder],
+                        next_page_token: String::new(),
+                    });
+                }
+            }
+            bytes += length;
+        }
+        let pages: Vec<_> = pages.into_iter().map(Ok).collect();
+        Ok(Response::new(tokio_stream::iter(pages)))
+    }
+
+    async fn split_blob(
+        &self,
+        _: Request<v2::SplitBlobRequest>,
+    ) -> Result<Response<v2::SplitBlobResponse>, Status> {
+        Err(Status::unimplemented("blobs are not split for clients"))
+    }
+
+    type GetChunkMappingStream = Iter<std::vec::IntoIter<Result<v2::GetChunkMappingResponse, Status>>>;
+
+    async fn get_chunk_mapping(
+        &self,
+        _: Request<v2::GetChunkMappingRequest>,
+    ) -> Result<Response<Self::GetChunkMappingStream>, Status> {
+        Err(Status::unimplemented("blobs are not split for clients"))
+    }
+
+    async fn splice_blob(
+        &self,
+        _: Request<v2::SpliceBlobRequest>,
+    ) -> Result<Response<v2::SpliceBlobResponse>, Status> {
+        Err(Status::unimplemented("blobs are not put together for clients"))
+    }
+
+    async fn register_chunk_mapping(
+        &self,
+        _: Request<tonic::Streaming<v2::RegisterChunkMappingRequest>>,
+    ) -> Result<Response<v2::RegisterChunkMappingResponse>, Status> {
+        Err(Status::unimplemented("blobs are not put together for clients"))
+    }
+}
+
+fn status_of(done: Result<(), Status>) -> bazel_remote_apis::google::rpc::Status {
+    done.map_or_else(|status| status::to_wire(&status), |()| Default::default())
+}
+
+fn put(
+    blobs: &PackStore,
+    function: DigestFunction,
+    request: batch_update_blobs_request::Request,
+) -> Result<(), Status> {
+    let name = name_from_wire("digest", function, request.digest.as_ref())?;
+    if name.size > BATCH_BYTES_MAX as u64 {
+        let problem = format!("blob {name} is too long for a message; write it as a stream");
+        return Err(Status::invalid_argument(problem));
+    }
+    let stored = match compressor::Value::try_from(request.compressor) {
+        Ok(compressor::Value::Identity) => blobs.ingest(&name, &request.data[..]),
+        Ok(compressor::Value::Zstd) => {
+            let decoder = decoder(&request.data[..]);
+            // No more of it is unpacked than the name says.
+            blobs.ingest(
+                &name,
+                decoder.map_err(|cause| Status::invalid_argument(cause.to_string()))?,
+            )
+        }
+        _ => return Err(Status::invalid_argument("the compressor is not served; zstd is")),
+    };
+    stored.map(drop).map_err(|error| status::of_received(&error))
+}
+
+fn read(blobs: &PackStore, name: &BlobName, zstd: bool) -> batch_read_blobs_response::Response {
+    let found = blobs.locate(name);
+    let found = found.ok_or_else(|| Status::not_found(format!("blob {name} is not in the store")));
+    let content = found.and_then(|digest| blobs.read_whole(&digest).map_err(|error| status::of_blob(&error)));
+    let mut response = batch_read_blobs_response::Response {
+        digest: Some(name.to_wire()),
+        ..Default::default()
+    };
+    match content {
+        Err(status) => response.status = Some(status::to_wire(&status)),
+        Ok(content) => {
+            response.status = Some(Default::default());
+            let packed = zstd
+                .then(|| zstd::bulk::compress(&content, ZSTD_LEVEL).ok())
+                .flatten();
+            match packed.filter(|packed| packed.len() < content.len()) {
+                Some(packed) => {
+                    response.data = packed;
+                    response.compressor = compressor::Value::Zstd.into();
+                }
+                None => response.data = content,
+            }
+        }
+    }
+    response
+}
