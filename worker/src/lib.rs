@@ -4,6 +4,8 @@
 //! - `inputs`: what the cases of a run need before they can start.
 //! - `slots`: the threads that run cases.
 //! - [`exec`]: one process, from its start to its outcome.
+//! - `outputs`: what actions leave behind.
+//! - [`shard`]: a lease as a program of its own, for engines of the Remote Execution API.
 //! - [`sandbox`]: a run's folders at the paths that they have on the client.
 //!
 //! Deliberately absent: the scheduler's decisions (the coordinator's), the session's (in `thresh-core`), and
@@ -11,10 +13,14 @@
 
 pub mod exec;
 mod inputs;
+mod outputs;
 pub mod sandbox;
 pub mod session;
+pub mod shard;
 mod slots;
 
 pub use exec::OutputLimit;
 pub use inputs::DataDirError;
-pub use session::{Coordinator, InputsMode, Shipped, Worker, WorkerConfig, WorkerError, WorkerHandle};
+pub use session::{
+    Coordinator, GivenTree, GivenTrees, InputsMode, Shipped, Worker, WorkerConfig, WorkerError, WorkerHandle,
+};

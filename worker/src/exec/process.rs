@@ -88,47 +88,63 @@ impl Program<'_> {
     /// library's `Command` does. That sorts and copies all variables for every process, which costs more than
     /// everything else here.
     pub(super) fn start(&self) -> io::Result<Process> {
-        let pipe = |captured: bool| captured.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose();
-        let (stdout, stderr) = (pipe(self.capture.stdout)?, pipe(self.capture.stderr)?);
+        let pipes = Pipes::new(self.capture)?;
         let mut actions = Actions::new()?;
         actions.change_folder(&self.cwd)?;
         actions.give(nothing()?, libc::STDIN_FILENO)?;
-        for (pipe, number) in [(&stdout, libc::STDOUT_FILENO), (&stderr, libc::STDERR_FILENO)] {
-            if let Some((_, written)) = pipe {
-                actions.give(written.as_fd(), number)?;
+        for (written, number) in pipes
+            .written()
+            .into_iter()
+            .zip([libc::STDOUT_FILENO, libc::STDERR_FILENO])
+        {
+            if let Some(written) = written {
+                actions.give(written, number)?;
             }
         }
         let pid = spawn(self, &actions, &Attributes::new()?)?;
-        Ok(Process {
-            pid,
-            stdout: stdout.map(|(read, _)| read),
-            stderr: stderr.map(|(read, _)| read),
-            status: None,
-        })
+        Ok(pipes.process(pid, None))
     }
 }
 
 /// Starts a program that is isolated, with nothing on standard input.
 pub(super) fn launch(launch: &Launch, capture: Capture) -> io::Result<Process> {
-    let pipe = |captured: bool| captured.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose();
-    let (stdout, stderr) = (pipe(capture.stdout)?, pipe(capture.stderr)?);
+    let pipes = Pipes::new(capture)?;
     let (own_stdout, own_stderr) = (io::stdout(), io::stderr());
+    let [stdout, stderr] = pipes.written();
     let streams = [
         nothing()?,
-        stdout
-            .as_ref()
-            .map_or(own_stdout.as_fd(), |(_, written)| written.as_fd()),
-        stderr
-            .as_ref()
-            .map_or(own_stderr.as_fd(), |(_, written)| written.as_fd()),
+        stdout.unwrap_or(own_stdout.as_fd()),
+        stderr.unwrap_or(own_stderr.as_fd()),
     ];
     let launched = launch.start(streams)?;
-    Ok(Process {
-        pid: launched.init,
-        stdout: stdout.map(|(read, _)| read),
-        stderr: stderr.map(|(read, _)| read),
-        status: Some(launched.status),
-    })
+    Ok(pipes.process(launched.init, Some(launched.status)))
+}
+
+/// Of the streams that are captured, the end that is read and the one that is written.
+struct Pipes([Option<(OwnedFd, OwnedFd)>; 2]);
+
+impl Pipes {
+    fn new(capture: Capture) -> io::Result<Self> {
+        let pipe = |captured: bool| captured.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose();
+        Ok(Self([pipe(capture.stdout)?, pipe(capture.stderr)?]))
+    }
+
+    /// What a process gets as standard output and error.
+    fn written(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        let [stdout, stderr] = &self.0;
+        [stdout, stderr].map(|pipe| pipe.as_ref().map(|(_, written)| written.as_fd()))
+    }
+
+    /// What is left of them when the process has its ends.
+    fn process(self, pid: Pid, status: Option<OwnedFd>) -> Process {
+        let [stdout, stderr] = self.0.map(|pipe| pipe.map(|(read, _)| read));
+        Process {
+            pid,
+            stdout,
+            stderr,
+            status,
+        }
+    }
 }
 
 /// `/dev/null`, opened once.

@@ -16,7 +16,7 @@ use super::killer::{Killer, Request};
 use super::orphans::{self, Owned};
 use super::process::{self, Process, Program};
 use super::tree::MARK;
-use crate::sandbox::{CaseView, Entry, Launch};
+use crate::sandbox::{CaseView, Entry, Launch, Target};
 
 /// How often, and how long apart, a program that is open for writing is tried. While one thread writes a
 /// program, a child that another thread is starting holds that file open for an instant.
@@ -117,11 +117,16 @@ fn launch(
     variables: &[&Variable],
 ) -> Result<Option<Launch>, String> {
     let arguments = |error: NulError| format!("its arguments: {error}");
+    let folder = |error: NulError| format!("its working directory: {error}");
     let argv = invocation.argv.iter().map(|text| CString::new(text.as_bytes()));
-    let argv: Vec<CString> = argv.collect::<Result<_, _>>().map_err(arguments)?;
-    let programs = candidates(&invocation.argv[0], variables).map_err(arguments)?;
     let environment = variables.iter().map(|variable| variable.text().to_owned());
-    view.launch(&invocation.cwd, programs, argv, environment.collect())
+    let target = Target {
+        cwd: CString::new(invocation.cwd.as_os_str().as_bytes()).map_err(folder)?,
+        programs: candidates(&invocation.argv[0], variables).map_err(arguments)?,
+        argv: argv.collect::<Result<_, _>>().map_err(arguments)?,
+        environment: environment.collect(),
+    };
+    view.launch(target)
         .map_err(|cause| format!("prepare its view: {cause}"))
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct Brief {
     pub(crate) shipped: Option<ShippedInputs>,
     pub(crate) keep_passing_output: bool,
     pub(crate) no_capture: bool,
+    /// Set: the run's one case is a command that is complete by itself, of which these paths are wanted when it has
+    /// ended. They lie below its working directory.
+    pub(crate) outputs: Option<Vec<PathBuf>>,
     /// All slots of the run, for `NEXTEST_TEST_THREADS`.
     pub(crate) test_threads: u32,
 }
@@ -74,7 +77,8 @@ pub(crate) struct SetupScript {
 /// Trees to present at the paths that they have on the client.
 #[derive(Debug)]
 pub(crate) struct ShippedInputs {
-    pub(crate) source: InputTree,
+    /// Actions have none.
+    pub(crate) source: Option<InputTree>,
     pub(crate) target: InputTree,
     pub(crate) folders: Vec<InputTree>,
     /// Whether cases see what others wrote to the target folder.
@@ -120,9 +124,13 @@ impl Brief {
                 .into_iter()
                 .map(setup_script_from_wire)
                 .collect::<Result<_, _>>()?,
-            shipped: header.inputs.map(inputs_from_wire).transpose()?.flatten(),
+            shipped: (header.inputs)
+                .map(|inputs| inputs_from_wire(inputs, header.action.is_none()))
+                .transpose()?
+                .flatten(),
             keep_passing_output: header.keep_passing_output,
             no_capture: header.no_capture,
+            outputs: header.action.map(outputs_from_wire).transpose()?,
             test_threads: brief.test_threads,
         })
     }
@@ -197,7 +205,7 @@ fn setup_script_from_wire(script: v1::SetupScript) -> Result<SetupScript, Invali
     })
 }
 
-fn inputs_from_wire(inputs: v1::Inputs) -> Result<Option<ShippedInputs>, InvalidMessage> {
+fn inputs_from_wire(inputs: v1::Inputs, has_source: bool) -> Result<Option<ShippedInputs>, InvalidMessage> {
     if inputs.in_place {
         return Ok(None);
     }
@@ -209,13 +217,16 @@ fn inputs_from_wire(inputs: v1::Inputs) -> Result<Option<ShippedInputs>, Invalid
             &folder.manifest,
         )
     });
-    Ok(Some(ShippedInputs {
-        source: tree(
+    let source = || {
+        tree(
             "inputs.source_root",
             &inputs.source_root,
             "inputs.source_manifest",
             &inputs.source_manifest,
-        )?,
+        )
+    };
+    Ok(Some(ShippedInputs {
+        source: has_source.then(source).transpose()?,
         target: tree(
             "inputs.target_root",
             &inputs.target_root,
@@ -250,6 +261,19 @@ fn tree(
         path,
         manifest: manifest_from_wire(manifest_field, manifest)?,
     })
+}
+
+fn outputs_from_wire(action: v1::Action) -> Result<Vec<PathBuf>, InvalidMessage> {
+    let outputs = action.outputs.into_iter().map(PathBuf::from);
+    let outputs: Vec<PathBuf> = outputs.collect();
+    let is_below = |path: &PathBuf| (path.components()).all(|part| matches!(part, Component::Normal(_)));
+    match outputs.iter().find(|path| !is_below(path)) {
+        Some(path) => Err(InvalidMessage::new(
+            "action.outputs",
+            format!("holds {path:?}, which is not below the working directory"),
+        )),
+        None => Ok(outputs),
+    }
 }
 
 fn manifest_from_wire(field: &'static str, bytes: &[u8]) -> Result<Option<Digest>, InvalidMessage> {

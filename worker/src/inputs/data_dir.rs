@@ -12,7 +12,7 @@ use crate::exec;
 /// The worker's own folder, held against others for as long as this lives.
 ///
 /// Layout: `lock` (held; the holder's pid and the mark of its processes), `blobs/` (kept for later runs),
-/// `runs/RUN/` (gone with the run).
+/// `runs/RUN/` (gone with the run), `trees/` (built of the blobs, gone with the worker).
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
@@ -28,7 +28,10 @@ impl DataDir {
         // Mount points and views need a path that is right from everywhere.
         let path = fs::canonicalize(path).map_err(failed("find", path))?;
         let lock = take_lock(&path)?;
-        remove_runs(&path.join("runs"))?;
+        remove_all_in(&path.join("runs"))?;
+        let trees = path.join("trees");
+        fs::create_dir_all(&trees).map_err(failed("create", &trees))?;
+        remove_all_in(&trees)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -38,6 +41,10 @@ impl DataDir {
 
     pub(super) fn blobs(&self) -> PathBuf {
         self.path.join("blobs")
+    }
+
+    pub(super) fn trees(&self) -> PathBuf {
+        self.path.join("trees")
     }
 
     /// The folder of a run. A worker that meets a run again after a lost connection gets a new one, since the
@@ -86,8 +93,8 @@ fn take_lock(folder: &Path) -> Result<File, DataDirError> {
     Ok(lock)
 }
 
-fn remove_runs(runs: &Path) -> Result<(), DataDirError> {
-    for entry in fs::read_dir(runs).map_err(failed("read", runs))?.flatten() {
+fn remove_all_in(folder: &Path) -> Result<(), DataDirError> {
+    for entry in fs::read_dir(folder).map_err(failed("read", folder))?.flatten() {
         remove_folder(&entry.path()).map_err(failed("remove", &entry.path()))?;
     }
     Ok(())

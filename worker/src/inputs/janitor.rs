@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use thresh_cas::BlobStore;
 use thresh_core::digest::Digest;
 
 use super::data_dir::remove_folder;
+use super::trees::{SharedTree, Trees};
 use crate::sandbox::View;
+
+/// How often it is looked whether there are too many blobs, while runs end.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 /// Gives the janitor work. The thread ends when the last of these is gone.
 #[derive(Clone, Debug)]
@@ -22,6 +27,8 @@ pub(super) struct Janitor {
 #[derive(Debug)]
 struct Chore {
     view: Option<View>,
+    /// Of which the view is made.
+    trees: Vec<Arc<SharedTree>>,
     folder: PathBuf,
 }
 
@@ -30,13 +37,25 @@ type InUse = Arc<Mutex<BTreeMap<PathBuf, BTreeSet<Digest>>>>;
 
 impl Janitor {
     /// Starts the thread. It keeps at most `bytes_max` bytes of blobs that no run uses.
-    pub(super) fn start(store: BlobStore, bytes_max: u64) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(super) fn start(
+        store: BlobStore,
+        trees: Trees,
+        bytes_max: u64,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (chores, received) = channel();
         let in_use = InUse::default();
         let shared = in_use.clone();
         let thread = std::thread::Builder::new()
             .name("thresh-janitor".to_owned())
-            .spawn(move || work(&received, &store, bytes_max, &shared))?;
+            .spawn(move || {
+                let keeper = Keeper {
+                    store,
+                    trees,
+                    bytes_max,
+                    in_use: shared,
+                };
+                keeper.work(&received);
+            })?;
         Ok((Self { chores, in_use }, thread))
     }
 
@@ -47,37 +66,74 @@ impl Janitor {
     }
 
     /// Removes the folder of a run that is over.
-    pub(super) fn remove(&self, view: Option<View>, folder: PathBuf) {
+    pub(super) fn remove(&self, view: Option<View>, trees: Vec<Arc<SharedTree>>, folder: PathBuf) {
         // Fails only when the thread is gone; the next worker in the data folder removes it then.
-        let _ = self.chores.send(Chore { view, folder });
+        let _ = self.chores.send(Chore { view, trees, folder });
     }
 }
 
-fn work(chores: &Receiver<Chore>, store: &BlobStore, bytes_max: u64, in_use: &InUse) {
-    trim(store, bytes_max, in_use);
-    while let Ok(Chore { view, folder }) = chores.recv() {
+/// What the thread looks after.
+struct Keeper {
+    store: BlobStore,
+    trees: Trees,
+    bytes_max: u64,
+    in_use: InUse,
+}
+
+impl Keeper {
+    fn work(&self, chores: &Receiver<Chore>) {
+        self.trim();
+        let (mut is_due, mut trimmed) = (false, Instant::now());
+        loop {
+            // To look at all blobs takes its time: seldom enough that short runs are not held up by it.
+            let patience = match is_due {
+                true => TRIM_EVERY.saturating_sub(trimmed.elapsed()),
+                false => Duration::MAX,
+            };
+            match chores.recv_timeout(patience) {
+                Ok(chore) => {
+                    self.remove(chore);
+                    is_due = trimmed.elapsed() < TRIM_EVERY;
+                    if !is_due {
+                        self.trim();
+                        trimmed = Instant::now();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.trim();
+                    (is_due, trimmed) = (false, Instant::now());
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.trim(),
+            }
+        }
+    }
+
+    fn remove(&self, Chore { view, trees, folder }: Chore) {
         drop(view);
+        drop(trees);
         if let Err(cause) = remove_folder(&folder) {
             tracing::warn!(folder = %folder.display(), %cause, "the folder of a run could not be removed");
         }
-        in_use
+        self.in_use
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&folder);
-        trim(store, bytes_max, in_use);
+        self.trees.trim(false);
     }
-}
 
-fn trim(store: &BlobStore, bytes_max: u64, in_use: &InUse) {
-    let used = |digest: &Digest| {
-        let in_use = in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        in_use.values().any(|digests| digests.contains(digest))
-    };
-    match store.trim(bytes_max, &used) {
-        Ok(trimmed) if trimmed.blobs_removed > 0 => {
-            tracing::info!(?trimmed, "old blobs were removed");
+    fn trim(&self) {
+        let used = |digest: &Digest| {
+            let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+            in_use.values().any(|digests| digests.contains(digest))
+        };
+        match self.store.trim(self.bytes_max, &used) {
+            Ok(trimmed) if trimmed.blobs_removed > 0 => {
+                // What they link to stays on the disk for as long as they do.
+                self.trees.trim(true);
+                tracing::info!(?trimmed, "old blobs were removed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!("failed to {error}"),
         }
-        Ok(_) => {}
-        Err(error) => tracing::warn!("failed to {error}"),
     }
 }

@@ -4,16 +4,19 @@
 //! inputs into place once, runs the run's setup scripts once, then brings in the inputs of each binary as its
 //! cases are leased, and hands out a [`Ready`] run. When the last of these is dropped, the run's folders go.
 //!
-//! Two modes: in place, where cases run on the client's files, and shipped, where trees are built from blobs.
-//! Shipped source trees and folders are hard links into the blob store below an overlay; the target folder is
-//! made of copies, because files are added to it while cases run and an overlay's lower layer must not change.
+//! Two modes: in place, where cases run on the client's files, and shipped, where trees are built from blobs, or given by an
+//! engine whose action this is.
+//! Shipped source trees and folders are hard links into the blob store below an overlay, shared between runs; the target folder is
+//! made of copies, because files are added to it while cases run. Isolated cases have overlays over it all the same: the
+//! kernel leaves open what a change below an overlay looks like to who has looked there before, so a file is only ever
+//! added, under a new name and whole, before a case starts that needs it.
 //! On machines without mount namespaces every tree is a copy, and the client's paths are replaced by the
 //! trees' paths in arguments and variables.
 //!
 //! Invariants: no case can write to the blob store through its inputs; a blob is verified before it is used;
 //! nothing of a run is left in the data folder when the run is over.
 //!
-//! Deliberately absent: deciding when to prepare (the session), and sharing trees between runs.
+//! Deliberately absent: deciding when to prepare (the session).
 
 mod assembly;
 mod brief;
@@ -22,6 +25,7 @@ mod data_dir;
 mod environment;
 mod error;
 mod fetch;
+mod given;
 mod janitor;
 mod on_demand;
 mod place;
@@ -32,6 +36,7 @@ mod setup;
 mod shipped;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trees;
 
 use crate::exec::OutputLimit;
 use crate::session::{Coordinator, InputsMode};
@@ -53,7 +58,7 @@ pub(crate) struct Inputs {
 #[derive(Clone, Debug)]
 enum Mode {
     InPlace,
-    Shipped(ShippedInputs),
+    Shipped(Box<ShippedInputs>),
 }
 
 impl Inputs {
@@ -66,7 +71,7 @@ impl Inputs {
         let mode = match mode {
             InputsMode::InPlace => Mode::InPlace,
             InputsMode::Shipped(settings) => {
-                Mode::Shipped(ShippedInputs::open(settings, coordinator.clone())?)
+                Mode::Shipped(Box::new(ShippedInputs::open(settings, coordinator.clone())?))
             }
         };
         Ok(Self { mode, output_limit })

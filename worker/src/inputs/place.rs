@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -11,6 +12,7 @@ use thresh_core::id::RunId;
 use super::janitor::Janitor;
 use super::on_demand::DemandedFile;
 use super::remap::Remap;
+use super::trees::SharedTree;
 use crate::sandbox::{CaseView, View};
 
 /// Where the cases of a run find its files.
@@ -104,6 +106,8 @@ pub(super) struct RunFolder {
     view: OnceLock<View>,
     /// Files that are fetched when they are opened.
     demanded: Mutex<Vec<Arc<DemandedFile>>>,
+    /// What its view is made of.
+    trees: Mutex<Vec<Arc<SharedTree>>>,
     janitor: Janitor,
 }
 
@@ -114,6 +118,7 @@ impl RunFolder {
             path,
             view: OnceLock::new(),
             demanded: Mutex::default(),
+            trees: Mutex::default(),
             janitor,
         }
     }
@@ -132,6 +137,21 @@ impl RunFolder {
         demanded.extend(files);
     }
 
+    /// Keeps a tree until the folder is removed.
+    pub(super) fn hold(&self, tree: Arc<SharedTree>) {
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        trees.push(tree);
+    }
+
+    /// A folder of its view that all of its processes share, as they see it.
+    pub(super) fn shared_folder(&self, at: &Path) -> io::Result<OwnedFd> {
+        let view = self
+            .view
+            .get()
+            .ok_or_else(|| io::Error::other("the run has no view"))?;
+        view.shared_folder(at)
+    }
+
     /// Sets the view that its cases get. It is removed with the folder.
     pub(super) fn set_view(&self, view: View) {
         self.view.set(view).expect("a run's view is made once");
@@ -140,7 +160,8 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
+        let trees = std::mem::take(self.trees.get_mut().unwrap_or_else(PoisonError::into_inner));
         self.janitor
-            .remove(self.view.take(), std::mem::take(&mut self.path));
+            .remove(self.view.take(), trees, std::mem::take(&mut self.path));
     }
 }

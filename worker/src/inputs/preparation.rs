@@ -17,7 +17,8 @@ use super::ready::Ready;
 use super::setup::run_setup_scripts;
 use super::shipped::Built;
 use super::{Inputs, Mode};
-use crate::exec::Killer;
+use crate::exec::{Environment, Killer};
+use crate::outputs::Outputs;
 
 /// What a preparation says.
 #[derive(Debug)]
@@ -129,7 +130,11 @@ impl Work {
                 (built.place.clone(), Some(built))
             }
         };
-        let ready = self.set_up(place).await?;
+        let outputs = match (&self.inputs.mode, &built) {
+            (Mode::Shipped(shipped), Some(built)) => shipped.outputs(built, &self.brief)?,
+            _ => None,
+        };
+        let ready = self.set_up(place, outputs).await?;
         Ok(Base {
             ready: Arc::new(ready),
             built,
@@ -138,15 +143,21 @@ impl Work {
 
     /// Runs the setup scripts. A cancellation kills them and does not just leave them, so that they have ended
     /// when the preparation has.
-    async fn set_up(&self, place: Arc<Place>) -> Result<Ready, PrepareError> {
+    async fn set_up(&self, place: Arc<Place>, outputs: Option<Outputs>) -> Result<Ready, PrepareError> {
         let (brief, report, killer) = (self.brief.clone(), self.report.clone(), self.killer.clone());
         let (in_place, output_limit) = (self.inputs.in_place(), self.inputs.output_limit);
         let set_up = move || {
-            let mut base = base(in_place);
-            base.set.extend(brief.variables());
+            // An action has the variables that it names, and no others.
+            let base = if outputs.is_some() {
+                Environment::default()
+            } else {
+                let mut base = base(in_place);
+                base.set.extend(brief.variables());
+                base
+            };
             let report = |script| report(News::SetupScript(Box::new(script)));
             let scripts = run_setup_scripts(&brief, &place, &base, output_limit, &killer, &report)?;
-            Ok(Ready::new(brief, place, &base, &scripts, output_limit))
+            Ok(Ready::new(brief, place, &base, &scripts, output_limit, outputs))
         };
         if self.brief.setup_scripts.is_empty() {
             set_up()

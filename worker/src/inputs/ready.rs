@@ -12,6 +12,7 @@ use super::brief::{Brief, Command};
 use super::environment::Variable;
 use super::place::{CasePlace, Place};
 use crate::exec::{Block, Capture, Environment, Invocation, OutputLimit};
+use crate::outputs::Outputs;
 
 /// A run whose cases can be started. All that its cases have in common is worked out beforehand.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Ready {
     place: Arc<Place>,
     launches: Vec<Launch>,
     output_limit: OutputLimit,
+    outputs: Option<Outputs>,
 }
 
 /// A [`Command`] as it is here.
@@ -42,6 +44,7 @@ impl Ready {
         base: &Environment,
         scripts: &[Vec<Variable>],
         output_limit: OutputLimit,
+        outputs: Option<Outputs>,
     ) -> Self {
         let launches = brief
             .commands
@@ -53,7 +56,13 @@ impl Ready {
             place,
             launches,
             output_limit,
+            outputs,
         }
+    }
+
+    /// What is to be kept of the run's one case, which is an action; `None` for test cases.
+    pub(crate) fn outputs(&self) -> Option<&Outputs> {
+        self.outputs.as_ref()
     }
 
     /// Whether passing cases' output is to be reported.
@@ -77,7 +86,10 @@ impl Ready {
         let settings = &self.brief.settings[case.settings as usize];
         let in_place = matches!(*self.place, Place::Client);
         Invocation {
-            argv: argv(launch, case),
+            argv: match &self.outputs {
+                Some(_) => launch.before.clone(),
+                None => argv(launch, case),
+            },
             cwd: launch.cwd.clone(),
             environment: self.environment(launch, case, slot, case_place),
             slow_timeout: settings.slow_timeout,
@@ -100,6 +112,13 @@ impl Ready {
         slot: u32,
         case_place: &CasePlace,
     ) -> Environment {
+        let common = launch.common.clone();
+        let temp_dir = case_place.temp_dir();
+        let temp_dir = temp_dir.map(|folder| ("TMPDIR".into(), folder.into()));
+        if self.outputs.is_some() {
+            let set = temp_dir.into_iter().collect();
+            return Environment { common, set };
+        }
         let binary_id = &self.brief.binaries[case.binary as usize].id;
         let group = &self.brief.settings[case.settings as usize].group;
         let group_slot = match case.group_slot.checked_sub(1) {
@@ -117,15 +136,8 @@ impl Ready {
             ("NEXTEST_TEST_GROUP_SLOT", group_slot.into()),
         ];
         let mut set: Vec<Variable> = own.map(|(name, value)| (name.into(), value)).into();
-        set.extend(
-            case_place
-                .temp_dir()
-                .map(|folder| ("TMPDIR".into(), folder.into())),
-        );
-        Environment {
-            common: launch.common.clone(),
-            set,
-        }
+        set.extend(temp_dir);
+        Environment { common, set }
     }
 
     fn attempt_id(&self, binary_id: &str, case: &LeasedCase) -> String {
@@ -219,6 +231,7 @@ mod tests {
             &Environment::default(),
             scripts,
             OutputLimit::default(),
+            None,
         )
     }
 

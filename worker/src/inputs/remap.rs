@@ -18,6 +18,11 @@ impl Remap {
         Self { folders }
     }
 
+    /// Whether it replaces nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.folders.is_empty()
+    }
+
     pub(crate) fn apply(&self, text: &OsStr) -> OsString {
         let bytes = text.as_bytes();
         let mut out = Vec::with_capacity(bytes.len());

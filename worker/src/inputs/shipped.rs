@@ -8,16 +8,20 @@ use rustix::fs::statvfs;
 use thresh_cas::{BlobStore, Manifest, MaterialiseError, materialise};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
+use tokio::runtime::Handle;
 
 use super::brief::{self, Brief};
 use super::copy::{copy_files, make_folders};
 use super::data_dir::DataDir;
 use super::error::{DataDirError, PrepareError};
 use super::fetch::{Fetcher, blocking};
+use super::given::Given;
 use super::janitor::Janitor;
 use super::on_demand::OnDemand;
 use super::place::{Place, RunFolder};
 use super::remap::Remap;
+use super::trees::Trees;
+use crate::outputs::{Outputs, Uploader};
 use crate::sandbox::{Folder, Isolation, Isolator, Level, Support, View, ViewSpec, probe};
 use crate::session::{Coordinator, Shipped};
 
@@ -30,11 +34,14 @@ pub(super) struct ShippedInputs {
     data_dir: Arc<DataDir>,
     store: BlobStore,
     fetcher: Fetcher,
+    uploader: Uploader,
+    trees: Trees,
     on_demand: OnDemand,
     janitor: Janitor,
     janitor_thread: Arc<Mutex<Option<JoinHandle<()>>>>,
     free_bytes_min: u64,
     views: Support,
+    given: Option<Given>,
     isolator: Option<Arc<Isolator>>,
     /// What of the isolation that is wanted cannot be had, and why.
     shortfalls: Arc<[String]>,
@@ -48,6 +55,16 @@ pub(super) struct Built {
     target: PathBuf,
 }
 
+impl Built {
+    pub(super) fn new(place: Arc<Place>, folder: Arc<RunFolder>, target: PathBuf) -> Self {
+        Self {
+            place,
+            folder,
+            target,
+        }
+    }
+}
+
 /// A tree of a run and its manifest.
 struct Tree<'a> {
     input: &'a brief::InputTree,
@@ -55,8 +72,8 @@ struct Tree<'a> {
 }
 
 /// The trees that every case of a run sees.
-struct Trees<'a> {
-    source: Tree<'a>,
+struct Seen<'a> {
+    source: Option<Tree<'a>>,
     target: Tree<'a>,
     others: Vec<Tree<'a>>,
 }
@@ -66,7 +83,19 @@ impl ShippedInputs {
         let data_dir = DataDir::open(&settings.data_dir)?;
         let store = BlobStore::open(&data_dir.blobs())?;
         let views = probe(&data_dir.path().join("runs"));
-        if let Support::None(why) = &views {
+        let given = settings.given.as_ref();
+        let given = given.map(|given| {
+            let folder = data_dir.path().join("runs");
+            Given::arrange(&given.trees, &views, given.root_is_own, &folder)
+        });
+        let given = given.transpose().map_err(|cause| DataDirError::Io {
+            action: "copy the run's files to",
+            path: data_dir.path().to_owned(),
+            cause,
+        })?;
+        if let Support::None(why) = &views
+            && given.as_ref().is_none_or(Given::is_moved)
+        {
             tracing::warn!(
                 "this machine offers no mount namespaces ({why}): inputs appear at other paths than on the \
                  client, so cases with compiled-in paths may fail here"
@@ -83,22 +112,27 @@ impl ShippedInputs {
         for shortfall in &shortfalls {
             tracing::warn!("isolation: {shortfall}");
         }
-        let (janitor, thread) =
-            Janitor::start(store.clone(), settings.cache_bytes_max).map_err(|cause| DataDirError::Io {
+        let trees = Trees::new(data_dir.trees());
+        let (janitor, thread) = Janitor::start(store.clone(), trees.clone(), settings.cache_bytes_max)
+            .map_err(|cause| DataDirError::Io {
                 action: "start a thread for",
                 path: data_dir.path().to_owned(),
                 cause,
             })?;
+        let uploader = Uploader::new(coordinator.clone());
         let fetcher = Fetcher::new(store.clone(), coordinator);
         Ok(Self {
             data_dir: Arc::new(data_dir),
             on_demand: OnDemand::new(fetcher.clone(), store.clone()),
             fetcher,
+            uploader,
+            trees,
             store,
             janitor,
             janitor_thread: Arc::new(Mutex::new(Some(thread))),
             free_bytes_min: settings.free_bytes_min,
             views,
+            given,
             isolator,
             shortfalls: shortfalls.into(),
         })
@@ -108,7 +142,7 @@ impl ShippedInputs {
     pub(super) fn remap_cause(&self) -> Option<&str> {
         match &self.views {
             Support::Namespaces => None,
-            Support::None(why) => Some(why),
+            Support::None(why) => (self.given.as_ref().is_none_or(Given::is_moved)).then_some(why),
         }
     }
 
@@ -147,8 +181,15 @@ impl ShippedInputs {
             self.data_dir.run(brief.run),
             self.janitor.clone(),
         ));
-        let mut trees = Trees {
-            source: self.tree(&inputs.source, &folder).await?,
+        if let Some(given) = &self.given {
+            let shared = inputs.shared_target.then_some(inputs.target.path.as_path());
+            return given.build(folder, self.isolator.clone(), shared).await;
+        }
+        let mut trees = Seen {
+            source: match &inputs.source {
+                Some(source) => Some(self.tree(source, &folder).await?),
+                None => None,
+            },
             target: self.tree(&inputs.target, &folder).await?,
             others: Vec::new(),
         };
@@ -161,8 +202,45 @@ impl ShippedInputs {
         }
     }
 
+    /// What is to be kept of an action; `None` for test cases.
+    pub(super) fn outputs(&self, built: &Built, brief: &Brief) -> Result<Option<Outputs>, PrepareError> {
+        let (Some(paths), Some(shipped)) = (&brief.outputs, &brief.shipped) else {
+            return Ok(None);
+        };
+        let root = &shipped.target.path;
+        let cwd = brief.commands.first().map(|command| Path::new(&command.cwd));
+        let below = cwd.and_then(|cwd| cwd.strip_prefix(root).ok());
+        let outside = "the action's working directory is not in its input root";
+        let below = below.ok_or_else(|| PrepareError::other(Fault::Input, outside))?;
+        let failed = |cause: std::io::Error| PrepareError::io("look at", root, &cause);
+        let seen = match &*built.place {
+            Place::View(folder) => folder.shared_folder(root),
+            Place::Client | Place::Remapped { .. } => std::fs::File::open(&built.target).map(Into::into),
+        };
+        let outputs = Outputs {
+            root: Arc::new(seen.map_err(failed)?),
+            folder: below.to_owned(),
+            paths: paths.clone(),
+            uploader: self.uploader.clone(),
+            runtime: Handle::current(),
+        };
+        // The action's own files are in the way, unless the disk is full.
+        outputs.make_folders().map_err(|cause| match failed(cause) {
+            PrepareError::Other { message, .. } => {
+                let message =
+                    format!("{message}: its files leave no place for its outputs and working directory");
+                PrepareError::other(Fault::Input, message)
+            }
+            error => error,
+        })?;
+        Ok(Some(outputs))
+    }
+
     /// Adds the files of a binary to the target folder.
     pub(super) async fn add(&self, built: &Built, manifest: Digest) -> Result<(), PrepareError> {
+        if self.given.is_some() {
+            return Ok(());
+        }
         self.check_space().await?;
         let manifest = self.manifest(manifest, &built.folder).await?;
         self.copy(manifest, built.target.clone(), &built.folder).await
@@ -171,21 +249,26 @@ impl ShippedInputs {
     async fn build_view(
         &self,
         folder: Arc<RunFolder>,
-        trees: Trees<'_>,
+        trees: Seen<'_>,
         shared_target: bool,
     ) -> Result<Built, PrepareError> {
         let target = trees.target;
-        let target_from = folder.path().join("target");
+        let mut target_from = folder.path().join("target");
+        let is_action = trees.source.is_none();
+        if is_action {
+            // Nothing is added to it later.
+            target_from = self.shared_tree(target.input, target.manifest, &folder).await?;
+        } else {
+            self.copy(target.manifest, target_from.clone(), &folder).await?;
+        }
         let mut folders = vec![Folder {
             at: target.input.path.clone(),
             from: target_from.clone(),
-            live: true,
+            live: !is_action,
             shared: shared_target,
         }];
-        self.copy(target.manifest, target_from.clone(), &folder).await?;
-        for (index, tree) in [trees.source].into_iter().chain(trees.others).enumerate() {
-            let from = folder.path().join(format!("tree-{index}"));
-            self.link(tree.manifest, from.clone(), &folder).await?;
+        for tree in trees.source.into_iter().chain(trees.others) {
+            let from = self.shared_tree(tree.input, tree.manifest, &folder).await?;
             folders.push(Folder {
                 at: tree.input.path.clone(),
                 from,
@@ -220,22 +303,24 @@ impl ShippedInputs {
 
     /// As [`build_view`](Self::build_view), for machines without mount namespaces. A tree that lies in another
     /// on the client does so here, too.
-    async fn build_copies(&self, folder: Arc<RunFolder>, trees: Trees<'_>) -> Result<Built, PrepareError> {
-        let Trees {
+    async fn build_copies(&self, folder: Arc<RunFolder>, trees: Seen<'_>) -> Result<Built, PrepareError> {
+        let Seen {
             source,
             target,
             others,
         } = trees;
         let source_to = folder.path().join("source");
-        let target_to = match target.input.path.strip_prefix(&source.input.path) {
-            Ok(inside) => source_to.join(inside),
-            Err(_) => folder.path().join("target"),
+        let source_at = source.as_ref().map(|source| &source.input.path);
+        let inside = source_at.and_then(|source| target.input.path.strip_prefix(source).ok());
+        let target_to = match inside {
+            Some(inside) => source_to.join(inside),
+            None => folder.path().join("target"),
         };
-        let mut moved = vec![
-            (source.input.path.clone(), source_to.clone()),
-            (target.input.path.clone(), target_to.clone()),
-        ];
-        self.copy(source.manifest, source_to, &folder).await?;
+        let mut moved = vec![(target.input.path.clone(), target_to.clone())];
+        if let Some(source) = source {
+            moved.push((source.input.path.clone(), source_to.clone()));
+            self.copy(source.manifest, source_to, &folder).await?;
+        }
         self.copy(target.manifest, target_to.clone(), &folder).await?;
         for (index, tree) in others.into_iter().enumerate() {
             let to = folder.path().join(format!("folder-{index}"));
@@ -274,12 +359,39 @@ impl ShippedInputs {
         Ok(manifest)
     }
 
+    /// A tree of hard links that runs share; it is kept for as long as this run goes on.
+    async fn shared_tree(
+        &self,
+        input: &brief::InputTree,
+        manifest: Manifest,
+        folder: &Arc<RunFolder>,
+    ) -> Result<PathBuf, PrepareError> {
+        let digest = input.manifest.unwrap_or_else(|| manifest.digest());
+        if self.isolator.is_none() {
+            // Cases could reach the worker's folder: what one has done to a tree must not be there for others.
+            let path = folder.path().join(format!("tree-{digest}"));
+            self.link(manifest, path.clone(), folder, |_| ()).await?;
+            return Ok(path);
+        }
+        if self.trees.find(&digest).is_none() {
+            let (trees, path) = (self.trees.clone(), self.trees.place(&digest));
+            let add = move |path: &Path| drop(trees.add(digest, path.to_owned()));
+            self.link(manifest, path, folder, add).await?;
+        }
+        let gone = || PrepareError::unstable(&folder.path().join("tree"), &[digest]);
+        let tree = self.trees.find(&digest).ok_or_else(gone)?;
+        let path = tree.path().to_owned();
+        folder.hold(tree);
+        Ok(path)
+    }
+
     /// Builds a tree of hard links at `to`, which must not exist.
     async fn link(
         &self,
         manifest: Manifest,
         to: PathBuf,
         folder: &Arc<RunFolder>,
+        built: impl Fn(&Path) + Send + Sync + 'static,
     ) -> Result<(), PrepareError> {
         let path = to.clone();
         self.built(
@@ -287,7 +399,11 @@ impl ShippedInputs {
             &path,
             folder,
             move |manifest, store| match materialise(manifest, store, &to) {
-                Ok(_) => Ok(Vec::new()),
+                Ok(_) => {
+                    // Here, where nothing is cancelled: a tree that nobody knows of would stay.
+                    built(&to);
+                    Ok(Vec::new())
+                }
                 Err(MaterialiseError::Missing { digests, .. }) => Ok(digests),
                 Err(error) => Err(error.into()),
             },

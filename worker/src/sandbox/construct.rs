@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, set_parent_process_death_signal};
@@ -24,6 +26,8 @@ pub(super) struct Namespace {
     /// Must be entered first, when the worker may not enter `mount` by itself.
     pub(super) user: Option<Arc<OwnedFd>>,
     pub(super) mount: Arc<OwnedFd>,
+    /// The folders that were to be opened, in their order, as they are in it.
+    pub(super) folders: Vec<OwnedFd>,
 }
 
 /// Why a namespace could not be made.
@@ -35,21 +39,49 @@ pub(super) enum ConstructError {
     Child(io::Error),
 }
 
-/// Runs the steps and opens the namespaces that they leave behind.
-///
-/// A user namespace needs a process with one thread, so the steps run in a forked child. It never becomes
-/// another program: it says that it is done, waits until its namespaces are held, and ends.
-pub(super) fn construct(steps: Vec<Step>) -> Result<Namespace, ConstructError> {
+/// Runs the steps and opens the namespaces that they leave behind, with some folders in them.
+pub(super) fn construct(steps: Vec<Step>, folders: &[&Path]) -> Result<Namespace, ConstructError> {
     let user = steps
         .iter()
         .any(|step| matches!(step, Step::Unshare(flags) if flags.contains(UnshareFlags::NEWUSER)));
+    hold(steps, |pid| {
+        let namespace = |kind| File::open(format!("/proc/{pid}/ns/{kind}")).map(|file| Arc::new(file.into()));
+        Ok(Namespace {
+            user: user.then(|| namespace("user")).transpose()?,
+            mount: namespace("mnt")?,
+            folders: (folders.iter())
+                .map(|folder| open_in(pid, folder))
+                .collect::<io::Result<_>>()?,
+        })
+    })
+}
+
+/// Opens a folder as a process sees it.
+fn open_in(pid: u32, folder: &Path) -> io::Result<OwnedFd> {
+    let below = folder.strip_prefix("/").unwrap_or(folder);
+    let path = Path::new("/proc").join(format!("{pid}/root")).join(below);
+    Ok(open(
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// Runs the steps in a process, and calls `look` with its PID while it waits.
+///
+/// A user namespace needs a process with one thread, so the steps run in a forked child. It never becomes
+/// another program: it says that it is done, waits until it was looked at, and ends.
+pub(super) fn hold<T>(
+    steps: Vec<Step>,
+    look: impl FnOnce(u32) -> io::Result<T>,
+) -> Result<T, ConstructError> {
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(child)?;
     let (from_parent, release) = pipe_with(PipeFlags::CLOEXEC).map_err(child)?;
     std::thread::scope(|scope| {
         // `spawn` returns only when the child has ended, so another thread calls it; its end of the pipe
         // closes with it, also when there never was a child.
         let started = scope.spawn(move || run_in_child(steps, to_parent, from_parent));
-        let result = receive(report, user);
+        let result = receive(report).and_then(|pid| look(pid).map_err(ConstructError::Child));
         // The child may be gone.
         let _ = File::from(release).write(&[0]);
         let started = started.join().expect("the thread only starts a process");
@@ -109,7 +141,8 @@ fn send(report: &OwnedFd, what: u32, value: u32) {
     let _ = rustix::io::write(report, &message);
 }
 
-fn receive(report: OwnedFd, user: bool) -> Result<Namespace, ConstructError> {
+/// The PID of the child, once it has done its steps.
+fn receive(report: OwnedFd) -> Result<u32, ConstructError> {
     let mut what = [0; 4];
     let mut value = [0; 4];
     let mut report = File::from(report);
@@ -120,14 +153,5 @@ fn receive(report: OwnedFd, user: bool) -> Result<Namespace, ConstructError> {
         let cause = io::Error::from_raw_os_error(value.cast_signed());
         return Err(ConstructError::Step(what as usize, cause));
     }
-    let open = |kind| File::open(format!("/proc/{value}/ns/{kind}")).map(OwnedFd::from);
-    let user = if user {
-        Some(open("user").map_err(ConstructError::Child)?.into())
-    } else {
-        None
-    };
-    Ok(Namespace {
-        user,
-        mount: open("mnt").map_err(ConstructError::Child)?.into(),
-    })
+    Ok(value)
 }

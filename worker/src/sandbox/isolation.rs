@@ -96,21 +96,70 @@ impl Isolation {
     }
 }
 
+impl Level {
+    const ALL: [Self; 3] = [Self::None, Self::Private, Self::Sealed];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Private => "private",
+            Self::Sealed => "sealed",
+        }
+    }
+}
+
+impl Network {
+    const ALL: [Self; 3] = [Self::Host, Self::Loopback, Self::Nothing];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Loopback => "loopback",
+            Self::Nothing => "none",
+        }
+    }
+}
+
+impl Scratch {
+    const ALL: [Self; 2] = [Self::Memory, Self::Disk];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+}
+
 /// A word that is none of those expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is none of {expected}")]
 pub struct UnknownWord {
     word: String,
-    expected: &'static str,
+    expected: String,
+}
+
+fn named<T: Copy, const N: usize>(
+    all: [T; N],
+    word_of: fn(T) -> &'static str,
+    word: &str,
+) -> Result<T, UnknownWord> {
+    let found = all.into_iter().find(|value| word_of(*value) == word);
+    found.ok_or_else(|| UnknownWord {
+        word: word.to_owned(),
+        expected: all.map(word_of).join(", "),
+    })
 }
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Private => "private",
-            Self::Sealed => "sealed",
-        })
+        f.write_str(self.word())
+    }
+}
+
+impl fmt::Display for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -118,39 +167,7 @@ impl FromStr for Level {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        match word {
-            "none" => Ok(Self::None),
-            "private" => Ok(Self::Private),
-            "sealed" => Ok(Self::Sealed),
-            _ => Err(UnknownWord {
-                word: word.to_owned(),
-                expected: "none, private, sealed",
-            }),
-        }
-    }
-}
-
-impl FromStr for Scratch {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        match word {
-            "memory" => Ok(Self::Memory),
-            "disk" => Ok(Self::Disk),
-            _ => Err(UnknownWord {
-                word: word.to_owned(),
-                expected: "memory, disk",
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Scratch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memory => "memory",
-            Self::Disk => "disk",
-        })
+        named(Self::ALL, Self::word, word)
     }
 }
 
@@ -158,14 +175,34 @@ impl FromStr for Network {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        match word {
-            "host" => Ok(Self::Host),
-            "loopback" => Ok(Self::Loopback),
-            "none" => Ok(Self::Nothing),
-            _ => Err(UnknownWord {
-                word: word.to_owned(),
-                expected: "host, loopback, none",
-            }),
+        named(Self::ALL, Self::word, word)
+    }
+}
+
+impl FromStr for Scratch {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        named(Self::ALL, Self::word, word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_as_they_are_written_and_others_are_told_what_there_is() {
+        for level in Level::ALL {
+            assert_eq!(level.to_string().parse(), Ok(level));
         }
+        for scratch in Scratch::ALL {
+            assert_eq!(scratch.to_string().parse(), Ok(scratch));
+        }
+        for network in Network::ALL {
+            assert_eq!(network.word().parse(), Ok(network));
+        }
+        let error = "privat".parse::<Level>().unwrap_err();
+        assert_eq!(error.to_string(), "`privat` is none of none, private, sealed");
     }
 }

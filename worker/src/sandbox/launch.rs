@@ -12,16 +12,19 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use libc::{c_char, c_int, c_void};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal, setpgid, waitpid};
 
+use super::child::{
+    block_signals, close_all_but, close_at_exec, default_signals, duplicate, is_deserted, kill_group,
+    last_errno, reap, wait_signal,
+};
 use super::step::Step;
 
 const STACK_BYTES: usize = 64 << 10;
@@ -33,8 +36,6 @@ const NOT_HERE: [c_int; 5] = [
     libc::ENODEV,
     libc::ETIMEDOUT,
 ];
-/// How often an init looks whether its worker is still there, though that should be told by a signal.
-const LOOK_SECONDS: libc::time_t = 5;
 /// What the processes end with when they fail; they also say why.
 const EXIT_FAILED: c_int = 127;
 
@@ -47,13 +48,19 @@ pub(crate) struct Launch {
     pub(super) outside: Vec<Step>,
     pub(super) init: Vec<Step>,
     pub(super) inside: Vec<Step>,
-    pub(super) cwd: CString,
-    /// Where the program may be, in this order.
-    pub(super) programs: Vec<CString>,
-    pub(super) argv: Vec<CString>,
-    pub(super) environment: Vec<CString>,
+    pub(super) target: Target,
     /// What an attempt to start leaves behind that would keep the next from succeeding.
     pub(super) used_once: Vec<PathBuf>,
+}
+
+/// What is to be started.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) cwd: CString,
+    /// Where the program may be, in this order.
+    pub(crate) programs: Vec<CString>,
+    pub(crate) argv: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
 }
 
 /// A process that was started.
@@ -103,8 +110,8 @@ impl Launch {
         let (status, report_status) = pipe_with(PipeFlags::CLOEXEC)?;
         let plan = Plan {
             launch: self,
-            argv: pointers(&self.argv),
-            environment: pointers(&self.environment),
+            argv: pointers(&self.target.argv),
+            environment: pointers(&self.target.environment),
             streams,
             report,
             status: report_status,
@@ -148,7 +155,7 @@ impl Launch {
             EXEC => cause,
             FOLDER => io::Error::other(format!(
                 "change to its working directory {} in the view: {cause}",
-                self.cwd.to_string_lossy()
+                self.target.cwd.to_string_lossy()
             )),
             step => {
                 let step = steps.get(step as usize).map(|step| step as &dyn fmt::Display);
@@ -295,13 +302,6 @@ extern "C" fn init(plan: *mut c_void) -> c_int {
     }
 }
 
-/// Whether nobody holds the other end of a pipe that this process writes to.
-fn is_deserted(pipe: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(pipe, PollFlags::empty())];
-    let found = poll(&mut fds, Some(&Timespec::default()));
-    found.is_ok() && fds[0].revents().contains(PollFlags::ERR)
-}
-
 /// What becomes the program.
 extern "C" fn program(plan: *mut c_void) -> c_int {
     let plan = plan_at(plan);
@@ -309,7 +309,7 @@ extern "C" fn program(plan: *mut c_void) -> c_int {
         return plan.fail(message);
     }
     let failed = |step, errno: Errno| [Who::Program as u32, step, errno.raw_os_error().unsigned_abs()];
-    if let Err(errno) = rustix::process::chdir(plan.launch.cwd.as_c_str()) {
+    if let Err(errno) = rustix::process::chdir(plan.launch.target.cwd.as_c_str()) {
         return plan.fail(failed(FOLDER, errno));
     }
     if let Err(errno) = setpgid(None, None) {
@@ -324,7 +324,7 @@ extern "C" fn program(plan: *mut c_void) -> c_int {
     close_at_exec();
     default_signals();
     let mut cause = libc::ENOENT.unsigned_abs();
-    for program in &plan.launch.programs {
+    for program in &plan.launch.target.programs {
         execute(program, plan);
         match last_errno() {
             // Looks further, as `execvp` does, and reports what kept it from one that is there.
@@ -378,106 +378,6 @@ fn clone(entry: extern "C" fn(*mut c_void) -> c_int, stack: &[u8], flags: c_int,
     let plan = std::ptr::from_ref(plan).cast_mut().cast::<c_void>();
     // SAFETY: nobody else uses the stack, which lives as long as the memory; the entry only makes system calls.
     unsafe { libc::clone(entry, top as *mut c_void, flags, plan) }
-}
-
-fn last_errno() -> u32 {
-    let errno = io::Error::last_os_error().raw_os_error();
-    errno.unwrap_or(libc::EIO).unsigned_abs()
-}
-
-#[expect(unsafe_code, reason = "nothing safe offers sets of signals")]
-fn block_signals() {
-    // SAFETY: the set is initialised by the first call.
-    unsafe {
-        let mut all = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
-    }
-}
-
-/// As the standard library leaves them to a program: none blocked, and SIGPIPE as it is by default.
-#[expect(unsafe_code, reason = "nothing safe offers sets of signals")]
-fn default_signals() {
-    // SAFETY: the set is initialised by the second call.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        let mut none = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-    }
-}
-
-/// Waits for the next signal that concerns an init, for a while; all are blocked.
-#[expect(unsafe_code, reason = "nothing safe offers sigtimedwait(2)")]
-fn wait_signal() -> c_int {
-    // SAFETY: the set is initialised by the first call; no information is asked for.
-    unsafe {
-        let mut signals = std::mem::zeroed();
-        libc::sigemptyset(&mut signals);
-        libc::sigaddset(&mut signals, libc::SIGCHLD);
-        libc::sigaddset(&mut signals, libc::SIGTERM);
-        let a_while = libc::timespec {
-            tv_sec: LOOK_SECONDS,
-            tv_nsec: 0,
-        };
-        libc::sigtimedwait(&signals, std::ptr::null_mut(), &a_while)
-    }
-}
-
-/// Reaps all that have ended, and tells how the program did.
-#[expect(unsafe_code, reason = "the raw wait status is what is passed on")]
-fn reap(program: c_int, status: c_int) {
-    loop {
-        let mut raw: c_int = 0;
-        // SAFETY: the pointers are valid during the calls.
-        unsafe {
-            match libc::waitpid(-1, &mut raw, libc::WNOHANG) {
-                pid if pid == program => {
-                    libc::write(status, std::ptr::from_ref(&raw).cast(), size_of::<c_int>());
-                }
-                pid if pid > 0 => {}
-                _ => return,
-            }
-        }
-    }
-}
-
-#[expect(unsafe_code, reason = "the PID is a plain number here")]
-fn kill_group(leader: c_int) {
-    // SAFETY: takes numbers. The leader is not reaped before it is known to have ended, and is then no target.
-    unsafe { libc::kill(-leader, libc::SIGTERM) };
-}
-
-#[expect(unsafe_code, reason = "descriptors are closed by range")]
-fn close_all_but(fd: c_int) {
-    let (fd, most) = (fd.unsigned_abs(), u32::MAX);
-    // SAFETY: nothing of this process uses the others any more.
-    unsafe {
-        if fd > 0 {
-            libc::syscall(libc::SYS_close_range, 0, fd - 1, 0);
-        }
-        libc::syscall(libc::SYS_close_range, fd + 1, most, 0);
-    }
-}
-
-#[expect(unsafe_code, reason = "descriptors are marked by range")]
-fn close_at_exec() {
-    const CLOSE_AT_EXEC: u32 = 4;
-    // SAFETY: takes numbers. A kernel without it leaves them as they are.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_AT_EXEC) };
-}
-
-#[expect(unsafe_code, reason = "the number is that of a standard stream")]
-fn duplicate(fd: BorrowedFd<'_>, number: c_int) -> c_int {
-    let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: takes numbers. One that is in its place already loses what would close it at exec.
-    unsafe {
-        if fd == number {
-            libc::fcntl(fd, libc::F_SETFD, 0)
-        } else {
-            libc::dup2(fd, number)
-        }
-    }
 }
 
 #[expect(unsafe_code, reason = "nothing safe offers execve(2)")]

@@ -17,6 +17,7 @@
 //! Deliberately absent: path remapping for machines without namespaces ([`probe()`] says which they are), a filter of
 //! system calls, and limits on disk and network use.
 
+mod child;
 mod construct;
 mod entry;
 mod groups;
@@ -31,6 +32,7 @@ mod plan;
 mod probe;
 mod scratch;
 mod step;
+mod surroundings;
 mod view;
 
 #[cfg(test)]
@@ -39,6 +41,6 @@ mod tests;
 pub(crate) use entry::Entry;
 pub use isolation::{Isolation, Level, Limits, Network, Scratch, UnknownWord};
 pub use isolator::Isolator;
-pub(crate) use launch::Launch;
+pub(crate) use launch::{Launch, Target};
 pub use probe::{Support, probe};
 pub use view::{CaseView, Folder, View, ViewError, ViewSpec};

@@ -130,32 +130,15 @@ impl Planner<'_> {
                     Writes::Copy => self.bind(&self.scratch.copy(index), at)?,
                     Writes::Overlay => {
                         self.bind(from, &self.scratch.lower(index))?;
-                        let options = self.overlay_options(index)?;
-                        self.steps.push(Step::Overlay {
-                            at: path(at)?,
-                            options,
-                        });
+                        let in_user_namespace = self.rights == Rights::UserNamespace;
+                        let overlay =
+                            Step::overlay(path(at)?, &format!("lower-{index}"), index, in_user_namespace);
+                        self.steps.push(overlay.map_err(ViewError::scratch(at))?);
                     }
                 }
                 Ok(Some(from.clone()))
             }
         }
-    }
-
-    /// Layers are named relative to the scratch folder, so no path has to be quoted. `volatile` leaves out
-    /// syncing, `redirect_dir` makes folders of the lower layer renamable.
-    fn overlay_options(&self, index: usize) -> Result<Vec<CString>, ViewError> {
-        let further: &[&str] = match self.rights {
-            Rights::Own => &[",redirect_dir=on,volatile", ",redirect_dir=on", ""],
-            Rights::UserNamespace => &[",userxattr,volatile", ",userxattr"],
-        };
-        further
-            .iter()
-            .map(|further| {
-                let layers = format!("lowerdir=lower-{index},upperdir=upper-{index},workdir=work-{index}");
-                path(layers + further)
-            })
-            .collect()
     }
 
     /// Attaches children of a writable folder of the view, and makes their places. What `lower`, the folder's

@@ -15,6 +15,8 @@ use rustix::thread::{
     LinkNameSpaceType, UnshareFlags, move_into_link_name_space, set_no_new_privs, unshare_unsafe,
 };
 
+use super::paths::c_path;
+
 /// Between SIGXCPU and SIGKILL.
 const CPU_GRACE_SECONDS: u64 = 5;
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -78,6 +80,28 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// An overlay of the folder `lower` with the layers `upper-INDEX` and `work-INDEX` of the folder that the process
+    /// works in: short names, so that none has to be quoted. `volatile` leaves out syncing, `redirect_dir` makes folders
+    /// of the lower layer renamable.
+    pub(super) fn overlay(
+        at: CString,
+        lower: &str,
+        index: usize,
+        in_user_namespace: bool,
+    ) -> std::io::Result<Self> {
+        let further: &[&str] = if in_user_namespace {
+            &[",userxattr,volatile", ",userxattr"]
+        } else {
+            &[",redirect_dir=on,volatile", ",redirect_dir=on", ""]
+        };
+        let layers = format!("lowerdir={lower},upperdir=upper-{index},workdir=work-{index}");
+        let options = further.iter().map(|further| c_path(layers.clone() + further));
+        Ok(Self::Overlay {
+            at,
+            options: options.collect::<Result<_, _>>()?,
+        })
+    }
+
     pub(super) fn run(&self) -> io::Result<()> {
         match self {
             Self::Unshare(flags) => unshare(*flags),

@@ -1,7 +1,7 @@
 //! A run's view, and each case's own below it.
 
-use std::ffi::CString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,13 @@ use thresh_core::fault::Fault;
 use super::construct::{ConstructError, Namespace, construct};
 use super::entry::Entry;
 use super::groups::CaseGroup;
-use super::isolator::{Isolator, Surroundings, used_marks};
-use super::launch::Launch;
-use super::paths::{Layout, TMP, Temp, c_path};
+use super::isolator::Isolator;
+use super::launch::{Launch, Target};
+use super::paths::{Layout, TMP, Temp};
 use super::plan::{Rights, Writes, plan};
 use super::scratch::{self, Scratch};
 use super::step::Step;
+use super::surroundings::Surroundings;
 
 /// A folder and where it is to appear.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +209,19 @@ impl View {
         &self.notes
     }
 
+    /// The folder at `at`, which is one that is shared, as the view's processes see it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such folder.
+    pub fn shared_folder(&self, at: &Path) -> io::Result<OwnedFd> {
+        let shared = self.shared.folders.iter().filter(|folder| folder.shared);
+        let found = shared.zip(&self.shared.namespace.folders);
+        let found = found.into_iter().find(|(folder, _)| folder.at == at);
+        let (_, folder) = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        folder.try_clone()
+    }
+
     /// Makes a process's own view, with empty temp folders. What it writes elsewhere is seen by others of the run.
     ///
     /// # Errors
@@ -300,33 +314,25 @@ impl CaseView {
         }
     }
 
-    /// Prepares the way of an isolated process: a program that may be at one of several paths. `None` when processes
-    /// of this view are not isolated.
-    pub(crate) fn launch(
-        &self,
-        cwd: &Path,
-        programs: Vec<CString>,
-        argv: Vec<CString>,
-        environment: Vec<CString>,
-    ) -> io::Result<Option<Launch>> {
+    /// Prepares the way of an isolated process. `None` when processes of this view are not isolated.
+    pub(crate) fn launch(&self, target: Target) -> io::Result<Option<Launch>> {
         let Some(isolator) = self.shared.isolator.as_ref().filter(|_| self.is_isolated) else {
             return Ok(None);
         };
-        let launch = isolator.launch(&self.surroundings(&Path::new(TMP).join(self.layers_name())))?;
-        let (layers, folders) = (self.layers(), self.shared.folders.len());
-        Ok(Some(Launch {
-            used_once: used_marks(folders).map(|mark| layers.join(mark)).collect(),
-            cwd: c_path(cwd)?,
-            programs,
-            argv,
-            environment,
-            ..launch
-        }))
+        let inside = Path::new(TMP).join(self.layers_name());
+        let surroundings = self.surroundings(&inside);
+        let mut launch = surroundings.launch(isolator, target)?;
+        if isolator.writes_to_disk() {
+            let layers = self.layers();
+            let marks = surroundings.used_marks();
+            launch.used_once = marks.map(|mark| layers.join(mark)).collect();
+        }
+        Ok(Some(launch))
     }
 
     /// Prepares the way of one process into this view, to start in `cwd`.
     pub(crate) fn entry(&self, cwd: &Path) -> io::Result<Entry> {
-        let Namespace { user, mount } = &self.shared.namespace;
+        let Namespace { user, mount, .. } = &self.shared.namespace;
         Entry::new(user.as_ref(), mount, &self.shared.temps, &self.name, cwd)
     }
 
@@ -387,9 +393,13 @@ fn namespace(
     writes: Writes,
 ) -> Result<Namespace, Refused> {
     let mut rights = Rights::Own;
+    let shared: Vec<&Path> = (spec.folders.iter())
+        .filter(|folder| folder.shared)
+        .map(|folder| folder.at.as_path())
+        .collect();
     loop {
         let steps = plan(spec, layout, scratch, rights, writes)?;
-        match construct(steps.clone()) {
+        match construct(steps.clone(), &shared) {
             Ok(namespace) => return Ok(namespace),
             Err(ConstructError::Step(0, cause))
                 if rights == Rights::Own && cause.kind() == io::ErrorKind::PermissionDenied =>

@@ -87,6 +87,26 @@ pub struct Shipped {
     pub free_bytes_min: u64,
     /// How cases are isolated. The worker's own folder is hidden from them besides.
     pub isolation: Isolation,
+    /// Set: the trees of the one run that there will be are here already; nothing is fetched.
+    pub given: Option<GivenTrees>,
+}
+
+/// What somebody else has brought to this machine for a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenTrees {
+    /// All that the run's cases see.
+    pub trees: Vec<GivenTree>,
+    /// Whether the root of the file system is this process's own, and gone with it, so that anything may be made there.
+    pub root_is_own: bool,
+}
+
+/// A tree of a run that somebody else has brought to this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenTree {
+    /// Where the client has it: an absolute path, without `..`.
+    pub path: PathBuf,
+    /// Where it is here. It is never written to.
+    pub from: PathBuf,
 }
 
 impl Shipped {
@@ -102,6 +122,7 @@ impl Shipped {
             cache_bytes_max: Self::CACHE_BYTES_MAX_DEFAULT,
             free_bytes_min: Self::FREE_BYTES_MIN_DEFAULT,
             isolation: Isolation::at(Level::Private),
+            given: None,
         }
     }
 }

@@ -3,8 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
+use thresh_core::fault::Fault;
 use thresh_core::id::{BinaryIndex, RunId};
 use thresh_core::session::{Effect, Event};
+use thresh_proto::v1;
+use thresh_proto::v1::outcome::Kind;
 use thresh_proto::v1::worker_message::Message;
 use thresh_proto::v1::worker_report::Report;
 use thresh_proto::v1::{Heartbeat, Started};
@@ -150,6 +153,17 @@ impl Live {
             run.waiting.remove(grant);
         }
         let failure = run.failure.clone();
+        let is_action = run.brief.as_ref().is_ok_and(|brief| brief.outputs.is_some());
+        if let Some(error) = failure
+            .as_ref()
+            .filter(|error| is_action && error.fault() == Fault::Input)
+        {
+            // Every worker would find the same.
+            for grant in grants {
+                self.report(id, not_executed(*grant, error));
+            }
+            return;
+        }
         if let Some(error) = &failure {
             self.failed(error);
         }
@@ -167,6 +181,21 @@ impl Live {
             self.ending.spawn(preparation.ended());
         }
     }
+}
+
+/// The report on an action that cannot be executed.
+fn not_executed((case, generation): Grant, error: &PrepareError) -> Report {
+    let outcome = v1::Outcome {
+        kind: Kind::Failed.into(),
+        exec_error: error.to_string(),
+        ..v1::Outcome::default()
+    };
+    Report::Attempt(v1::Attempt {
+        case: case.0,
+        generation: generation.0,
+        outcome: Some(outcome),
+        ..v1::Attempt::default()
+    })
 }
 
 impl Run {

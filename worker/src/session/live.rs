@@ -175,6 +175,12 @@ impl Live {
                 self.report(run, Report::Slow(slow));
             }
             Word::Ended(attempt) => self.ended(run, (case, generation), Report::Attempt(*attempt)),
+            Word::NotKept(message) => {
+                let error = PrepareError::other(Fault::Environment, message);
+                self.failed(&error);
+                let report = returned(&[(case, generation)], error.to_string());
+                self.ended(run, (case, generation), report);
+            }
             Word::NotStarted(cause) => {
                 let error = PrepareError::io("prepare temp folders in", "the run's folder".as_ref(), &cause);
                 self.failed(&error);

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use thresh_core::id::{CaseIndex, Generation, RunId};
+use thresh_proto::convert::digest_to_wire;
+use thresh_proto::v1;
+use thresh_proto::v1::outcome::Kind;
 use thresh_proto::v1::{Attempt, LeasedCase};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::wire::attempt_to_wire;
 use crate::exec::{Executor, Killer, Slow};
 use crate::inputs::Ready;
+use crate::outputs::OutputsError;
 
 /// What a slot is told to run.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) enum Word {
     Ended(Box<Attempt>),
     /// It could not be started, for a reason that is not about the case.
     NotStarted(io::Error),
+    /// What it left could not be kept, for a reason that is not about it.
+    NotKept(String),
 }
 
 /// The slots' threads. They end when this is dropped.
@@ -104,16 +110,44 @@ fn run(slot: u32, executor: &mut Executor, assignment: Assignment) {
         Ok(place) => {
             let invocation = ready.invocation(&case, slot, &place);
             let execution = executor.run(&invocation, &killer, &mut |slow| say(Word::Slow(slow)));
-            Word::Ended(Box::new(attempt_to_wire(
+            let mut attempt = attempt_to_wire(
                 case.case,
                 generation,
                 execution,
                 // What passes after a failure is shown beside it.
                 ready.keeps_passing_output() || case.attempt > 1,
-            )))
+            );
+            match keep_outputs(&ready, &mut attempt, &killer) {
+                Ok(()) => Word::Ended(Box::new(attempt)),
+                Err(error) => Word::NotKept(error.to_string()),
+            }
         }
     };
     // Let go before the last word: after it the session may wait for the run's folders to be removed.
     drop(ready);
     say(last);
+}
+
+/// Keeps what an action has left. What it left may be of no use; the error is about the farm.
+fn keep_outputs(ready: &Ready, attempt: &mut Attempt, killer: &Killer) -> Result<(), OutputsError> {
+    let has_ended = attempt.outcome.as_ref().is_some_and(|outcome| {
+        let kind = matches!(outcome.kind(), Kind::Passed | Kind::Leaked | Kind::Failed);
+        kind && outcome.exec_error.is_empty()
+    });
+    let Some(outputs) = ready.outputs().filter(|_| has_ended) else {
+        return Ok(());
+    };
+    match outputs.keep(&|| !killer.is_unused()) {
+        Ok(digest) => attempt.outputs = digest_to_wire(digest),
+        Err(error @ OutputsError::Upload(_)) => return Err(error),
+        Err(error) => {
+            let outcome = attempt.outcome.get_or_insert_default();
+            *outcome = v1::Outcome {
+                kind: Kind::Failed.into(),
+                exec_error: error.to_string(),
+                ..v1::Outcome::default()
+            };
+        }
+    }
+    Ok(())
 }

@@ -38,5 +38,6 @@ pub(super) fn attempt_to_wire(
         started_micros: execution.started.as_micros(),
         took: Some(duration_to_wire(execution.took)),
         output: wanted.then(|| output_to_wire(execution.stdout, execution.stderr)),
+        outputs: Default::default(),
     }
 }

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 
 use thresh_cas::{Entry, EntryKind, Manifest};
 use thresh_core::digest::Digest;
+use thresh_core::id::RunId;
 use thresh_core::outcome::Outcome;
 use thresh_proto::convert::{digest_to_wire, run_id_to_wire};
 use thresh_proto::v1::coordinator_message::Message as Order;
+use thresh_proto::v1::worker_report::Report;
 use thresh_proto::v1::{self, Forget, cordon};
 
 use super::*;
@@ -386,4 +388,49 @@ async fn setup_scripts_see_the_runs_inputs() {
     let (_, outcome, output) = session.attempt().await;
     assert_eq!(outcome, Outcome::Passed, "{output:?}");
     assert!(stdout(&output).ends_with("source\nmade\n"), "{output:?}");
+}
+
+#[tokio::test]
+async fn blobs_of_a_run_stay_while_others_are_evicted() {
+    const OTHER: RunId = RunId::from_u128(8);
+    let (data, flags) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir_in("/var/tmp").unwrap(),
+    );
+    let mut fake = Fake::start().await;
+    // Nothing is kept that no run needs.
+    let shipped = Shipped {
+        cache_bytes_max: 0,
+        ..Shipped::in_folder(data.path())
+    };
+    let _worker = worker(&fake, shipped);
+    let mut session = fake.session().await;
+    let flag = flags.path().join("go");
+    let waits = format!(
+        "until [ -e {} ]; do sleep 0.02; done; cat data.txt",
+        flag.display()
+    );
+    session.lease(header(&fake), vec![case(0, &waits)]);
+    assert!(matches!(session.next().await, Some(Report::Started(_))));
+
+    let mut other = header(&fake);
+    other.run_id = run_id_to_wire(OTHER);
+    other.inputs.as_mut().unwrap().source_manifest = ship(&fake, &[("data.txt", b"of the other\n", false)]);
+    session.lease(other, vec![case(0, "true")]);
+    assert_eq!(session.attempt().await.1, Outcome::Passed);
+    let there = |content: &[u8]| {
+        let name = Digest::of(content).to_string();
+        let is_it = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&name);
+        blobs(data.path()).iter().any(is_it)
+    };
+    assert!(there(b"of the other\n") && there(b"source\n"));
+    session.tell(Order::Forget(Forget {
+        run_id: run_id_to_wire(OTHER),
+    }));
+    until("the other run's blobs are gone", || !there(b"of the other\n")).await;
+    assert!(there(b"source\n"));
+    std::fs::write(&flag, "").unwrap();
+    let (_, outcome, output) = session.attempt().await;
+    assert_eq!(outcome, Outcome::Passed, "{output:?}");
+    assert!(stdout(&output).ends_with("source\n"), "{output:?}");
 }

@@ -1,0 +1,104 @@
+//! From the shard's file to the file of its reports.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use prost::Message;
+use thresh_proto::convert::InvalidMessage;
+use thresh_proto::v1::{PlacedTree, RunBrief, Shard};
+
+use super::error::ShardError;
+use super::script::Script;
+use crate::session::{GivenTree, GivenTrees, Shipped, Worker, WorkerConfig};
+
+/// The folder for the worker's own files, made beside the trees.
+const SCRATCH: &str = "thresh-scratch";
+
+/// Executes the shard in file `shard` of the run in file `run`. Its trees lie below `folder`. Writes what came of its cases to
+/// `out`.
+///
+/// Cases run one after the other. Afterwards nothing of them runs.
+///
+/// # Errors
+/// The files cannot be read or written, or no worker can be started here. Then nothing is known of the cases.
+pub async fn execute(folder: &Path, run: &Path, shard: &Path, out: &Path) -> Result<(), ShardError> {
+    let run: RunBrief = read(run)?;
+    let Shard {
+        lease,
+        trees,
+        salt: _,
+    } = read(shard)?;
+    let lease = lease
+        .filter(|lease| !lease.cases.is_empty())
+        .ok_or_else(|| InvalidMessage::new("shard.lease", "is missing or has no case"))?;
+    let here = fs::canonicalize(folder).map_err(ShardError::file("find", folder))?;
+    let given = trees
+        .into_iter()
+        .map(|tree| given(tree, &here))
+        .collect::<Result<Vec<_>, _>>()?;
+    let shipped = Shipped {
+        given: Some(GivenTrees {
+            trees: given,
+            // Engines that make the input root the root make it for each action.
+            root_is_own: here == Path::new("/"),
+        }),
+        // The engine's machine is the engine's to look after.
+        free_bytes_min: 0,
+        ..Shipped::in_folder(here.join(SCRATCH))
+    };
+    let platform = platform(&run);
+    let config = WorkerConfig {
+        reconnect: false,
+        ..WorkerConfig::on_a_farm("shard", 1, platform, shipped)
+    };
+    let script = Script::new(run, lease);
+    let mut worker = Worker::start(script.serve(), config);
+    tokio::select! {
+        () = script.done() => {}
+        // Before all cases are done only for a reason.
+        ended = worker.ended() => ended?,
+    }
+    worker.stop();
+    if let Err(error) = worker.ended().await {
+        tracing::warn!("failed to {error}");
+    }
+    let reports = script.reports().encode_to_vec();
+    fs::write(out, reports).map_err(ShardError::file("write", out))
+}
+
+fn read<M: Message + Default>(path: &Path) -> Result<M, ShardError> {
+    let bytes = fs::read(path).map_err(ShardError::file("read", path))?;
+    M::decode(&*bytes).map_err(|cause| ShardError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+fn platform(run: &RunBrief) -> String {
+    let header = run.header.as_ref();
+    header.map_or_else(WorkerConfig::native_platform, |header| header.platform.clone())
+}
+
+fn given(tree: PlacedTree, here: &Path) -> Result<GivenTree, InvalidMessage> {
+    let is_normal = |path: &Path| {
+        path.components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::RootDir))
+    };
+    let (path, at) = (PathBuf::from(tree.path), PathBuf::from(tree.at));
+    if !path.is_absolute() || !is_normal(&path) {
+        return Err(InvalidMessage::new(
+            "shard.trees.path",
+            "is no absolute path without `..`",
+        ));
+    }
+    if at.is_absolute() || !is_normal(&at) {
+        return Err(InvalidMessage::new(
+            "shard.trees.at",
+            "is no path below the runner's folder",
+        ));
+    }
+    Ok(GivenTree {
+        path,
+        from: here.join(at),
+    })
+}
