@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thresh_client::project::StateFolder;
+use thresh_coordinator::{Engine, RemoteAddress};
 use thresh_worker::WorkerHandle;
 use tonic::transport::Channel;
 
@@ -20,21 +21,24 @@ pub(crate) struct Connection {
     worker: Option<WorkerHandle>,
 }
 
-/// The worker to start beside an embedded coordinator.
-pub(crate) struct LocalWorker<'a> {
-    pub(crate) slots: u32,
-    pub(crate) platform: &'a str,
+/// What executes cases for an embedded coordinator.
+pub(crate) enum Muscle<'a> {
+    /// A worker in this process, where the client's files are.
+    Here { slots: u32, platform: &'a str },
+    /// An engine of the Remote Execution API.
+    Engine(Engine),
 }
 
 impl Connection {
-    /// Connects to `farm`, or to a coordinator within the process, which gets a `worker` if one is given.
+    /// Connects to `farm`, or to a coordinator within the process, which gets `muscle` and a cache of passes if they are given.
     ///
     /// # Errors
     /// The farm cannot be reached, or the state folder cannot be used.
     pub(crate) async fn open(
         farm: Option<&str>,
         state: &StateFolder,
-        worker: Option<LocalWorker<'_>>,
+        reuse_from: Option<RemoteAddress>,
+        muscle: Option<Muscle<'_>>,
     ) -> Result<Self, Failure> {
         match farm {
             Some(farm) => Ok(Self {
@@ -42,17 +46,26 @@ impl Connection {
                 embedded: None,
                 worker: None,
             }),
-            None => Self::embed(state, worker).await,
+            None => Self::embed(state, reuse_from, muscle).await,
         }
     }
 
-    async fn embed(state: &StateFolder, worker: Option<LocalWorker<'_>>) -> Result<Self, Failure> {
-        let embedded = Embedded::start(&state.coordinator()).await;
+    async fn embed(
+        state: &StateFolder,
+        reuse_from: Option<RemoteAddress>,
+        muscle: Option<Muscle<'_>>,
+    ) -> Result<Self, Failure> {
+        let (worker, engine) = match muscle {
+            Some(Muscle::Here { slots, platform }) => (Some((slots, platform)), None),
+            Some(Muscle::Engine(engine)) => (None, Some(engine)),
+            None => (None, None),
+        };
+        let embedded = Embedded::start(&state.coordinator(), reuse_from, engine).await;
         let embedded = embedded.map_err(|error| Failure::of(error.fault(), &error))?;
         let channel = embedded.connect().await;
         let channel =
             channel.map_err(|cause| Failure::internal(format!("reach the embedded coordinator: {cause}")))?;
-        let worker = worker.map(|LocalWorker { slots, platform }| embedded.start_worker(slots, platform));
+        let worker = worker.map(|(slots, platform)| embedded.start_worker(slots, platform));
         Ok(Self {
             channel,
             embedded: Some(embedded),

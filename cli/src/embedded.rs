@@ -1,24 +1,29 @@
 //! A farm inside the process: a coordinator and a worker, reached over in-memory streams.
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use thresh_coordinator::{Coordinator, CoordinatorConfig, StartError};
+use thresh_coordinator::{Coordinator, CoordinatorConfig, Engine, RemoteAddress, StartError};
 use thresh_core::schedule::Policy;
+use thresh_proto::{Dialer, in_process};
 use thresh_worker::{Worker, WorkerConfig, WorkerHandle};
-use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::{Channel, Endpoint, Uri};
-
-/// What one in-memory stream holds on its way, in bytes.
-const STREAM_BYTES: usize = 1 << 20;
+use tonic::transport::Channel;
 
 /// Client and worker live and die with the coordinator, so silence between them only means that the whole
 /// process stood still: it was stopped by Ctrl-Z, or the machine slept.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// An action costs more than a case on a worker's slot, so shards are longer; nothing joins later, so a run that all slots
+/// have given up ends soon. A second copy of a case that takes long would be a second action behind the same queue.
+fn for_an_engine(policy: Policy) -> Policy {
+    Policy {
+        lookahead: Duration::from_secs(2),
+        lookahead_max: Duration::from_secs(30),
+        stranded_grace: Duration::from_secs(1),
+        hedge: None,
+        ..policy
+    }
+}
 
 /// A coordinator that can be connected to within the process.
 pub(crate) struct Embedded {
@@ -26,36 +31,39 @@ pub(crate) struct Embedded {
     dialer: Dialer,
 }
 
-/// Makes connections to the embedded coordinator.
-#[derive(Clone)]
-struct Dialer(mpsc::UnboundedSender<io::Result<DuplexStream>>);
-
 impl Embedded {
-    /// Starts the coordinator with its state in `home`.
+    /// Starts the coordinator with its state in `home`, and a cache of passes and an engine besides.
     ///
     /// # Errors
     /// The state cannot be used.
-    pub(crate) async fn start(home: &Path) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        home: &Path,
+        reuse_from: Option<RemoteAddress>,
+        engine: Option<Engine>,
+    ) -> Result<Self, StartError> {
+        let policy = Policy {
+            lease_ttl: NEVER,
+            client_grace: NEVER,
+            restored_grace: NEVER,
+            ..Policy::default()
+        };
+        let policy = match &engine {
+            Some(_) => for_an_engine(policy),
+            None => policy,
+        };
         let config = CoordinatorConfig {
             data_dir: home.to_owned(),
             store: None,
-            policy: Policy {
-                lease_ttl: NEVER,
-                client_grace: NEVER,
-                restored_grace: NEVER,
-                ..Policy::default()
-            },
+            policy,
             blobs: None,
+            reuse_from,
+            engine,
             version: crate::version::LONG.to_owned(),
         };
         let coordinator = Coordinator::start(config).await?;
-        // Unbounded: one connection for the client and one for each session of the worker.
-        let (sender, connections) = mpsc::unbounded_channel();
-        tokio::spawn(coordinator.serve_connections(UnboundedReceiverStream::new(connections)));
-        Ok(Self {
-            coordinator,
-            dialer: Dialer(sender),
-        })
+        let (dialer, connections) = in_process();
+        tokio::spawn(coordinator.serve_connections(connections));
+        Ok(Self { coordinator, dialer })
     }
 
     /// Connects a client.
@@ -79,22 +87,5 @@ impl Embedded {
     /// Ends the coordinator; everything that it was told is on disk afterwards.
     pub(crate) async fn shutdown(self) {
         self.coordinator.shutdown().await;
-    }
-}
-
-impl Dialer {
-    async fn dial(&self) -> Result<Channel, tonic::transport::Error> {
-        let connections = self.0.clone();
-        let connector = tower::service_fn(move |_: Uri| {
-            let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
-            let sent = connections.send(Ok(theirs));
-            async move {
-                sent.map(|()| TokioIo::new(ours))
-                    .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))
-            }
-        });
-        Endpoint::from_static("http://embedded")
-            .connect_with_connector(connector)
-            .await
     }
 }

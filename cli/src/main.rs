@@ -4,6 +4,7 @@ mod args;
 mod command;
 mod connect;
 mod embedded;
+mod engine;
 mod failure;
 mod farm_address;
 mod interrupt;
@@ -67,6 +68,7 @@ fn execute(command: Command) -> Result<i32, Failure> {
         Command::Quarantine(args) => wait(command::quarantine::quarantine(*args)),
         Command::Explain(args) => wait(command::history::explain(*args)),
         Command::Coordinator(args) => wait(command::coordinator::serve(args)).map(|()| 0),
+        Command::Shard(args) => wait(command::shard::execute(args)).map(|()| 0),
         Command::Cas(args) => command::cas::cas(&args),
         Command::Worker(args) => wait(command::worker::work(args)).map(|()| 0),
     }

@@ -86,6 +86,7 @@ pub(crate) fn run_options(args: &RunArgs, color: Option<&str>) -> Result<RunOpti
         test_threads: args.test_threads.map(|threads| threads.slots(cpus)),
         no_capture: args.no_capture,
         no_run: args.no_run,
+        engine: args.engine.url.clone(),
         reuse: !args.no_reuse,
         outputs: args.report.junit.clone().into_iter().collect(),
         submitter: (args.standing.submitter.clone())

@@ -31,7 +31,7 @@ impl Project {
             .filter(|url| !url.is_empty());
         Ok(Self {
             name: project_name(explicit, &root),
-            connection: Connection::open(farm, &state()?, None).await?,
+            connection: Connection::open(farm, &state()?, None, None).await?,
         })
     }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use thresh_coordinator::RemoteAddress;
 use thresh_coordinator::store::Location;
 use thresh_core::schedule::{Policy, RunPriority};
 use thresh_worker::sandbox::{Isolation, Level, Limits, Network, Scratch};
 
+use crate::engine::property;
 use crate::farm_address::FarmAddress;
 
 /// Flags that name a farm.
@@ -21,6 +23,24 @@ pub(crate) struct FarmArgs {
     /// Whose history this is; by default the origin of the git repository
     #[arg(long, value_name = "NAME", env = "THRESH_PROJECT", help_heading = "Farm")]
     pub(crate) project: Option<String>,
+}
+
+/// Flags that name an engine.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct EngineArgs {
+    /// Have an engine of the Remote Execution API, reapi://HOST:PORT[/INSTANCE], run the cases, shard by shard as actions; -j
+    /// says how many at a time (16). Passes are reused through its cache, unless --reuse-from names another
+    #[arg(
+        long = "engine",
+        value_name = "URL",
+        env = "THRESH_ENGINE",
+        conflicts_with = "farm",
+        help_heading = "Farm"
+    )]
+    pub(crate) url: Option<String>,
+    /// What the engine's machines have to be, as it knows them: OSFamily=linux, or container-image=… Can be repeated
+    #[arg(long = "engine-property", value_name = "NAME=VALUE", value_parser = property, help_heading = "Farm")]
+    pub(crate) properties: Vec<(String, String)>,
 }
 
 /// How a run stands to others on a farm.
@@ -72,6 +92,10 @@ pub(crate) struct CoordinatorArgs {
     /// needs
     #[arg(long, value_name = "GIB", default_value_t = 50)]
     pub(crate) blobs_max_gib: u64,
+    /// A cache of the Remote Execution API, reapi://HOST:PORT[/INSTANCE], in which passes of cases are looked up and
+    /// stored besides the database
+    #[arg(long, value_name = "URL", env = "THRESH_REUSE_FROM")]
+    pub(crate) reuse_from: Option<RemoteAddress>,
     /// A submitter's part of the farm, in relation to others that wait with the same priority; 1 for whoever is
     /// not named. Can be given for several
     #[arg(long = "share", value_name = "NAME=WEIGHT", value_parser = share)]

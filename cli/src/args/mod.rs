@@ -11,8 +11,8 @@ mod select;
 
 pub(crate) use build::BuildArgs;
 pub(crate) use cas::{CasArgs, CasCommand, CasFolder};
-pub(crate) use farm::{CoordinatorArgs, FarmArgs, StandingArgs, WorkerArgs};
-pub(crate) use program::{Command, Program};
+pub(crate) use farm::{CoordinatorArgs, EngineArgs, FarmArgs, StandingArgs, WorkerArgs};
+pub(crate) use program::{Command, Program, ShardArgs};
 pub(crate) use records::{HistoryArgs, ProjectArgs, QuarantineArgs, QuarantineCommand, ReplayArgs};
 pub(crate) use report::{Color, MessageFormat, ReportArgs};
 pub(crate) use run::{ExplainArgs, ListArgs, NoTests, RunArgs};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 use super::{
     CasArgs, CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs, ReplayArgs, RunArgs,
@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Count, verify or drop the blobs of a coordinator
     Cas(CasArgs),
+    /// Execute a shard: what `thresh run --engine` has engines call
+    #[command(hide = true)]
+    Shard(ShardArgs),
     /// Print a shell completion script
     Completions {
         /// The shell.
@@ -64,4 +67,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
     },
+}
+
+/// `thresh shard`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShardArgs {
+    /// The run that it belongs to
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) run: PathBuf,
+    /// The shard
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) shard: PathBuf,
+    /// Where to write what came of its cases
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
 }

@@ -3,9 +3,10 @@
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use thresh_coordinator::RemoteAddress;
 use thresh_core::case::{MaxFail, ThreadsRequired};
 
-use super::{BuildArgs, FarmArgs, MessageFormat, ReportArgs, SelectArgs, StandingArgs};
+use super::{BuildArgs, EngineArgs, FarmArgs, MessageFormat, ReportArgs, SelectArgs, StandingArgs};
 
 /// `thresh run`.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +17,8 @@ pub(crate) struct RunArgs {
     pub(crate) build: BuildArgs,
     #[command(flatten)]
     pub(crate) farm: FarmArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) standing: StandingArgs,
     #[command(flatten)]
@@ -71,6 +74,10 @@ pub(crate) struct RunArgs {
     /// Run every case, and store no pass
     #[arg(long, help_heading = "Running")]
     pub(crate) no_reuse: bool,
+    /// A cache of the Remote Execution API, reapi://HOST:PORT[/INSTANCE], in which passes are looked up and stored
+    /// besides this machine's own; without --farm, whose coordinator has such a flag
+    #[arg(long, value_name = "URL", env = "THRESH_REUSE_FROM", help_heading = "Running")]
+    pub(crate) reuse_from: Option<RemoteAddress>,
     /// Print what would be run, reused and how long it may take; run nothing
     #[arg(long, help_heading = "Running", conflicts_with = "no_run")]
     pub(crate) plan: bool,

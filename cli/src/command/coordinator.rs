@@ -132,6 +132,8 @@ fn config(args: &CoordinatorArgs, shares: BTreeMap<String, u32>) -> CoordinatorC
             ..Policy::default()
         },
         blobs: Some(args.blobs_max_gib.saturating_mul(1 << 30)),
+        engine: None,
+        reuse_from: args.reuse_from.clone(),
         version: crate::version::LONG.to_owned(),
     }
 }

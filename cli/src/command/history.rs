@@ -55,7 +55,7 @@ pub(crate) async fn explain(args: ExplainArgs) -> Result<i32, Failure> {
     let state = options.state.clone();
     let prepared = blocking(move || Prepared::new(options)).await?;
     let farm = prepared.farm().map(str::to_owned);
-    let connection = Connection::open(farm.as_deref(), &state, None).await?;
+    let connection = Connection::open(farm.as_deref(), &state, None, None).await?;
     let told = prepared.explain(connection.channel.clone(), &args.case).await;
     connection.close().await;
     let told = told?;

@@ -22,7 +22,7 @@ pub(crate) async fn list(args: ListArgs) -> Result<i32, Failure> {
     let options = suite_options(&args.build, &args.select, &FarmArgs::default(), None)?;
     let state = options.state.clone();
     let prepared = blocking(move || Prepared::new(options)).await?;
-    let connection = Connection::open(None, &state, None).await?;
+    let connection = Connection::open(None, &state, None, None).await?;
     let suite = prepared.list(Some(connection.channel.clone())).await;
     connection.close().await;
     let suite = suite?;

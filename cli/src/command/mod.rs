@@ -8,4 +8,5 @@ pub(crate) mod list;
 pub(crate) mod quarantine;
 pub(crate) mod replay;
 pub(crate) mod run;
+pub(crate) mod shard;
 pub(crate) mod worker;

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use nextest_metadata::NextestExitCode;
 use thresh_client::report::Reporters;
 use thresh_client::run::{Cancel, Finished, Prepared, RunError};
+use thresh_coordinator::InvalidAddress;
 
 use crate::args::{MessageFormat, NoTests, RunArgs};
-use crate::connect::{Connection, LocalWorker};
+use crate::connect::{Connection, Muscle};
+use crate::engine::{self, Destination};
 use crate::failure::Failure;
 use crate::interrupt::interrupts;
 use crate::options::run_options;
@@ -33,12 +35,36 @@ pub(crate) async fn run(args: RunArgs) -> Result<i32, Failure> {
     }
     let farm = prepared.farm().map(str::to_owned);
     let platform = prepared.platform().to_owned();
-    let worker = LocalWorker {
-        slots: prepared.slots(),
-        platform: &platform,
+    let reuse_from = match (&args.reuse_from, prepared.reuse_from()) {
+        (Some(given), _) => Some(given.clone()),
+        (None, Some(text)) => Some(text.parse().map_err(|error: InvalidAddress| {
+            Failure::input(format!("read `reuse.from` of thresh.toml: {error}"))
+        })?),
+        (None, None) => None,
     };
-    let connection = Connection::open(farm.as_deref(), &state, Some(worker)).await?;
-    let judged = judge(&args, prepared, &connection, cancel).await;
+    if farm.is_some() && args.reuse_from.is_some() {
+        let message =
+            "start: --reuse-from is for runs on this machine; on a farm, give it to `thresh coordinator`";
+        return Err(Failure::input(message.to_owned()));
+    }
+    let engine = engine::connect(&prepared, &args.engine.properties).await?;
+    let (reuse_from, muscle) = match &engine {
+        // Its cache is one that the team shares: passes belong there, if it takes them and nothing else is wanted.
+        Some(engine) => (
+            reuse_from.or_else(|| engine.cache()),
+            Muscle::Engine(engine.clone()),
+        ),
+        None => (
+            reuse_from,
+            Muscle::Here {
+                slots: prepared.slots(),
+                platform: &platform,
+            },
+        ),
+    };
+    let depot = engine.map(Destination);
+    let connection = Connection::open(farm.as_deref(), &state, reuse_from, Some(muscle)).await?;
+    let judged = judge(&args, prepared, &connection, depot.as_ref(), cancel).await;
     connection.close().await;
     judged
 }
@@ -47,6 +73,7 @@ async fn judge(
     args: &RunArgs,
     prepared: Prepared,
     connection: &Connection,
+    depot: Option<&Destination>,
     cancel: Cancel,
 ) -> Result<i32, Failure> {
     let channel = connection.channel.clone();
@@ -59,7 +86,10 @@ async fn judge(
         return written.map(|()| NextestExitCode::OK).or_else(closed_pipe);
     }
     let mut reporters: Reporters = reporters(&args.report, args.build.directory.as_deref(), &prepared)?;
-    let code = match prepared.run(channel, &mut reporters, cancel).await? {
+    let code = match prepared
+        .run(channel, depot.map(|depot| depot as _), &mut reporters, cancel)
+        .await?
+    {
         Finished::Judged(summary) => summary.exit_code(),
         Finished::OnlyBuilt => NextestExitCode::OK,
         Finished::NoCases { skipped } => no_cases(args.no_tests, skipped),

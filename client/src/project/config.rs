@@ -2,6 +2,7 @@
 //!
 //! Every knob is optional. A key that is not known is an error, so that a misspelt one never goes unnoticed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub struct ProjectConfig {
     pub project: Option<String>,
     /// `[farm]`
     pub farm: FarmConfig,
+    /// `[engine]`
+    pub engine: EngineConfig,
     /// `[env]`
     pub env: EnvConfig,
     /// `[run]`
@@ -40,6 +43,16 @@ pub struct FarmConfig {
     pub debug_sections: DebugSections,
     /// Whether what a case writes below the target folder is seen by later cases of the run on its worker.
     pub shared_target: bool,
+}
+
+/// `[engine]`: an engine of the Remote Execution API that runs the cases in a farm's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Its address, `reapi://HOST:PORT[/INSTANCE]`.
+    pub url: Option<String>,
+    /// What its machines have to be, as it knows them: `OSFamily = "linux"`.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// How the debug sections of programs travel to workers.
@@ -77,21 +90,27 @@ pub struct RunConfig {
 pub struct ReuseConfig {
     /// `false` is `--no-reuse` for every run.
     pub enabled: bool,
+    /// A cache of the Remote Execution API in which runs on this machine look up and store passes, too.
+    pub from: Option<String>,
 }
 
 impl Default for ReuseConfig {
     fn default() -> Self {
-        Self { enabled: true }
+        Self {
+            enabled: true,
+            from: None,
+        }
     }
 }
 
 /// Every table with its keys; serde's structs above hold the same names.
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["project", "farm", "env", "run", "reuse"]),
+    ("", &["project", "farm", "engine", "env", "run", "reuse"]),
     ("farm", &["url", "debug-sections", "shared-target"]),
+    ("engine", &["url", "properties"]),
     ("env", &["pass", "key"]),
     ("run", &["slots"]),
-    ("reuse", &["enabled"]),
+    ("reuse", &["enabled", "from"]),
 ];
 
 /// Why `thresh.toml` cannot be used.

@@ -143,6 +143,11 @@ impl WorkspaceState {
         self.root.join("lean-digests-1")
     }
 
+    /// The file that remembers how engines name files.
+    pub fn engine_names(&self) -> PathBuf {
+        self.root.join("engine-names")
+    }
+
     /// The folder that remembers what was shipped to farms.
     pub fn shipped(&self) -> PathBuf {
         self.root.join("shipped")

@@ -49,6 +49,8 @@ pub struct RunOptions {
     pub reuse: bool,
     /// The coordinator's address.
     pub farm: Option<String>,
+    /// The address of an engine of the Remote Execution API that executes the cases in a farm's place.
+    pub engine: Option<String>,
     /// Whose history it is.
     pub project: Option<String>,
     /// Who asks: submitters share a farm.
@@ -87,6 +89,7 @@ impl RunOptions {
             no_run: false,
             reuse: true,
             farm: None,
+            engine: None,
             project: None,
             outputs: Vec::new(),
             submitter: String::new(),

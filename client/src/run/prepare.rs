@@ -14,6 +14,9 @@ use crate::list::Selection;
 use crate::nextest::{NextestConfig, Profile};
 use crate::project::{ProjectConfig, WorkspaceState, project_name};
 
+/// How many actions an engine executes at a time for a run, unless it is told: it has more machines than one.
+const ENGINE_SLOTS: u32 = 16;
+
 /// A run that can be connected: its workspace and configuration are read and its cargo is building.
 #[derive(Debug)]
 pub struct Prepared {
@@ -100,9 +103,9 @@ impl Prepared {
 
     fn check_farm(&self) -> Result<(), RunError> {
         match self.farm() {
-            Some(_) if self.no_capture() => Err(RunError::NotOnAFarm {
+            _ if self.no_capture() && !self.is_in_place() => Err(RunError::NotOnAFarm {
                 flag: "--no-capture",
-                why: "its workers write to no terminal; leave the flag or the farm out",
+                why: "cases elsewhere write to no terminal; leave the flag, or the farm or engine out",
             }),
             Some(_) if self.options.test_threads.is_some() => Err(RunError::NotOnAFarm {
                 flag: "--test-threads (or NEXTEST_TEST_THREADS)",
@@ -117,8 +120,53 @@ impl Prepared {
         self.options
             .farm
             .as_deref()
-            .or(self.project.farm.url.as_deref())
+            .or(self
+                .project
+                .farm
+                .url
+                .as_deref()
+                .filter(|_| self.options.engine.is_none()))
             .filter(|url| !url.is_empty())
+    }
+
+    /// The address of the engine of the Remote Execution API that is to execute the cases, if one is.
+    pub fn engine(&self) -> Option<&str> {
+        self.options
+            .engine
+            .as_deref()
+            .or(self
+                .project
+                .engine
+                .url
+                .as_deref()
+                .filter(|_| self.farm().is_none()))
+            .filter(|url| !url.is_empty())
+    }
+
+    /// Whether the cases run where their files are: on this machine.
+    pub fn is_in_place(&self) -> bool {
+        self.farm().is_none() && self.engine().is_none()
+    }
+
+    /// How many actions an engine is to execute at a time.
+    pub fn engine_slots(&self) -> u32 {
+        match self.options.test_threads {
+            Some(ThreadsRequired::Count(count)) => count.max(1),
+            Some(ThreadsRequired::NumCpus | ThreadsRequired::NumTestThreads) => {
+                self.options.surroundings.cpus.max(1)
+            }
+            None => ENGINE_SLOTS,
+        }
+    }
+
+    /// A file for what is remembered of names that another digest function gives.
+    pub fn names_file(&self) -> PathBuf {
+        self.state.engine_names()
+    }
+
+    /// The cache that `thresh.toml` has passes of runs on this machine looked up in.
+    pub fn reuse_from(&self) -> Option<&str> {
+        self.project.reuse.from.as_deref()
     }
 
     /// How many slots an embedded worker is to have.
@@ -262,6 +310,7 @@ fn rerun_flags(options: &RunOptions, profile: &str) -> Vec<String> {
     }
     option("--profile", (profile != "default").then_some(profile));
     option("--farm", options.farm.as_deref());
+    option("--engine", options.engine.as_deref());
     for (name, on) in [
         ("--lib", build.lib),
         ("--bins", build.bins),

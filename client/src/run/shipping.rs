@@ -1,6 +1,6 @@
 //! What a run's inputs need before it and beside it.
 
-use thresh_cas::{DigestMemo, PackError};
+use thresh_cas::DigestMemo;
 use thresh_core::id::RunId;
 use tokio::task::JoinHandle;
 
@@ -12,7 +12,7 @@ use super::session::Session;
 use super::work::{Ready, blocking};
 use crate::project::DebugSections;
 use crate::report::{ReportEvent, Reporters};
-use crate::ship::{Memory, Memos, Shipment, Supplies, UploadProgress, Uploaded, supply, upload};
+use crate::ship::{Depot, Memory, Memos, Shipment, Supplies, UploadProgress, Uploaded, supply, upload};
 
 /// What goes on after the inputs are on the farm.
 #[derive(Debug)]
@@ -72,29 +72,27 @@ impl Prepared {
         &self,
         session: &Session,
         ready: &Ready,
+        depot: Option<&dyn Depot>,
         reporters: &mut Reporters,
     ) -> Result<Option<Shipping>, RunError> {
         let Some(shipment) = &ready.shipment else {
             return Ok(None);
         };
+        let mut announced = false;
+        if let Some(depot) = depot {
+            let mut progress = |progress: UploadProgress| announce(progress, &mut announced, reporters);
+            depot.deliver(shipment, &mut progress).await?;
+            return Ok(None);
+        }
         let memory = blocking({
             let folder = self.state.shipped();
             move || Ok(Memory::open(&folder))
         });
-        let memory = memory.await?.inspect_err(not_remembered).ok();
-        let mut announced = false;
-        let progress = |progress: UploadProgress| {
-            if !announced && progress.blobs > 0 {
-                announced = true;
-                let note = format!(
-                    "shipping {} files, {:.1} MiB",
-                    progress.blobs,
-                    mebibytes(progress.bytes)
-                );
-                reporters.event(now(), &ReportEvent::Note(&note));
-            }
-            reporters.tick(now());
-        };
+        let memory = memory
+            .await?
+            .inspect_err(|error| tracing::warn!("what was shipped before is not known: failed to {error}"))
+            .ok();
+        let progress = |progress: UploadProgress| announce(progress, &mut announced, reporters);
         let Uploaded { progress, shipped } =
             upload(session.channel(), &shipment.blobs, memory.as_ref(), progress).await?;
         if progress.shipped_bytes > 0 {
@@ -114,16 +112,24 @@ impl Prepared {
         // It need not hold up the run.
         let keeping = tokio::task::spawn_blocking(move || {
             if let Some(memory) = memory.filter(|_| !shipped.is_empty()) {
-                let _ = memory.keep(&shipped).inspect_err(not_remembered);
+                memory.remember(&shipped);
             }
         });
         Ok(Some(Shipping { keeping, supplies }))
     }
 }
 
-/// The next version of what is shipped will be shipped whole.
-fn not_remembered(error: &PackError) {
-    tracing::warn!("what is shipped is not remembered: failed to {error}");
+/// Says once how much there is to ship.
+fn announce(progress: UploadProgress, announced: &mut bool, reporters: &mut Reporters) {
+    if progress.blobs > 0 && !std::mem::replace(announced, true) {
+        let note = format!(
+            "shipping {} files, {:.1} MiB",
+            progress.blobs,
+            mebibytes(progress.bytes)
+        );
+        reporters.event(now(), &ReportEvent::Note(&note));
+    }
+    reporters.tick(now());
 }
 
 fn mebibytes(bytes: u64) -> f64 {

@@ -117,6 +117,7 @@ impl Submission<'_> {
             submitter: prepared.options.submitter.clone(),
             priority: priority_to_wire(prepared.options.priority).into(),
             deadline: prepared.options.deadline.map(duration_to_wire),
+            action: None,
         }
     }
 

@@ -18,7 +18,7 @@ use super::session::Session;
 use super::submission::{Submission, fold_cases};
 use crate::report::{ReportEvent, Reporters, RunStart, RunSummary};
 use crate::reuse::{CaseKeys, InputWatch, KeyInputs, RecordFolder, case_keys};
-use crate::ship::Shipment;
+use crate::ship::{Depot, Shipment};
 
 /// Paths that a note on changed files names.
 const PATHS_SHOWN_MAX: usize = 5;
@@ -74,7 +74,7 @@ impl Prepared {
         .await
     }
 
-    /// Brings the run to its end: lists, submits, follows, and tells `reporters` all along. Whether they could
+    /// Brings the run to its end: lists, ships (to `depot`, where there is one), submits, follows, and tells `reporters` all along. Whether they could
     /// write everything is theirs to say ([`Reporters::finish`]), and never changes the verdict.
     ///
     /// # Errors
@@ -82,6 +82,7 @@ impl Prepared {
     pub async fn run(
         self,
         channel: Channel,
+        depot: Option<&dyn Depot>,
         reporters: &mut Reporters,
         cancel: Cancel,
     ) -> Result<Finished, RunError> {
@@ -97,7 +98,7 @@ impl Prepared {
             });
         }
         prepared.keep_records(&ready);
-        let shipping = unless_interrupted(&cancel, prepared.ship(&session, &ready, reporters)).await?;
+        let shipping = unless_interrupted(&cancel, prepared.ship(&session, &ready, depot, reporters)).await?;
         let submission = prepared.submission(&ready).messages();
         let started = now();
         // Within the process a connection that broke cannot be made again.
@@ -122,10 +123,10 @@ impl Prepared {
             &ready.loaded.files,
             &ready.loaded.outside.clone().unwrap_or_default(),
         );
-        let slots_of_one = if prepared.farm().is_some() {
-            session.slots / session.workers.max(1)
-        } else {
+        let slots_of_one = if prepared.is_in_place() {
             prepared.slots()
+        } else {
+            session.slots / session.workers.max(1)
         };
         let mut fold = Fold::new(
             ready.run,
@@ -165,7 +166,7 @@ impl Prepared {
             let run = RunId::from_u128(uuid::Uuid::now_v7().as_u128());
             let mut loaded = prepared.load(Some(&mut session), run, &handle)?;
             let project = prepared.take_name();
-            let in_place = prepared.farm().is_none();
+            let in_place = prepared.is_in_place();
             let keys = timed("make keys", || prepared.keys(&loaded, in_place));
             let shipment = if in_place {
                 None

@@ -95,6 +95,13 @@ impl Memory {
         })
     }
 
+    /// [Keeps](Self::keep) what was shipped; where that fails, the next version will be shipped whole. Blocks.
+    pub fn remember(&self, shipped: &[Shipped]) {
+        if let Err(error) = self.keep(shipped) {
+            tracing::warn!("what is shipped is not remembered: failed to {error}");
+        }
+    }
+
     /// Keeps what was shipped, drops what is too much, and writes down what it is to know next time. A file that
     /// is another by now is left out.
     ///

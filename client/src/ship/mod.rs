@@ -3,10 +3,12 @@
 //! [`Shipment::new`] names every file that the cases may need, by digest, in manifests; [`upload()`] sends the
 //! blobs that the farm does not have, and of large ones the chunks that it does not have. A [`Memory`] of what was
 //! shipped before makes it less: a chunk is packed against those of the version before. The debug sections of programs
-//! travel apart, when a worker asks for them ([`supply()`]). In-place runs ship nothing.
+//! travel apart, when a worker asks for them ([`supply()`]). In-place runs ship nothing. An engine that executes the
+//! cases in a farm's place is a [`Depot`], which takes a shipment in its own way.
 
 mod apart;
 mod content;
+mod depot;
 mod large;
 mod lean;
 mod memory;
@@ -18,6 +20,7 @@ mod supply;
 mod upload;
 
 pub use apart::LeanFile;
+pub use depot::{Delivering, Depot};
 pub use memory::{Memory, Shipped};
 pub use packer::Memos;
 pub use shipment::{BlobSource, ShipError, Shipment};

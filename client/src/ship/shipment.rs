@@ -1,6 +1,7 @@
 //! The manifests of a run's inputs, and where their blobs come from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use thresh_cas::{ListError, ManifestError, Snapshot, SnapshotError, folder_files};
@@ -8,7 +9,9 @@ use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 
 use super::apart::LeanFile;
+use super::content::Content;
 use super::packer::{Memos, Packer};
+use super::upload::UploadError;
 use crate::reuse::SuiteFiles;
 use crate::reuse::out_dirs;
 use crate::suite::Suite;
@@ -62,6 +65,20 @@ impl BlobSource {
             Self::Lean(file) => file.size(),
             Self::Bytes(bytes) => bytes.len() as u64,
         }
+    }
+
+    /// Begins to read it.
+    ///
+    /// # Errors
+    /// Its file cannot be read, or changed after it was hashed; the error names it.
+    pub fn open(&self) -> Result<Box<dyn Read + '_>, UploadError> {
+        Content::of(self).map(Content::into_reader)
+    }
+
+    /// Its name for people.
+    pub fn name(&self) -> String {
+        self.path()
+            .map_or_else(|| "a list of files".to_owned(), |path| path.display().to_string())
     }
 
     /// The file that it comes from.
@@ -141,6 +158,17 @@ impl Shipment {
             blobs: packer.blobs,
             on_demand: packer.on_demand,
         })
+    }
+
+    /// The digests of all its manifests.
+    pub fn manifests(&self) -> BTreeSet<Digest> {
+        let of_binaries = self.binaries.iter().copied().flatten();
+        let of_folders = self.folders.iter().map(|(_, manifest)| *manifest);
+        [self.sources, self.target]
+            .into_iter()
+            .chain(of_binaries)
+            .chain(of_folders)
+            .collect()
     }
 
     /// Bytes of all blobs that are sent beforehand.

@@ -10,6 +10,7 @@ use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::convert::{digest_to_wire, digests_from_wire, run_id_to_wire};
 use thresh_proto::v1::blobs_client::BlobsClient;
 use thresh_proto::v1::{CannotBringRequest, DemandsRequest};
+use tonic::Code;
 use tonic::transport::Channel;
 
 use super::memory::Memory;
@@ -47,8 +48,7 @@ async fn serve(channel: &Channel, run: RunId, supplies: &Supplies) -> Result<(),
     while let Some(demand) = demands.message().await? {
         for digest in digests_from_wire("digests", &demand.digests)? {
             if let Err(error) = bring(channel, supplies, digest).await {
-                // Who is cut off hears of the demand again; what cannot be read now will not be readable then.
-                if let UploadError::Refused(_) = error {
+                if is_cut_off(&error) {
                     return Err(error);
                 }
                 let request = CannotBringRequest {
@@ -64,6 +64,17 @@ async fn serve(channel: &Channel, run: RunId, supplies: &Supplies) -> Result<(),
     Ok(())
 }
 
+/// Whether the farm could not be reached: then the demand will be heard again. What failed otherwise, for a file that
+/// cannot be read or a farm that has no room, would fail again.
+fn is_cut_off(error: &UploadError) -> bool {
+    match error {
+        UploadError::Refused(status) => {
+            matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
+        }
+        _ => false,
+    }
+}
+
 /// Sends a blob, if it is one that may be asked for.
 async fn bring(channel: &Channel, supplies: &Supplies, digest: Digest) -> Result<(), UploadError> {
     let Some(source) = supplies.blobs.get(&digest) else {
@@ -72,10 +83,8 @@ async fn bring(channel: &Channel, supplies: &Supplies, digest: Digest) -> Result
     let blobs = BTreeMap::from([(digest, source.clone())]);
     let sent = upload(channel.clone(), &blobs, supplies.memory.as_ref(), |_| ()).await?;
     if let Some(memory) = supplies.memory.clone() {
-        let kept = tokio::task::spawn_blocking(move || memory.keep(&sent.shipped)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::warn!("what is shipped is not remembered: failed to {error}");
-        }
+        // Without it the next version is shipped whole.
+        let _ = tokio::task::spawn_blocking(move || memory.remember(&sent.shipped)).await;
     }
     Ok(())
 }

@@ -52,6 +52,14 @@ pub enum UploadError {
     /// The farm's answer cannot be understood.
     #[error("ship the run's inputs: {0}")]
     Answer(#[from] InvalidMessage),
+    /// An engine does not take it.
+    #[error("{message}")]
+    Depot {
+        /// What it says.
+        message: String,
+        /// Whose fault it is.
+        fault: Fault,
+    },
     /// The farm drops what it has just taken.
     #[error("ship {}: the farm does not keep its chunks; its disk may be too small", .0.display())]
     Dropped(PathBuf),
@@ -62,6 +70,7 @@ impl UploadError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Answer(_) => Fault::Internal,
+            Self::Depot { fault, .. } => *fault,
             _ => Fault::Environment,
         }
     }

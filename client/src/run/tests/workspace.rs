@@ -93,7 +93,7 @@ async fn run(prepared: Prepared, channel: Channel) -> (Finished, Vec<String>) {
     let notes = Notes::default();
     let mut reporters = Reporters::new().with(notes.clone());
     let (_sender, cancel) = watch::channel(0);
-    let finished = prepared.run(channel, &mut reporters, cancel).await.unwrap();
+    let finished = prepared.run(channel, None, &mut reporters, cancel).await.unwrap();
     let notes = notes.0.lock().unwrap().clone();
     (finished, notes)
 }
@@ -204,8 +204,8 @@ async fn a_farm_gets_manifests_and_every_blob_of_them() {
     let header = state.submissions[0][0].header.clone().unwrap();
     let inputs = header.inputs.unwrap();
     let paths = |digest: &[u8]| -> Vec<String> {
-        let mut chunks = fake.blobs.read(&Digest::try_from(digest).unwrap()).unwrap();
-        let manifest = chunks.next_chunk().unwrap().unwrap();
+        let digest = Digest::try_from(digest).unwrap();
+        let manifest = fake.blobs.read_whole(&digest).unwrap();
         let manifest = Manifest::parse(&manifest).unwrap();
         assert!(manifest.files().all(|(digest, _)| fake.blobs.contains(&digest)));
         assert!(manifest.entries().iter().all(|entry| match entry.kind {
