@@ -4,6 +4,8 @@
 //! [`model`] says what each case of the parity fixture must come to; [`oracle`] asks `cargo nextest`.
 
 pub mod arguments;
+pub mod buildgrid;
+pub mod casd;
 pub mod compare;
 pub mod events;
 pub mod farm;
@@ -15,6 +17,7 @@ pub mod packages;
 pub mod planners;
 pub mod postgres;
 pub mod proxy;
+pub mod reapi;
 pub mod running;
 pub mod sim;
 pub mod status;

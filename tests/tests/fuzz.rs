@@ -6,8 +6,12 @@
 
 use std::path::Path;
 
+use bazel_remote_apis::build::bazel::remote::execution::v2::{Directory, FileNode, SymlinkNode};
 use prost::Message;
-use thresh_cas::{Entry, EntryKind, Manifest, decode_recipe, encode_recipe, pack, pack_against, unpack};
+use thresh_cas::{
+    BlobName, DigestFunction, Entry, EntryKind, Manifest, PackStore, build, decode_recipe, encode_recipe,
+    expand, pack, pack_against, unpack,
+};
 use thresh_client::project::ProjectConfig;
 use thresh_core::chunk::{Part, Recipe};
 use thresh_core::digest::Digest;
@@ -208,6 +212,43 @@ fn project_files() {
     fuzz(valid.as_bytes(), |bytes| {
         if let Ok(text) = std::str::from_utf8(bytes) {
             let _ = ProjectConfig::parse(Path::new("thresh.toml"), text);
+        }
+    });
+}
+
+#[test]
+fn folders_of_input_roots() {
+    let ground = tempfile::tempdir().unwrap();
+    let store = PackStore::open(ground.path()).unwrap();
+    let file = BlobName::of(DigestFunction::Sha256, b"content");
+    store.ingest(&file, &b"content"[..]).unwrap();
+    let folder = Directory {
+        files: vec![FileNode {
+            name: "file".to_owned(),
+            digest: Some(file.to_wire()),
+            ..FileNode::default()
+        }],
+        symlinks: vec![SymlinkNode {
+            name: "link".to_owned(),
+            target: "./file".to_owned(),
+            node_properties: None,
+        }],
+        ..Directory::default()
+    };
+    let store = std::sync::Mutex::new(store);
+    fuzz(&folder.encode_to_vec(), |bytes| {
+        let store = store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let name = BlobName::of(DigestFunction::Sha256, bytes);
+        store.ingest(&name, bytes).unwrap();
+        if let Ok(manifest) = expand(&store, &name) {
+            let name_of = |digest: &Digest, _| store.name(digest, DigestFunction::Sha256);
+            let built = build(&manifest, DigestFunction::Sha256, name_of).unwrap();
+            for folder in built.tree.children.iter().chain(&built.tree.root) {
+                let content = folder.encode_to_vec();
+                let name = BlobName::of(DigestFunction::Sha256, &content);
+                store.ingest(&name, &content[..]).unwrap();
+            }
+            assert_eq!(expand(&store, &built.root_name).unwrap(), manifest);
         }
     });
 }

@@ -1,7 +1,8 @@
-//! The parity fixture, which has every feature of nextest that Thresh honours: alone and on a farm, each case
-//! must come to what the model says, and `cargo nextest` must agree with the model.
+//! The parity fixture, which has every feature of nextest that Thresh honours: alone, on a farm and on an engine of
+//! the Remote Execution API, each case must come to what the model says, and `cargo nextest` must agree with the model.
 
 use std::time::Duration;
+use thresh_tests::casd::Casd;
 use thresh_tests::compare::assert_same;
 use thresh_tests::events::Event;
 use thresh_tests::farm::{Farm, WorkerOptions};
@@ -115,6 +116,29 @@ fn on_a_farm_that_cannot_see_the_client_every_case_comes_to_what_the_model_says(
     let thresh = Thresh::new(fixture.root(), home.path().join("home"));
     for setting in SETTINGS {
         check(&thresh, setting, &["--farm", &farm.url()]);
+    }
+}
+
+#[test]
+fn on_an_engine_every_case_comes_to_what_the_model_says() {
+    let fixture = Kept::hold("parity");
+    let home = tempfile::tempdir().unwrap();
+    let engine = Casd::start(&home.path().join("casd"), 2);
+    let thresh = Thresh::new(fixture.root(), home.path().join("home"));
+    for setting in SETTINGS {
+        check(&thresh, setting, &["--engine", &engine.address(), "-j", "4"]);
+    }
+}
+
+#[test]
+fn on_a_farm_as_an_engine_every_case_comes_to_what_the_model_says() {
+    let fixture = Kept::hold("parity");
+    let home = tempfile::tempdir().unwrap();
+    let farm = Farm::with_workers(home.path(), 2, 2);
+    let address = farm.url().replace("http:", "reapi:");
+    let thresh = Thresh::new(fixture.root(), home.path().join("home"));
+    for setting in SETTINGS {
+        check(&thresh, setting, &["--engine", &address, "-j", "4"]);
     }
 }
 

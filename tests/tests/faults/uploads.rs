@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 use thresh_core::digest::Digest;
-use thresh_tests::farm::Farm;
+use thresh_tests::farm::{Farm, WorkerOptions};
 use thresh_tests::namespace::{self, Mount};
 use thresh_tests::proxy::Proxy;
 use thresh_tests::wait;
@@ -14,9 +14,9 @@ use thresh_tests::workspace::Workspace;
 const NOISE_BYTES: u64 = 32 << 20;
 
 /// Adds a file that cannot be compressed to a workspace.
-fn add_noise(workspace: &Workspace) {
+fn add_noise(workspace: &Workspace, bytes: u64) {
     let mut file = File::create(workspace.root().join("data/noise.bin")).unwrap();
-    let blocks = (0..NOISE_BYTES / 32).map(|number| Digest::of(&number.to_le_bytes()));
+    let blocks = (0..bytes / 32).map(|number| Digest::of(&number.to_le_bytes()));
     let noise: Vec<u8> = blocks.flat_map(|block| *block.as_bytes()).collect();
     file.write_all(&noise).unwrap();
 }
@@ -24,7 +24,7 @@ fn add_noise(workspace: &Workspace) {
 #[test]
 fn an_upload_that_was_cut_off_goes_on_where_it_was() {
     let workspace = Workspace::copy("basic");
-    add_noise(&workspace);
+    add_noise(&workspace, NOISE_BYTES);
     let farm = Farm::with_workers(&workspace.temp(), 1, 2);
     let proxy = Proxy::start(farm.address());
     let thresh = workspace.thresh();
@@ -53,11 +53,11 @@ fn a_disk_that_is_full_is_named_and_what_fits_still_runs() {
     }
     let workspace = Workspace::copy("basic");
     let mut farm = Farm::start_among(&workspace.temp(), &[], room);
-    farm.add(&thresh_tests::farm::WorkerOptions::new("worker", 2));
+    farm.add(&WorkerOptions::new("worker", 2));
     let thresh = workspace.thresh();
     let url = farm.url();
     thresh.run(&["--farm", &url]).expect_code(0);
-    add_noise(&workspace);
+    add_noise(&workspace, NOISE_BYTES);
     let refused = thresh.run(&["--farm", &url]).expect_code(96);
     refused.expect_stderr("the disk is full");
     workspace.remove("data/noise.bin");
@@ -65,6 +65,34 @@ fn a_disk_that_is_full_is_named_and_what_fits_still_runs() {
         .run(&["--farm", &url, "--no-reuse"])
         .expect_code(0)
         .expect_all_passed();
+}
+
+#[test]
+fn a_disk_that_gets_full_while_inputs_come_costs_the_worker_and_not_the_run() {
+    // More than a worker wants to be free at least, and less than the inputs.
+    let (room_kib, noise_bytes) = (72 << 10, 80 << 20);
+    let workspace = Workspace::copy("basic");
+    add_noise(&workspace, noise_bytes);
+    let data = workspace.temp().join("small");
+    std::fs::create_dir_all(&data).unwrap();
+    let mounts = vec![Mount::Small(data.clone(), room_kib)];
+    if !namespace::allows(&mounts) {
+        return;
+    }
+    let mut farm = Farm::start(&workspace.temp());
+    farm.add(&WorkerOptions {
+        mounts,
+        data: Some(data),
+        ..WorkerOptions::new("small", 2)
+    });
+    let url = farm.url();
+    let mut run = workspace.thresh().start(&["--farm", &url]);
+    let cordoned = run.event(Duration::from_secs(120), |event| {
+        event.kind() == "worker" && event.text("kind") == "cordoned"
+    });
+    assert!(cordoned.text("message").contains("disk is full"), "{cordoned:?}");
+    farm.launch(&WorkerOptions::new("roomy", 2));
+    run.finish().expect_code(0).expect_all_passed();
 }
 
 #[test]

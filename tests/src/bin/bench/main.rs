@@ -29,7 +29,10 @@ usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]... 
             connections: outcomes a second of a real coordinator with 200 workers that one process plays, and how
             long a slot waits for its next case;
             notice: how soon a killed, a frozen and a partitioned worker are given up, and what runs again
-  data      edit: what travels to a farm and to its worker after an edit of one line in a library (of a package, or
+  data      engine: the Remote Execution API beside buildbox-casd: lookups a second, and what an action costs;
+            transfer: upload, download and verification of blobs beside cp and BLAKE3, and the coordinator's memory;
+            isolation: what a level of isolation costs a case;
+            edit: what travels to a farm and to its worker after an edit of one line in a library (of a package, or
             of the globset in the workspaces of --suite), beside the archive of cargo nextest
 
 Without NAME all are measured; with --part only these parts of scheduler and data. --repeats is 5 by default, --cases (of
