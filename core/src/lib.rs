@@ -18,5 +18,6 @@ pub mod outcome;
 pub mod reuse;
 pub mod schedule;
 pub mod session;
+pub mod spread;
 pub mod time;
 pub mod verdict;

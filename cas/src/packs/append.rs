@@ -9,6 +9,7 @@ use rustix::fs::statvfs;
 use thresh_core::chunk::{Codec, Frame};
 use thresh_core::digest::{Digest, FieldHasher};
 
+use super::place::Place;
 use super::record::{BEGIN, HEADER_BYTES, Header, Kind, SEAL, checksum, encode_list};
 use super::store::{Owner, Pack, State, now};
 use super::{PACK_BYTES, PackError, PackStore};
@@ -99,8 +100,9 @@ impl PackStore {
         let last = state.packs.last_key_value().map_or(0, |(last, _)| *last);
         let (number, file) = self.create_pack(last + 1)?;
         let pack = Pack {
-            file: Arc::new(file),
+            place: Place::Here(Arc::new(file)),
             bytes: BEGIN.len() as u64,
+            name: None,
             records: Vec::new(),
             owner: Owner::Us,
         };
@@ -141,7 +143,7 @@ impl PackStore {
         }
     }
 
-    fn seal(&self, state: &mut State, number: u32) -> Result<(), PackError> {
+    pub(super) fn seal(&self, state: &mut State, number: u32) -> Result<(), PackError> {
         let pack = state.packs.get_mut(&number).expect("it is being written");
         let list = encode_list(&pack.records);
         let header = Header {
@@ -159,8 +161,13 @@ impl PackStore {
         write(pack, &end).map_err(PackError::io("write", &self.path_of(number)))?;
         pack.records = Vec::new();
         pack.owner = Owner::Nobody;
-        state.open = None;
-        let _ = pack.file.unlock();
+        pack.name = Some(header.digest);
+        if let Place::Here(file) = &pack.place {
+            let _ = file.unlock();
+        }
+        if state.open == Some(number) {
+            state.open = None;
+        }
         Ok(())
     }
 }
@@ -168,14 +175,17 @@ impl PackStore {
 /// Writes behind the end of a pack, or leaves it as it was. Returns where.
 fn write(pack: &mut Pack, bytes: &[u8]) -> std::io::Result<u32> {
     let offset = u32::try_from(pack.bytes).map_err(std::io::Error::other)?;
-    match pack.file.write_all_at(bytes, pack.bytes) {
+    let Place::Here(file) = &pack.place else {
+        return Err(ErrorKind::ReadOnlyFilesystem.into());
+    };
+    match file.write_all_at(bytes, pack.bytes) {
         Ok(()) => {
             pack.bytes += bytes.len() as u64;
             Ok(offset)
         }
         Err(cause) => {
             // If this fails as well, the torn end is overwritten by the next record, or cut off at the next start.
-            let _ = pack.file.set_len(pack.bytes);
+            let _ = file.set_len(pack.bytes);
             Err(cause)
         }
     }

@@ -7,6 +7,9 @@
 //! Several processes may use one folder: each writes packs of its own, which it holds locked until they are sealed,
 //! and sees what the others had written when it opened the folder.
 //!
+//! A sealed pack never changes, so that it can be copied elsewhere and be read there by others, by the name that its
+//! list gives it ([`place`]); a folder that lacks it can take it in from there.
+//!
 //! Invariants: a chunk is stored after its content was verified; a blob of several chunks is there when its recipe
 //! is and all its chunks are, and its recipe is stored after the whole content was verified. What a crash tears is
 //! cut off when the folder is next opened. Nothing is synced: what a power cut tears is found damaged when it is
@@ -19,6 +22,7 @@ mod error;
 mod ingest;
 mod name;
 mod open;
+mod place;
 mod read;
 mod record;
 mod store;
@@ -30,6 +34,7 @@ pub use check::{Check, Stat};
 pub use error::PackError;
 pub use ingest::{BlobPieces, BlobReading};
 pub use name::{BlobName, DigestFunction, NameHasher};
+pub use place::{Located, PackReader, SealedPack, chunk_of_record};
 pub use store::PackStore;
 pub use sweep::Swept;
 

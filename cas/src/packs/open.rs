@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use thresh_core::digest::Digest;
 
-use super::record::{BEGIN, HEADER_BYTES, Header, Kind, SEAL, TRAILER_BYTES, decode_list};
+use super::place::Place;
+use super::record::{BEGIN, HEADER_BYTES, Header, Kind, TRAILER_BYTES, list_offset, read_list};
 use super::store::{Inner, Owner, Pack, State, path_of};
 use super::{PACK_BYTES, PackError, PackStore};
 
@@ -52,8 +53,9 @@ impl PackStore {
             }
             state.open = (pack.owner == Owner::Us && pack.bytes < PACK_BYTES).then_some(number);
             let pack = Pack {
-                file: Arc::new(pack.file),
+                place: Place::Here(Arc::new(pack.file)),
                 bytes: pack.bytes,
+                name: pack.name,
                 records: if pack.owner == Owner::Us {
                     pack.records
                 } else {
@@ -91,6 +93,8 @@ struct Opened {
     bytes: u64,
     owner: Owner,
     records: Vec<(u32, Header)>,
+    /// Of the list of a sealed one.
+    name: Option<Digest>,
 }
 
 /// Opens a pack; `None` when it is gone meanwhile.
@@ -110,13 +114,14 @@ fn open_pack(path: &Path) -> Result<Option<Opened>, PackError> {
     if metadata.nlink() == 0 {
         return Ok(None);
     }
-    if let Some(records) = list_of(&file, metadata.len()) {
+    if let Some((records, name)) = list_of(&file, metadata.len()) {
         file.unlock().map_err(failed)?;
         let opened = Opened {
             file,
             bytes: metadata.len(),
             owner: Owner::Nobody,
             records,
+            name: Some(name),
         };
         return Ok(Some(opened));
     }
@@ -136,23 +141,19 @@ fn open_pack(path: &Path) -> Result<Option<Opened>, PackError> {
         bytes,
         owner,
         records,
+        name: None,
     }))
 }
 
-/// The records of a sealed pack; `None` where it is not sealed, or its list is damaged.
-fn list_of(file: &File, length: u64) -> Option<Vec<(u32, Header)>> {
+/// The records of a sealed pack and its name; `None` where it is not sealed, or its list is damaged.
+fn list_of(file: &File, length: u64) -> Option<(Vec<(u32, Header)>, Digest)> {
     let at = length.checked_sub(TRAILER_BYTES)?;
     let mut trailer = [0; TRAILER_BYTES as usize];
     file.read_exact_at(&mut trailer, at).ok()?;
-    let (seal, offset) = trailer.split_first_chunk()?;
-    let offset = u64::from_le_bytes(offset.try_into().ok()?);
-    let header = (seal == SEAL).then(|| header_at(file, offset)).flatten()?;
-    let fits = header.kind == Kind::List && offset.checked_add(header.record_bytes()) == Some(at);
-    let mut list = vec![0; fits.then_some(header.stored)? as usize];
-    file.read_exact_at(&mut list, offset + HEADER_BYTES as u64).ok()?;
-    (Digest::of(&list) == header.digest)
-        .then(|| decode_list(&list))
-        .flatten()
+    let offset = list_offset(&trailer, length)?;
+    let mut end = vec![0; usize::try_from(at - offset).ok()?];
+    file.read_exact_at(&mut end, offset).ok()?;
+    read_list(&end)
 }
 
 fn header_at(file: &File, offset: u64) -> Option<Header> {

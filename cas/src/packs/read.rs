@@ -1,6 +1,6 @@
 //! How chunks and blobs go out.
 
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind;
 
 use thresh_core::chunk::{BASE_BYTES_MAX, Codec, Frame, Recipe};
 use thresh_core::digest::Digest;
@@ -99,30 +99,34 @@ impl PackStore {
 
     /// Reads a record, which stands for `digest`.
     pub(super) fn record(&self, kind: Kind, name: &Digest, digest: Digest) -> Result<Frame, PackError> {
-        let (slot, file) = self.find(kind, name)?;
+        let (slot, place) = self.find(kind, name)?;
         let mut record = vec![0; HEADER_BYTES + slot.stored as usize];
         let damaged = || {
             self.drop_damaged(kind, name, slot);
             PackError::Damaged { digest }
         };
-        match file.read_exact_at(&mut record, u64::from(slot.offset)) {
+        match place.read_exact_at(&mut record, u64::from(slot.offset)) {
             Ok(()) => {}
-            Err(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => return Err(damaged()),
+            // A pack that others keep may have been removed there.
+            Err(cause) if matches!(cause.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound) => {
+                return Err(damaged());
+            }
             Err(cause) => return Err(PackError::io("read", &self.path_of(slot.pack))(cause)),
         }
-        let (header, _) = record.split_first_chunk().expect("it is longer than a header");
-        let header = Header::decode(header).filter(|header| (header.kind, header.digest) == (kind, *name));
-        let header = header.ok_or_else(damaged)?;
-        record.drain(..HEADER_BYTES);
-        if checksum(&record) != header.sum {
-            return Err(damaged());
-        }
-        Ok(Frame {
-            digest,
-            size: header.size,
-            bases: Vec::new(),
-            codec: header.codec,
-            data: record,
-        })
+        read_record(record, kind, name, digest).ok_or_else(damaged)
     }
+}
+
+/// What a record says that stands for `digest`; `None` where it is another or damaged.
+pub(super) fn read_record(mut record: Vec<u8>, kind: Kind, name: &Digest, digest: Digest) -> Option<Frame> {
+    let header = Header::decode(record.first_chunk()?)?;
+    record.drain(..HEADER_BYTES);
+    let is_it = (header.kind, header.digest) == (kind, *name) && checksum(&record) == header.sum;
+    is_it.then_some(Frame {
+        digest,
+        size: header.size,
+        bases: Vec::new(),
+        codec: header.codec,
+        data: record,
+    })
 }

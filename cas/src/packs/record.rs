@@ -124,8 +124,25 @@ pub(super) fn encode_list(records: &[(u32, Header)]) -> Vec<u8> {
     out
 }
 
+/// Where the list of a sealed pack of `length` bytes begins, by what stands at its end; `None` where it is not sealed.
+pub(super) fn list_offset(trailer: &[u8; TRAILER_BYTES as usize], length: u64) -> Option<u64> {
+    let (seal, offset) = trailer.split_first_chunk()?;
+    let offset = u64::from_le_bytes(offset.try_into().ok()?);
+    let at = length.checked_sub(TRAILER_BYTES)?;
+    (seal == SEAL && offset < at).then_some(offset)
+}
+
+/// Reads the record that is the list of a pack: its records, and the digest that is the pack's name. `None` where it
+/// is none.
+pub(super) fn read_list(record: &[u8]) -> Option<(Vec<(u32, Header)>, Digest)> {
+    let (header, list) = record.split_first_chunk()?;
+    let header = Header::decode(header)?;
+    let sound = header.kind == Kind::List && Digest::of(list) == header.digest;
+    Some((sound.then(|| decode_list(list)).flatten()?, header.digest))
+}
+
 /// Reads the list of a pack; `None` where it is none.
-pub(super) fn decode_list(bytes: &[u8]) -> Option<Vec<(u32, Header)>> {
+fn decode_list(bytes: &[u8]) -> Option<Vec<(u32, Header)>> {
     let (entries, left) = bytes.as_chunks::<{ 4 + HEADER_BYTES }>();
     if !left.is_empty() {
         return None;

@@ -10,6 +10,7 @@ use thresh_core::chunk::Codec;
 use thresh_core::digest::Digest;
 
 use super::PackError;
+use super::place::Place;
 use super::record::{HEADER_BYTES, Header, Kind};
 
 /// Packed blobs in a folder. Several processes may use it at once: each writes packs of its own. Clones are cheap and share everything.
@@ -57,9 +58,11 @@ impl Slot {
 /// A pack.
 #[derive(Debug)]
 pub(super) struct Pack {
-    pub(super) file: Arc<File>,
-    /// Bytes of the file.
+    pub(super) place: Place,
+    /// Its length in bytes.
     pub(super) bytes: u64,
+    /// The digest of its list, once it is sealed.
+    pub(super) name: Option<Digest>,
     /// All its records, while it is ours.
     pub(super) records: Vec<(u32, Header)>,
     pub(super) owner: Owner,
@@ -112,14 +115,14 @@ impl PackStore {
         path_of(&self.inner.dir, pack)
     }
 
-    /// Where a record is, and the file that it is in.
-    pub(super) fn find(&self, kind: Kind, digest: &Digest) -> Result<(Slot, Arc<File>), PackError> {
+    /// Where a record is, and its pack.
+    pub(super) fn find(&self, kind: Kind, digest: &Digest) -> Result<(Slot, Place), PackError> {
         let mut state = self.state();
         let slot = state.slots.get_mut(&(kind, *digest)).map(|slot| {
             slot.used = now();
             *slot
         });
-        let found = slot.and_then(|slot| Some((slot, state.packs.get(&slot.pack)?.file.clone())));
+        let found = slot.and_then(|slot| Some((slot, state.packs.get(&slot.pack)?.place.clone())));
         found.ok_or(PackError::Missing { digest: *digest })
     }
 

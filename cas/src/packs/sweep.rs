@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 
 use thresh_core::digest::Digest;
 
+use super::place::Place;
 use super::record::{HEADER_BYTES, Header, Kind, checksum};
 use super::store::{Owner, Slot, State};
-use super::{PackError, PackStore};
+use super::{PACK_BYTES, PackError, PackStore};
 
 /// Records of a pack, and where they are.
 type Records = Vec<(Kind, Digest, Slot)>;
@@ -34,7 +34,36 @@ pub struct Swept {
     pub bytes_after: u64,
 }
 
+/// A sealed pack that is shorter than this is a small one.
+const SMALL_BYTES: u64 = PACK_BYTES / 8;
+
 impl PackStore {
+    /// Puts small packs together, once there are more than `small_max` of them: each is an open file, and what is
+    /// copied elsewhere is sealed long before it is full.
+    ///
+    /// # Errors
+    /// A pack cannot be read, written or removed.
+    pub fn merge(&self, small_max: usize) -> Result<(), PackError> {
+        let small: Vec<Losing> = {
+            let state = self.state();
+            let packs = state.by_loss();
+            let sealed = |pack: &Losing| {
+                state
+                    .packs
+                    .get(&pack.number)
+                    .is_some_and(|pack| pack.name.is_some())
+            };
+            let small = packs
+                .into_iter()
+                .filter(|pack| pack.bytes < SMALL_BYTES && sealed(pack));
+            small.collect()
+        };
+        if small.len() <= small_max {
+            return Ok(());
+        }
+        small.iter().try_for_each(|pack| self.move_away(pack))
+    }
+
     /// Drops what was longest unused from packs that no other process writes, and nothing that was used since
     /// `keep_since` (seconds since the Unix epoch), until the packs have at most `bytes_max` bytes. What is left of packs
     /// that lose a tenth or more moves to the last one.
@@ -49,6 +78,8 @@ impl PackStore {
         if swept.bytes_before > bytes_max {
             // Room to grow, so that not every chunk that comes in moves others.
             swept.dropped = self.state().drop_unused(bytes_max - bytes_max / 10, keep_since);
+            // The last one is moved like the others, to a new one.
+            self.state().open = None;
             let packs = self.state().by_loss();
             for pack in packs {
                 // To move nearly everything gains nearly nothing.
@@ -70,10 +101,10 @@ impl PackStore {
     fn move_away(&self, losing: &Losing) -> Result<(), PackError> {
         let number = losing.number;
         for (kind, digest, slot) in &losing.needed {
-            let file = self.state().packs.get(&number).map(|pack| pack.file.clone());
-            let Some(file) = file else { return Ok(()) };
+            let place = self.state().packs.get(&number).map(|pack| pack.place.clone());
+            let Some(place) = place else { return Ok(()) };
             let mut record = vec![0; HEADER_BYTES + slot.stored as usize];
-            let read = file.read_exact_at(&mut record, u64::from(slot.offset));
+            let read = place.read_exact_at(&mut record, u64::from(slot.offset));
             let header = record.first_chunk().and_then(Header::decode).filter(|header| {
                 (header.kind, header.digest) == (*kind, *digest)
                     && header.sum == checksum(&record[HEADER_BYTES..])
@@ -95,7 +126,10 @@ impl PackStore {
         if state.open == Some(number) || state.slots.values().any(|slot| slot.pack == number) {
             return Ok(());
         }
-        state.packs.remove(&number);
+        let removed = state.packs.remove(&number);
+        if removed.is_some_and(|pack| matches!(pack.place, Place::Elsewhere(..))) {
+            return Ok(());
+        }
         let path = self.path_of(number);
         match fs::remove_file(&path) {
             // Another process was faster.
@@ -126,9 +160,7 @@ impl State {
     }
 
     /// The packs that this process may remove, those that lose most first.
-    fn by_loss(&mut self) -> Vec<Losing> {
-        // The last one is moved like the others, to a new one.
-        self.open = None;
+    fn by_loss(&self) -> Vec<Losing> {
         let mut needed: HashMap<u32, Records> = HashMap::new();
         for ((kind, digest), slot) in &self.slots {
             needed.entry(slot.pack).or_default().push((*kind, *digest, *slot));

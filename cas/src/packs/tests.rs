@@ -464,3 +464,92 @@ fn a_stream_that_is_not_what_its_name_says_leaves_no_blob() {
         }
     }
 }
+
+/// Packs that were copied, by name.
+#[derive(Debug, Default)]
+struct Copied(std::sync::Mutex<std::collections::BTreeMap<Digest, Vec<u8>>>);
+
+impl Copied {
+    fn copy(&self, store: &PackStore) {
+        store.seal_all().unwrap();
+        for pack in store.sealed() {
+            let mut content = vec![0; usize::try_from(pack.bytes).unwrap()];
+            pack.file.read_exact_at(&mut content, 0).unwrap();
+            self.0.lock().unwrap().insert(pack.name, content);
+        }
+    }
+}
+
+impl PackReader for Copied {
+    fn read_exact_at(&self, pack: &Digest, into: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let packs = self.0.lock().unwrap();
+        let content = packs.get(pack).ok_or(std::io::ErrorKind::NotFound)?;
+        let begin = usize::try_from(offset).unwrap();
+        let part = content.get(begin..begin + into.len());
+        into.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+#[test]
+fn packs_that_rest_elsewhere_are_taken_in() {
+    let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (content, short) = (noise(70, 1 << 20), noise(71, 1_000));
+    let copied = std::sync::Arc::new(Copied::default());
+    let store = open(first.path());
+    let (digest, chunk) = (put_blob(&store, &content), put(&store, &short));
+    assert_eq!(store.place_of(&chunk, &[]), None, "it is in no sealed pack");
+    copied.copy(&store);
+    let located = store.place_of(&chunk, &[]).unwrap();
+    let mut record = vec![0; usize::try_from(located.bytes).unwrap()];
+    copied
+        .read_exact_at(&located.pack, &mut record, located.offset)
+        .unwrap();
+    let frame = chunk_of_record(record.clone(), chunk, &[]).unwrap();
+    assert_eq!(unpack(&frame, &[]).unwrap(), short);
+    assert_eq!(chunk_of_record(record.clone(), digest, &[]), None);
+    *record.last_mut().unwrap() ^= 1;
+    assert_eq!(chunk_of_record(record, chunk, &[]), None);
+
+    let other = open(second.path());
+    for pack in store.sealed() {
+        assert!(other.attach(pack.name, pack.bytes, copied.clone()).unwrap());
+        assert!(
+            other.attach(pack.name, pack.bytes, copied.clone()).unwrap(),
+            "again"
+        );
+        assert!(
+            !other
+                .attach(chunk, pack.bytes, copied.clone())
+                .is_ok_and(|is_it| is_it)
+        );
+        assert!(!other.attach(pack.name, pack.bytes - 1, copied.clone()).unwrap());
+    }
+    assert_eq!(other.names(), store.names());
+    assert_eq!(read(&other, &digest).unwrap(), content);
+    assert!(other.find_missing(&[digest, chunk]).is_empty());
+    assert!(other.sealed().is_empty(), "nothing of it is in the folder");
+    // One that is gone costs what was in it, and is no failure of the disk.
+    copied.0.lock().unwrap().clear();
+    assert!(matches!(read(&other, &digest), Err(PackError::Damaged { .. })));
+}
+
+#[test]
+fn small_packs_are_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let digests: Vec<Digest> = (0..5)
+        .map(|number| {
+            let digest = put(&store, &noise(80 + number, 1_000));
+            store.seal_all().unwrap();
+            digest
+        })
+        .collect();
+    store.merge(5).unwrap();
+    assert_eq!(packs(folder.path()).len(), 5);
+    store.merge(4).unwrap();
+    assert_eq!(packs(folder.path()).len(), 1);
+    assert!(store.find_missing(&digests).is_empty());
+    drop(store);
+    assert!(open(folder.path()).find_missing(&digests).is_empty());
+}
