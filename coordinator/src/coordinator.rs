@@ -17,6 +17,7 @@ use bazel_remote_apis::google::longrunning::operations_server::OperationsServer;
 use thresh_cas::PackStore;
 use thresh_core::fault::Fault;
 use thresh_core::schedule::Policy;
+use thresh_core::spread::SpreadPolicy;
 use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::v1::blobs_server::BlobsServer;
 use thresh_proto::v1::records_server::RecordsServer;
@@ -30,12 +31,14 @@ use tokio_stream::Stream;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router, TcpIncoming};
 
+use crate::bucket::{Bucket, BucketAddress, BucketError};
 use crate::clock::Clock;
 use crate::committer;
 use crate::demand::Demands;
 use crate::driver::{self, JournalState, KEPT_AFTER_END, Outlet, Start};
 use crate::engine::Engine;
 use crate::external::ExternalCache;
+use crate::peers::Peers;
 use crate::reapi::{
     self, ActionCacheService, ByteStreamService, CapabilitiesService, CasService, ExecutionService,
     OperationsService, Reapi,
@@ -77,6 +80,8 @@ pub struct CoordinatorConfig {
     /// How many bytes its blobs may have. `None`: take only runs whose worker shares the client's files; no blobs are
     /// kept.
     pub blobs: Option<u64>,
+    /// An S3-compatible store in which the blobs are kept besides, and read by workers.
+    pub bucket: Option<BucketAddress>,
     /// A cache of the Remote Execution API in which passes are looked up and stored besides.
     pub reuse_from: Option<RemoteAddress>,
     /// An engine whose slots take runs beside workers.
@@ -102,6 +107,9 @@ pub enum StartError {
     /// The blobs cannot be used.
     #[error(transparent)]
     Blobs(#[from] thresh_cas::PackError),
+    /// The object store cannot be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The address of the cache is none.
     #[error("use the cache that passes are reused from: {0}")]
     Cache(#[from] tonic::transport::Error),
@@ -114,13 +122,18 @@ impl StartError {
             Self::Folder { .. } => Fault::Environment,
             Self::Store(error) => error.fault(),
             Self::Blobs(error) => error.fault(),
+            Self::Bucket(error) => error.fault(),
             Self::Cache(_) => Fault::Input,
         }
     }
 
     /// Whether it may pass by itself within minutes, so that trying again makes sense.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_transient())
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Bucket(error) => error.fault() == Fault::Environment,
+            _ => false,
+        }
     }
 }
 
@@ -169,6 +182,7 @@ impl Coordinator {
             store,
             policy,
             blobs: blobs_bytes_max,
+            bucket,
             reuse_from,
             engine,
             version,
@@ -192,6 +206,10 @@ impl Coordinator {
             Some(open_blobs(&data_dir).await?)
         };
         let clock = Clock::start();
+        let bucket = match (bucket, &blobs) {
+            (Some(address), Some(blobs)) => Some(Bucket::open(address, blobs.clone(), clock).await?),
+            _ => None,
+        };
         let external = reuse_from.map(ExternalCache::new).transpose()?;
         let recorder = Recorder::start(store.clone(), clock, external.clone());
         let (standing, outlet, restored) = match leadership {
@@ -218,6 +236,9 @@ impl Coordinator {
         if let (Some(blobs), Some(bytes_max)) = (&blobs, blobs_bytes_max) {
             sweeper::start(blobs.clone(), bytes_max, driver.clone(), clock);
         }
+        if let Some(bucket) = &bucket {
+            bucket.start_upkeep(driver.clone());
+        }
         let slots = match &engine {
             // It refuses nobody before it has begun.
             Some(engine) => engine.start(&driver, clock).await.unwrap_or_default(),
@@ -230,8 +251,10 @@ impl Coordinator {
                 recorder,
                 store,
                 blobs,
+                bucket,
                 engine,
                 demands: Demands::default(),
+                peers: Peers::new(SpreadPolicy::default(), clock),
                 external,
                 clock,
                 version,

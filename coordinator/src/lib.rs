@@ -11,6 +11,7 @@
 //! Deliberately absent: scheduling decisions (`thresh_core::schedule`), starting processes (`thresh-worker`),
 //! building and listing (`thresh-client`), authentication.
 
+mod bucket;
 mod clock;
 mod committer;
 mod coordinator;
@@ -18,6 +19,7 @@ mod demand;
 mod driver;
 mod engine;
 mod external;
+mod peers;
 mod reapi;
 mod recorder;
 mod remote;
@@ -26,6 +28,7 @@ mod services;
 pub mod store;
 mod sweeper;
 
+pub use bucket::{BucketAddress, BucketError, InvalidBucket};
 pub use coordinator::{BLOBS, Coordinator, CoordinatorConfig, ServeError, StartError};
 pub use engine::{Content, Delivered, Delivery, Engine, EngineConfig, EngineError, File as EngineFile};
 pub use remote::{InvalidAddress, RemoteAddress};

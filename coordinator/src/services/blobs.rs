@@ -1,15 +1,17 @@
 //! Blobs over the wire. The store blocks and computes, so that each transfer has a blocking thread, with a few
 //! messages between it and the connection: that is all that it keeps in memory.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
 use thresh_cas::{PackError, PackStore};
-use thresh_core::chunk::{CHUNK_BYTES_MAX, Frame};
-use thresh_core::digest::Digest;
+use thresh_core::chunk::Frame;
+use thresh_core::spread::{Source, Wish};
 use thresh_proto::convert::{
-    bases_from_wire, digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, frame_to_wire,
-    recipe_from_wire, recipe_to_wire, run_id_from_wire,
+    bases_from_wire, digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, recipe_from_wire,
+    recipe_to_wire, run_id_from_wire,
 };
 use thresh_proto::v1;
 use thresh_proto::v1::blobs_server::Blobs;
@@ -19,16 +21,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::sending::{Part, find_parts, read_all};
 use super::{Shared, status};
 
 /// Messages between a thread and its connection.
 const MESSAGES_AHEAD: usize = 4;
-/// Chunks in one message that goes out: with the longest chunks, 1 MiB.
-const FRAMES_MAX: usize = thresh_proto::FRAMES_BYTES_MAX / CHUNK_BYTES_MAX;
-
 /// How long a worker waits for a blob that the client has to bring: less than the time for which Linux lets one who
 /// opens a file be held up (`/proc/sys/fs/lease-break-time`, 45 s).
 const DEMAND_PATIENCE: Duration = Duration::from_secs(40);
+
+/// The longest name of a site, and address, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+/// Addresses that could not give a blob.
+const UNABLE_MAX: usize = 64;
 
 /// See [`Blobs`].
 pub(crate) struct BlobsService {
@@ -67,7 +72,7 @@ impl Blobs for BlobsService {
         let store = self.store()?;
         let frames = request.into_inner().map(|message| Ok(message?.frames));
         receive(frames, move |inbox| store_all(&store, inbox)).await?;
-        self.shared.demands.note_stored();
+        self.shared.note_stored();
         Ok(Response::new(v1::PutReply {}))
     }
 
@@ -93,7 +98,7 @@ impl Blobs for BlobsService {
             })
         });
         let missing = missing.await?.into_iter().map(digest_to_wire).collect();
-        self.shared.demands.note_stored();
+        self.shared.note_stored();
         Ok(Response::new(v1::PutBlobReply { missing }))
     }
 
@@ -115,14 +120,71 @@ impl Blobs for BlobsService {
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
         let store = self.store()?;
-        let wanted = request.into_inner().chunks.into_iter().map(|wanted| {
+        let v1::GetRequest { chunks, elsewhere } = request.into_inner();
+        let wanted = chunks.into_iter().map(|wanted| {
             let digest = digest_from_wire("chunks.digest", &wanted.digest)?;
             Ok((digest, bases_from_wire("chunks.bases", &wanted.bases)?))
         });
-        let wanted = wanted.collect::<Result<Vec<_>, Status>>()?;
+        let wanted = Arc::new(wanted.collect::<Result<Vec<_>, Status>>()?);
+        let parts = match &self.shared.bucket {
+            Some(bucket) if elsewhere => find_parts(bucket, &store, &wanted).await?,
+            _ => vec![Part::Here(wanted.len())],
+        };
         let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
-        spawn_blocking(move || read_all(&store, &wanted, &replies));
+        spawn_blocking(move || read_all(&store, &wanted, parts, &replies));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type SourceStream = Pin<Box<dyn Stream<Item = Result<v1::SourceReply, Status>> + Send>>;
+
+    async fn source(
+        &self,
+        request: Request<v1::SourceRequest>,
+    ) -> Result<Response<Self::SourceStream>, Status> {
+        let v1::SourceRequest {
+            digest,
+            site,
+            address,
+            unable,
+        } = request.into_inner();
+        let digest = digest_from_wire("digest", &digest)?;
+        check_peer(&site, &address)?;
+        if unable.len() > UNABLE_MAX {
+            return Err(Status::invalid_argument(format!(
+                "unable: more than {UNABLE_MAX} addresses"
+            )));
+        }
+        let mut wanting = self.shared.peers.want(Wish {
+            number: 0,
+            site,
+            digest,
+            address,
+            unable: unable.into_iter().collect(),
+        });
+        let source = wanting.answer().await;
+        let address = match source {
+            Source::Store => String::new(),
+            Source::Peer(address) => address,
+        };
+        let answer = tokio_stream::once(Ok(v1::SourceReply { address }));
+        // The stream holds the place until the worker ends it.
+        let held = tokio_stream::pending().map(move |(): ()| {
+            let _ = &wanting;
+            Ok(v1::SourceReply::default())
+        });
+        Ok(Response::new(Box::pin(answer.chain(held))))
+    }
+
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldReply>, Status> {
+        let v1::HoldRequest {
+            digests,
+            site,
+            address,
+        } = request.into_inner();
+        check_peer(&site, &address)?;
+        let digests = digests_from_wire("digests", &digests)?;
+        self.shared.peers.hold(&site, &digests, &address);
+        Ok(Response::new(v1::HoldReply {}))
     }
 
     async fn wait_for(
@@ -194,7 +256,7 @@ impl Blobs for BlobsService {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     action: impl FnOnce() -> Result<T, PackError> + Send + 'static,
 ) -> Result<T, Status> {
     let done = spawn_blocking(action)
@@ -251,25 +313,12 @@ fn store_all(store: &PackStore, mut inbox: mpsc::Receiver<Vec<Frame>>) -> Result
     Ok(())
 }
 
-/// Sends chunks, or why one cannot be had, until the receiver goes away.
-fn read_all(
-    store: &PackStore,
-    wanted: &[(Digest, Vec<Digest>)],
-    replies: &mpsc::Sender<Result<v1::GetReply, Status>>,
-) {
-    for wanted in wanted.chunks(FRAMES_MAX) {
-        let frames = wanted
-            .par_iter()
-            .map(|(digest, bases)| store.frame_against(digest, bases));
-        let reply = match frames.collect::<Result<Vec<_>, _>>() {
-            Ok(frames) => Ok(v1::GetReply {
-                frames: frames.into_iter().map(frame_to_wire).collect(),
-            }),
-            Err(error) => Err(status::of_blob(&error)),
-        };
-        let failed = reply.is_err();
-        if replies.blocking_send(reply).is_err() || failed {
-            return;
-        }
+/// Names of sites and addresses are short.
+fn check_peer(site: &str, address: &str) -> Result<(), Status> {
+    if address.is_empty() || address.len() > NAME_BYTES_MAX || site.len() > NAME_BYTES_MAX {
+        return Err(Status::invalid_argument(format!(
+            "site, address: an address is needed, and no more than {NAME_BYTES_MAX} bytes of each"
+        )));
     }
+    Ok(())
 }

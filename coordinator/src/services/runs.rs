@@ -104,6 +104,11 @@ impl Runs for RunsService {
     ) -> Result<Response<v1::SubmitReply>, Status> {
         let mut submission = submission::receive(request.into_inner()).await?;
         check_manifests(&self.shared, &submission).await?;
+        if let Some(bucket) = &self.shared.bucket
+            && !submission.is_in_place()
+        {
+            bucket.before_run().await;
+        }
         fill_in(&self.shared, &mut submission).await;
         self.refuse_known(submission.run).await?;
         self.shared

@@ -103,6 +103,7 @@ fn config(folder: &Path, policy: Policy) -> CoordinatorConfig {
         policy,
         blobs: Some(u64::MAX),
         engine: None,
+        bucket: None,
         reuse_from: None,
         version: "0.1.0 (test)".to_owned(),
     }

@@ -42,7 +42,10 @@ async fn get(farm: &Farm, digest: Digest, bases: &[Digest]) -> Result<Frame, ton
         digest: digest_to_wire(digest),
         bases: bases.iter().copied().map(digest_to_wire).collect(),
     };
-    let request = v1::GetRequest { chunks: vec![wanted] };
+    let request = v1::GetRequest {
+        chunks: vec![wanted],
+        elsewhere: false,
+    };
     let mut stream = farm.blobs().await.get(request).await?.into_inner();
     let mut reply = stream.message().await?.unwrap();
     Ok(frame_from_wire(reply.frames.remove(0)).unwrap())
