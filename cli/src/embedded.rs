@@ -56,6 +56,7 @@ impl Embedded {
             store: None,
             policy,
             blobs: None,
+            bucket: None,
             reuse_from,
             engine,
             version: crate::version::LONG.to_owned(),

@@ -22,5 +22,6 @@ mod slots;
 pub use exec::OutputLimit;
 pub use inputs::DataDirError;
 pub use session::{
-    Coordinator, GivenTree, GivenTrees, InputsMode, Shipped, Worker, WorkerConfig, WorkerError, WorkerHandle,
+    Coordinator, GivenTree, GivenTrees, InputsMode, Shipped, Site, Worker, WorkerConfig, WorkerError,
+    WorkerHandle,
 };

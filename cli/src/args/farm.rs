@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use thresh_coordinator::RemoteAddress;
 use thresh_coordinator::store::Location;
+use thresh_coordinator::{BucketAddress, RemoteAddress};
 use thresh_core::schedule::{Policy, RunPriority};
 use thresh_worker::sandbox::{Isolation, Level, Limits, Network, Scratch};
 
@@ -88,6 +88,11 @@ pub(crate) struct CoordinatorArgs {
     /// when the one that serves is gone; they need the same blobs
     #[arg(long, value_name = "URL", env = "THRESH_STORE")]
     pub(crate) store: Option<Location>,
+    /// An S3-compatible object store, s3://BUCKET[/PREFIX], in which blobs are kept besides. Workers read them there, and
+    /// not through the coordinator; a coordinator on another machine finds them. AWS_* variables name the store
+    /// (AWS_ENDPOINT_URL, AWS_REGION) and who asks. One farm a prefix
+    #[arg(long = "blobs", value_name = "URL", env = "THRESH_BLOBS")]
+    pub(crate) bucket: Option<BucketAddress>,
     /// How much disk the blobs may take, in GiB: beyond it what was longest unused is dropped, but nothing that a run
     /// needs
     #[arg(long, value_name = "GIB", default_value_t = 50)]
@@ -132,8 +137,26 @@ pub(crate) struct WorkerArgs {
     /// How reports name this worker; by default its host name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Where other workers of the site reach this one, which listens there: they fetch blobs from each other, and only
+    /// a few from the coordinator
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = peers)]
+    pub(crate) peers: Option<SocketAddr>,
+    /// Whose workers reach each other faster than the coordinator
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "peers", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) site: String,
     #[command(flatten)]
     pub(crate) isolation: IsolationArgs,
+}
+
+/// Reads where others reach a worker.
+fn peers(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        "expected a numeric address and a port, like 10.0.0.7:8981 or [fd00::7]:8981".to_owned()
+    })?;
+    if address.ip().is_unspecified() || address.port() == 0 {
+        return Err("others have to reach it: name this machine's own address and a port".to_owned());
+    }
+    Ok(address)
 }
 
 /// How a worker keeps cases from its machine and from one another.

@@ -133,6 +133,7 @@ fn config(args: &CoordinatorArgs, shares: BTreeMap<String, u32>) -> CoordinatorC
         },
         blobs: Some(args.blobs_max_gib.saturating_mul(1 << 30)),
         engine: None,
+        bucket: args.bucket.clone(),
         reuse_from: args.reuse_from.clone(),
         version: crate::version::LONG.to_owned(),
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use thresh_worker::{Coordinator, Shipped, Worker, WorkerConfig};
+use thresh_worker::{Coordinator, Shipped, Site, Worker, WorkerConfig};
 
 use crate::args::WorkerArgs;
 use crate::failure::Failure;
@@ -23,10 +23,16 @@ pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
         Some(data) => data,
         None => default_data(&name)?,
     };
-    let isolation = args.isolation.isolation(args.farm.sockets().await);
+    let mut unreachable = args.farm.sockets().await;
+    unreachable.extend(args.peers);
+    let isolation = args.isolation.isolation(unreachable);
     let level = isolation.level;
     let shipped = Shipped {
         isolation,
+        site: args.peers.map(|address| Site {
+            name: args.site,
+            address,
+        }),
         ..Shipped::in_folder(data.clone())
     };
     let config = WorkerConfig::on_a_farm(name.clone(), slots, WorkerConfig::native_platform(), shipped);

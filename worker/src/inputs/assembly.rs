@@ -50,6 +50,11 @@ impl FetchError {
         }
     }
 
+    /// Whether another sender may do better: it is not this machine's, and not the blob's.
+    pub(super) fn is_the_senders(&self) -> bool {
+        matches!(self, Self::Status(_)) || self.may_pass()
+    }
+
     /// `what` was to be fetched.
     pub(super) fn about(self, what: &str) -> PrepareError {
         match self {

@@ -1,6 +1,7 @@
 //! Why the inputs of a run could not be had.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use thresh_cas::{ManifestError, MaterialiseError, StoreError};
@@ -126,6 +127,16 @@ pub enum DataDirError {
         /// What the system said.
         cause: io::Error,
     },
+    /// Others of the site cannot be served.
+    #[error(
+        "listen on {address} for other workers of the site: {cause}; choose another address with --peers"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// Its blobs could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -136,7 +147,7 @@ impl DataDirError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Locked { .. } => Fault::Input,
-            Self::Io { .. } => Fault::Environment,
+            Self::Io { .. } | Self::Listen { .. } => Fault::Environment,
             Self::Store(error) => error.fault(),
         }
     }

@@ -1,7 +1,6 @@
-//! Brings blobs from the coordinator into the store.
+//! Brings blobs into the store.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thresh_cas::{BlobStore, Manifest};
@@ -9,18 +8,16 @@ use thresh_core::chunk::{CHUNK_BYTES_MAX, Recipe};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 use thresh_core::id::RunId;
-use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::convert::{digest_to_wire, recipe_from_wire, run_id_to_wire};
-use thresh_proto::v1::blobs_client::BlobsClient;
-use thresh_proto::v1::{GetReply, GetRequest, RecipesRequest, WaitForRequest, Wanted};
-use tokio::sync::{Mutex, mpsc};
+use thresh_proto::v1::{GetReply, RecipesRequest, WaitForRequest, Wanted};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use super::assembly::{FetchError, LargeBlob, store_chunks, wanted};
 use super::error::PrepareError;
-use crate::session::{Coordinator, causes};
+use super::neighbours::Neighbours;
+use super::supply::Supply;
 
 /// Fetches under way at once.
 const FETCHES_MAX: usize = 4;
@@ -34,6 +31,8 @@ const DEMAND_PATIENCE: Duration = Duration::from_secs(35);
 const DEMAND_PAUSE: Duration = Duration::from_millis(500);
 /// How often a blob is asked for before it is given up.
 const TRIES: u32 = 3;
+/// How many workers of the site are asked for a blob before the coordinator is.
+const PEERS_TRIED_MAX: usize = 3;
 /// How many versions back a blob is looked for that is here.
 const VERSIONS_MAX: usize = 8;
 /// No manifest is longer, in bytes.
@@ -43,18 +42,12 @@ const MANIFEST_BYTES_MAX: u64 = 512 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Fetcher {
     store: BlobStore,
-    coordinator: Coordinator,
-    /// A connection of its own, so that large blobs do not hold up heartbeats.
-    client: Arc<Mutex<Option<BlobsClient<Channel>>>>,
+    supply: Supply,
 }
 
 impl Fetcher {
-    pub(super) fn new(store: BlobStore, coordinator: Coordinator) -> Self {
-        Self {
-            store,
-            coordinator,
-            client: Arc::default(),
-        }
+    pub(super) fn new(store: BlobStore, supply: Supply) -> Self {
+        Self { store, supply }
     }
 
     /// Fetches those of `wanted` (digests and lengths in bytes) that the store does not have.
@@ -65,8 +58,14 @@ impl Fetcher {
         let sizes: BTreeMap<Digest, u64> = wanted.into_iter().collect();
         let (store, digests) = (self.store.clone(), sizes.keys().copied().collect::<Vec<_>>());
         let missing = blocking(move || store.find_missing(&digests)).await?;
+        let offered = sizes.iter().filter(|(_, size)| **size > CHUNK_BYTES_MAX as u64);
+        let offered: Vec<Digest> = offered.map(|(digest, _)| *digest).collect();
         let (short, large): (Vec<Digest>, Vec<Digest>) =
             (missing.into_iter()).partition(|digest| sizes[digest] <= CHUNK_BYTES_MAX as u64);
+        let large = match self.supply.neighbours() {
+            Some(neighbours) => neighbours.in_order(large),
+            None => large,
+        };
         let mut fetches = JoinSet::new();
         for digest in large {
             let (fetcher, size) = (self.clone(), sizes[&digest]);
@@ -83,7 +82,18 @@ impl Fetcher {
         while let Some(fetch) = fetches.join_next().await {
             joined(Some(fetch))?;
         }
+        self.offer(offered).await;
         Ok(())
+    }
+
+    /// Says to the site that blobs are here.
+    async fn offer(&self, digests: Vec<Digest>) {
+        if let Some(neighbours) = self.supply.neighbours()
+            && !digests.is_empty()
+            && let Ok(client) = self.supply.client().await
+        {
+            neighbours.hold(client, digests).await;
+        }
     }
 
     /// Fetches a blob that the run's client may have to bring first.
@@ -95,10 +105,10 @@ impl Fetcher {
         };
         let give_up = Instant::now() + DEMAND_PATIENCE;
         loop {
-            let waited = match self.client().await {
+            let waited = match self.supply.client().await {
                 Ok(mut client) => match client.wait_for(request.clone()).await {
                     Ok(_) => break,
-                    Err(status) => self.failed(status).await,
+                    Err(status) => self.supply.failed(status).await,
                 },
                 Err(error) => error,
             };
@@ -161,17 +171,57 @@ impl Fetcher {
     async fn try_short(&self, digests: &[Digest]) -> Result<(), FetchError> {
         let wanted = digests.iter().map(|digest| wanted(*digest, &[])).collect();
         let store = self.store.clone();
-        self.stream(wanted, move |frames| store_chunks(&store, frames))
+        self.stream(None, wanted, move |frames| store_chunks(&store, frames))
             .await
     }
 
     async fn large(&self, digest: Digest, size: Option<u64>) -> Result<(), PrepareError> {
-        retrying(|| self.try_large(digest, size))
-            .await
-            .map_err(|error| error.about(&format!("blob {digest}")))
+        let first = match self.supply.neighbours() {
+            Some(neighbours) => self.try_site(neighbours, digest, size).await,
+            None => self.try_large(None, digest, size).await,
+        };
+        let fetched = match first {
+            Err(error) if error.may_pass() => retrying(|| self.try_large(None, digest, size)).await,
+            first => first,
+        };
+        fetched.map_err(|error| error.about(&format!("blob {digest}")))
     }
 
-    async fn try_large(&self, digest: Digest, size: Option<u64>) -> Result<(), FetchError> {
+    /// Fetches a blob from whom the coordinator names: a worker of the site, or itself.
+    async fn try_site(
+        &self,
+        neighbours: &Neighbours,
+        digest: Digest,
+        size: Option<u64>,
+    ) -> Result<(), FetchError> {
+        let mut unable = Vec::new();
+        loop {
+            let place = neighbours
+                .place(self.supply.client().await?, digest, &unable)
+                .await;
+            let tried = self.try_large(place.address.as_deref(), digest, size).await;
+            match (tried, place.address.clone()) {
+                (Ok(()), _) => {
+                    // Before the place is free again: whoever gets it next may come here.
+                    self.offer(vec![digest]).await;
+                    return Ok(());
+                }
+                (Err(error), Some(address)) if error.is_the_senders() && unable.len() < PEERS_TRIED_MAX => {
+                    tracing::debug!("{address} does not give blob {digest}: {error}");
+                    unable.push(address);
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    /// Fetches a blob from the worker at `peer`, or from the coordinator.
+    async fn try_large(
+        &self,
+        peer: Option<&str>,
+        digest: Digest,
+        size: Option<u64>,
+    ) -> Result<(), FetchError> {
         let recipe = self.recipe(digest).await?;
         let size_max = size.unwrap_or(MANIFEST_BYTES_MAX);
         if recipe.size() > size_max || size.is_some_and(|size| recipe.size() != size) {
@@ -187,17 +237,17 @@ impl Fetcher {
             .await
             .map_err(|ended| FetchError::Connect(ended.to_string()))?;
         let wanted = blob.wanted();
-        self.stream(wanted, move |frames| blob.store(frames)).await
+        self.stream(peer, wanted, move |frames| blob.store(frames)).await
     }
 
     async fn recipe(&self, digest: Digest) -> Result<Recipe, FetchError> {
         let request = RecipesRequest {
             digests: vec![digest_to_wire(digest)],
         };
-        let reply = self.client().await?.recipes(request).await;
+        let reply = self.supply.client().await?.recipes(request).await;
         let reply = match reply {
             Ok(reply) => reply.into_inner(),
-            Err(status) => return Err(self.failed(status).await),
+            Err(status) => return Err(self.supply.failed(status).await),
         };
         Ok(recipe_from_wire(
             &reply.recipes.into_iter().next().unwrap_or_default(),
@@ -221,61 +271,26 @@ impl Fetcher {
         Ok(None)
     }
 
-    /// Asks for chunks and hands what comes to `take`, on a thread that may block.
+    /// Asks for chunks and hands what comes to `take`, on a thread that may block. They come from the worker at `peer`,
+    /// or from the coordinator.
     async fn stream(
         &self,
+        peer: Option<&str>,
         chunks: Vec<Wanted>,
         take: impl FnOnce(mpsc::Receiver<GetReply>) -> Result<(), FetchError> + Send + 'static,
     ) -> Result<(), FetchError> {
         let (replies, received) = mpsc::channel(MESSAGES_WAITING_MAX);
         let taking = tokio::task::spawn_blocking(move || take(received));
-        let sent = self.forward(chunks, replies).await;
+        let sent = match peer {
+            Some(address) => self.supply.chunks_of_peer(address, chunks, replies).await,
+            None => self.supply.chunks(chunks, replies).await,
+        };
         match taking.await {
             // What was cut off says so; the stream's end says why.
             Ok(Err(FetchError::CutOff)) => sent.and(Err(FetchError::CutOff)),
             Ok(taken) => taken.and(sent),
             Err(ended) => Err(FetchError::Connect(ended.to_string())),
         }
-    }
-
-    async fn forward(&self, chunks: Vec<Wanted>, replies: mpsc::Sender<GetReply>) -> Result<(), FetchError> {
-        if chunks.is_empty() {
-            return Ok(());
-        }
-        let mut stream = match self.client().await?.get(GetRequest { chunks }).await {
-            Ok(stream) => stream.into_inner(),
-            Err(status) => return Err(self.failed(status).await),
-        };
-        while let Some(reply) = stream.message().await.map_err(FetchError::Status)? {
-            if replies.send(reply).await.is_err() {
-                // The thread gave up; it says why.
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    async fn failed(&self, status: tonic::Status) -> FetchError {
-        if status.code() == Code::Unavailable {
-            // The next try connects anew.
-            *self.client.lock().await = None;
-        }
-        FetchError::Status(status)
-    }
-
-    async fn client(&self) -> Result<BlobsClient<Channel>, FetchError> {
-        let mut client = self.client.lock().await;
-        if let Some(client) = &*client {
-            return Ok(client.clone());
-        }
-        let channel = self
-            .coordinator
-            .connect()
-            .await
-            .map_err(|error| FetchError::Connect(causes(&*error)))?;
-        Ok(client
-            .insert(BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
-            .clone())
     }
 }
 

@@ -18,8 +18,10 @@ use super::fetch::{Fetcher, blocking};
 use super::given::Given;
 use super::janitor::Janitor;
 use super::on_demand::OnDemand;
+use super::peers::PeerServer;
 use super::place::{Place, RunFolder};
 use super::remap::Remap;
+use super::supply::Supply;
 use super::trees::Trees;
 use crate::outputs::{Outputs, Uploader};
 use crate::sandbox::{Folder, Isolation, Isolator, Level, Support, View, ViewSpec, probe};
@@ -39,6 +41,8 @@ pub(super) struct ShippedInputs {
     on_demand: OnDemand,
     janitor: Janitor,
     janitor_thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// Serves other workers of the site.
+    _peers: Option<Arc<PeerServer>>,
     free_bytes_min: u64,
     views: Support,
     given: Option<Given>,
@@ -120,7 +124,15 @@ impl ShippedInputs {
                 cause,
             })?;
         let uploader = Uploader::new(coordinator.clone());
-        let fetcher = Fetcher::new(store.clone(), coordinator);
+        let peers = settings.site.as_ref().map(|site| {
+            let started = PeerServer::start(site.address, store.clone());
+            started.map_err(|cause| DataDirError::Listen {
+                address: site.address,
+                cause,
+            })
+        });
+        let peers = peers.transpose()?.map(Arc::new);
+        let fetcher = Fetcher::new(store.clone(), Supply::new(coordinator, settings.site.clone()));
         Ok(Self {
             data_dir: Arc::new(data_dir),
             on_demand: OnDemand::new(fetcher.clone(), store.clone()),
@@ -130,6 +142,7 @@ impl ShippedInputs {
             store,
             janitor,
             janitor_thread: Arc::new(Mutex::new(Some(thread))),
+            _peers: peers,
             free_bytes_min: settings.free_bytes_min,
             views,
             given,

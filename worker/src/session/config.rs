@@ -1,5 +1,6 @@
 //! How a worker is set up.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -87,8 +88,19 @@ pub struct Shipped {
     pub free_bytes_min: u64,
     /// How cases are isolated. The worker's own folder is hidden from them besides.
     pub isolation: Isolation,
+    /// Other workers that blobs are fetched from and given to.
+    pub site: Option<Site>,
     /// Set: the trees of the one run that there will be are here already; nothing is fetched.
     pub given: Option<GivenTrees>,
+}
+
+/// Workers that reach each other faster than the coordinator, and give blobs to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its name. Workers of other names are not asked.
+    pub name: String,
+    /// Where this worker listens, and others reach it.
+    pub address: SocketAddr,
 }
 
 /// What somebody else has brought to this machine for a run.
@@ -122,6 +134,7 @@ impl Shipped {
             cache_bytes_max: Self::CACHE_BYTES_MAX_DEFAULT,
             free_bytes_min: Self::FREE_BYTES_MIN_DEFAULT,
             isolation: Isolation::at(Level::Private),
+            site: None,
             given: None,
         }
     }

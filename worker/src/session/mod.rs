@@ -28,7 +28,7 @@ mod serve;
 mod tests;
 mod worker;
 
-pub use config::{GivenTree, GivenTrees, InputsMode, Shipped, WorkerConfig};
+pub use config::{GivenTree, GivenTrees, InputsMode, Shipped, Site, WorkerConfig};
 pub(crate) use coordinator::causes;
 pub use coordinator::{ConnectError, Coordinator};
 pub use error::WorkerError;

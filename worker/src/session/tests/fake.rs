@@ -354,10 +354,15 @@ impl Blobs for Service {
             let frame = thresh_cas::pack_against(digest, content, bases, &base);
             self.sent_bytes.fetch_add(frame.data.len(), Ordering::SeqCst);
             let frames = vec![frame_to_wire(frame)];
-            replies.try_send(Ok(v1::GetReply { frames })).unwrap();
+            let reply = v1::GetReply {
+                frames,
+                elsewhere: None,
+            };
+            replies.try_send(Ok(reply)).unwrap();
         }
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+
     async fn wait_for(
         &self,
         request: Request<v1::WaitForRequest>,
@@ -381,5 +386,15 @@ impl Blobs for Service {
 
     async fn demands(&self, _: Request<v1::DemandsRequest>) -> Result<Response<Self::DemandsStream>, Status> {
         Err(Status::unimplemented("not for workers"))
+    }
+
+    type SourceStream = ReceiverStream<Result<v1::SourceReply, Status>>;
+
+    async fn source(&self, _: Request<v1::SourceRequest>) -> Result<Response<Self::SourceStream>, Status> {
+        Err(Status::unimplemented("no sites"))
+    }
+
+    async fn hold(&self, _: Request<v1::HoldRequest>) -> Result<Response<v1::HoldReply>, Status> {
+        Err(Status::unimplemented("no sites"))
     }
 }

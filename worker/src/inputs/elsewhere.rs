@@ -1,0 +1,117 @@
+//! Chunks that are read in an object store, by addresses that the coordinator has signed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use thresh_cas::chunk_of_record;
+use thresh_proto::convert::{bases_from_wire, digest_from_wire, frame_to_wire};
+use thresh_proto::v1::{Elsewhere, GetReply, Record, Wanted};
+
+/// After a reading failed, everything comes from the coordinator for so long.
+const OFF_FOR: Duration = Duration::from_secs(30);
+/// No reading takes longer; it has some MiB.
+const READING_TIME: Duration = Duration::from_secs(30);
+const CONNECTING_TIME: Duration = Duration::from_secs(5);
+/// No reading is longer, in bytes.
+const READING_BYTES_MAX: u64 = 16 << 20;
+
+/// Reads chunks in an object store. Clones share everything.
+#[derive(Clone, Debug)]
+pub(super) struct ObjectReader {
+    /// Absent where this machine offers nothing to check certificates with.
+    http: Option<reqwest::Client>,
+    failed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl ObjectReader {
+    pub(super) fn new() -> Self {
+        // Another part of the process may have been first: it chose the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECTING_TIME)
+            .timeout(READING_TIME)
+            .build();
+        if let Err(error) = &http {
+            tracing::warn!("blobs are not read in object stores: {error}");
+        }
+        Self {
+            http: http.ok(),
+            failed: Arc::default(),
+        }
+    }
+
+    /// Whether to try.
+    pub(super) fn is_on(&self) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.http.is_some() && failed.is_none_or(|since| since.elapsed() >= OFF_FOR)
+    }
+
+    /// Notes that a reading did not work.
+    pub(super) fn failed(&self, why: &str) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_none_or(|since| since.elapsed() >= OFF_FOR) {
+            tracing::warn!(
+                "failed to read blobs in the object store: {why}; the coordinator is asked for them"
+            );
+        }
+        *failed = Some(Instant::now());
+    }
+
+    /// Reads the chunks that were asked for as `wanted`.
+    ///
+    /// # Errors
+    /// Why it did not work.
+    pub(super) async fn read(&self, elsewhere: &Elsewhere, wanted: &[Wanted]) -> Result<GetReply, String> {
+        let (first, last) = (elsewhere.records.first(), elsewhere.records.last());
+        let (Some(first), Some(last), Some(http)) = (first, last, &self.http) else {
+            return Err("it was not said what to read".to_owned());
+        };
+        let end = last.offset.checked_add(last.size_bytes.into());
+        let length = end.and_then(|end| end.checked_sub(first.offset));
+        let length = length.filter(|length| (1..=READING_BYTES_MAX).contains(length));
+        let length = length.ok_or("what is to be read is too long")?;
+        let range = format!("bytes={}-{}", first.offset, first.offset + length - 1);
+        let answer = http.get(&elsewhere.url).header("range", range).send().await;
+        let answer = answer
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(|error| without_url(error))?;
+        if answer.content_length().is_some_and(|there| there > length) {
+            return Err("the store answers with more than was asked for".to_owned());
+        }
+        let content = answer.bytes().await.map_err(without_url)?;
+        let chunk = |(record, wanted): (&Record, &Wanted)| chunk(record, wanted, first.offset, &content);
+        let frames = elsewhere.records.iter().zip(wanted).map(chunk);
+        Ok(GetReply {
+            frames: frames.collect::<Result<_, _>>()?,
+            elsewhere: None,
+        })
+    }
+}
+
+/// Addresses are signed: whoever reads a log should not be able to use them.
+fn without_url(error: reqwest::Error) -> String {
+    crate::session::causes(&error.without_url())
+}
+
+/// The chunk of a record in what was read from `begin` on.
+fn chunk(
+    record: &Record,
+    wanted: &Wanted,
+    begin: u64,
+    content: &[u8],
+) -> Result<thresh_proto::v1::Frame, String> {
+    let part = || {
+        let begin = usize::try_from(record.offset.checked_sub(begin)?).ok()?;
+        content.get(begin..begin.checked_add(record.size_bytes as usize)?)
+    };
+    let part = part().ok_or("the store answers with less than was asked for")?;
+    let digest = digest_from_wire("records.digest", &record.digest).map_err(|error| error.to_string())?;
+    let bases = match record.against_bases {
+        true => bases_from_wire("chunks.bases", &wanted.bases).map_err(|error| error.to_string())?,
+        false => Vec::new(),
+    };
+    let frame = chunk_of_record(part.to_vec(), digest, &bases);
+    frame
+        .map(frame_to_wire)
+        .ok_or_else(|| format!("what is there is not chunk {digest}"))
+}
