@@ -1,11 +1,12 @@
 //! BuildGrid as a cache: results of actions and blobs, in memory.
 
+use crate::farm::free_address;
 use crate::reapi::peers;
 use crate::running::signal_process;
 use crate::wait;
 use rustix::process::Signal;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -27,9 +28,7 @@ impl BuildGrid {
     /// # Panics
     /// When it does not.
     pub fn start(folder: &Path, threads: u32) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
-        let address = listener.local_addr().expect("a listener has an address");
-        drop(listener);
+        let address = free_address();
         fs::create_dir_all(folder).expect("the folder can be written");
         let config = folder.join("buildgrid.yml");
         fs::write(&config, configuration(address, threads)).expect("the folder can be written");

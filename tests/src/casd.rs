@@ -1,5 +1,6 @@
 //! buildbox-casd, an engine of the Remote Execution API on one machine.
 
+use crate::farm::free_address;
 use crate::reapi::peers;
 use crate::running::signal_process;
 use crate::wait;
@@ -8,7 +9,7 @@ use prost::Message;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -34,9 +35,7 @@ impl Casd {
     /// # Panics
     /// When it does not answer.
     pub fn start(folder: &Path, jobs: u32) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
-        let address = listener.local_addr().expect("a listener has an address");
-        drop(listener);
+        let address = free_address();
         std::fs::create_dir_all(folder).expect("the folder can be written");
         let mut casd = Self {
             address,

@@ -23,13 +23,23 @@ const COORDINATOR: &str = "coordinator";
 pub struct Farm {
     folder: PathBuf,
     program: PathBuf,
-    arguments: Vec<String>,
-    /// Where the coordinator runs.
-    mounts: Vec<Mount>,
+    /// What the coordinator is like.
+    options: FarmOptions,
     address: SocketAddr,
     coordinator: Child,
     standby: Option<(SocketAddr, Child)>,
     workers: Vec<WorkerProcess>,
+}
+
+/// What a coordinator is like.
+#[derive(Clone, Debug, Default)]
+pub struct FarmOptions {
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Further variables of its environment.
+    pub variables: Vec<(String, String)>,
+    /// What is done in a mount namespace of its own before it starts; empty: no namespace.
+    pub mounts: Vec<Mount>,
 }
 
 /// A worker process. It is killed when this is dropped.
@@ -86,30 +96,33 @@ impl Farm {
     /// # Panics
     /// When it does not answer within 30 seconds.
     pub fn start_with(folder: &Path, arguments: &[&str]) -> Self {
-        Self::start_among(folder, arguments, |_| Vec::new())
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let options = FarmOptions {
+            arguments,
+            ..FarmOptions::default()
+        };
+        Self::start_as(folder, |_| options)
     }
 
-    /// The same, with a coordinator in a mount namespace of its own, where these are done to its data folder first.
+    /// The same, with a coordinator that is like this; it is said where its data folder is.
     ///
     /// # Panics
     /// When it does not answer within 30 seconds.
-    pub fn start_among(folder: &Path, arguments: &[&str], mounts: impl Fn(&Path) -> Vec<Mount>) -> Self {
+    pub fn start_as(folder: &Path, options: impl FnOnce(&Path) -> FarmOptions) -> Self {
         let folder = folder.join("farm");
         fs::create_dir_all(&folder).expect("the folder can be written");
         // Workers may be made unable to see the target folder that the binary was built in.
         let program = folder.join("thresh");
         fs::copy(binary(), &program).expect("the binary can be copied");
         let address = free_address();
-        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let data = folder.join(COORDINATOR);
         fs::create_dir_all(&data).expect("the folder can be written");
-        let mounts = mounts(&data);
-        let coordinator = coordinator(&folder, &program, &mounts, &arguments, address);
+        let options = options(&data);
+        let coordinator = coordinator(&folder, &program, &options, address);
         let farm = Self {
-            mounts,
             folder,
             program,
-            arguments,
+            options,
             address,
             coordinator,
             standby: None,
@@ -156,26 +169,14 @@ impl Farm {
 
     /// Starts the coordinator that was killed once more.
     pub fn restart_coordinator(&mut self) {
-        self.coordinator = coordinator(
-            &self.folder,
-            &self.program,
-            &self.mounts,
-            &self.arguments,
-            self.address,
-        );
+        self.coordinator = coordinator(&self.folder, &self.program, &self.options, self.address);
         self.wait_for_coordinator();
     }
 
     /// Starts a second coordinator with the same files, which waits for the end of the first.
     pub fn stand_by(&mut self) {
         let address = free_address();
-        let child = coordinator(
-            &self.folder,
-            &self.program,
-            &self.mounts,
-            &self.arguments,
-            address,
-        );
+        let child = coordinator(&self.folder, &self.program, &self.options, address);
         self.standby = Some((address, child));
     }
 
@@ -241,7 +242,7 @@ impl Farm {
         command.args(["worker", "--farm", &url, "--slots", &options.slots.to_string()]);
         command.args(["--name", &options.name, "--data"]).arg(&data);
         command.args(&options.further);
-        let child = spawn(command, &self.folder, &options.name);
+        let child = spawn(command, &self.folder, &options.name, &[]);
         self.workers.push(WorkerProcess {
             name: options.name.clone(),
             data,
@@ -384,31 +385,29 @@ async fn connect(url: &str) -> Result<Channel, tonic::Status> {
         .map_err(|error| tonic::Status::unavailable(error.to_string()))
 }
 
-fn coordinator(
-    folder: &Path,
-    program: &Path,
-    mounts: &[Mount],
-    arguments: &[String],
-    address: SocketAddr,
-) -> Child {
-    let mut command = if mounts.is_empty() {
+fn coordinator(folder: &Path, program: &Path, options: &FarmOptions, address: SocketAddr) -> Child {
+    let mut command = if options.mounts.is_empty() {
         Command::new(program)
     } else {
-        namespace::command(mounts, program)
+        namespace::command(&options.mounts, program)
     };
     command
         .args(["coordinator", "--listen", &address.to_string(), "--data"])
         .arg(folder.join(COORDINATOR))
-        .args(arguments);
-    spawn(command, folder, "coordinator")
+        .args(&options.arguments);
+    spawn(command, folder, "coordinator", &options.variables)
 }
 
-fn free_address() -> SocketAddr {
+/// A port of the loopback interface that nobody uses now.
+///
+/// # Panics
+/// When there is none.
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
     listener.local_addr().expect("a bound socket has an address")
 }
 
-fn spawn(mut command: Command, folder: &Path, name: &str) -> Child {
+fn spawn(mut command: Command, folder: &Path, name: &str, variables: &[(String, String)]) -> Child {
     scrub(&mut command);
     let log = File::options()
         .create(true)
@@ -416,6 +415,7 @@ fn spawn(mut command: Command, folder: &Path, name: &str) -> Child {
         .open(folder.join(format!("{name}.log")));
     command
         .env("THRESH_HOME", folder.join(format!("{name}.home")))
+        .envs(variables.iter().cloned())
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod reapi;
 pub mod running;
+pub mod s3;
 pub mod sim;
 pub mod status;
 pub mod table;

@@ -1,10 +1,11 @@
-//! A TCP relay whose connections can be cut, or fall silent.
+//! A TCP relay whose connections can be cut, fall silent, or be slow.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Relays every connection to one address until it is cut. Dropping it cuts.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ pub struct Relayed {
 struct State {
     cut: bool,
     silent: bool,
+    /// What all connections together may bring down, in bytes a second; `None`: all that comes.
+    down_rate: Option<f64>,
+    /// When what has been brought down so far is paid for.
+    paid_until: Option<Instant>,
     streams: Vec<TcpStream>,
 }
 
@@ -66,6 +71,13 @@ impl Proxy {
             up: self.shared.up.load(Ordering::Relaxed),
             down: self.shared.down.load(Ordering::Relaxed),
         }
+    }
+
+    /// Lets all connections together bring down so many bytes a second, as a narrow uplink of the target does.
+    pub fn narrow(&self, down_rate: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs few digits")]
+        let rate = down_rate as f64;
+        self.shared.state().down_rate = Some(rate);
     }
 
     /// Ends every connection and lets no new one through.
@@ -108,6 +120,24 @@ impl Shared {
         self.heard_again.notify_all();
     }
 
+    /// Waits until so many bytes may be brought down.
+    fn pay(&self, bytes: usize) {
+        let mut state = self.state();
+        let Some(rate) = state.down_rate else { return };
+        let now = Instant::now();
+        #[expect(clippy::cast_precision_loss, reason = "a buffer is short")]
+        let takes = Duration::from_secs_f64(bytes as f64 / rate);
+        let paid = state.paid_until.map_or(now, |until| until.max(now)) + takes;
+        state.paid_until = Some(paid);
+        while let Some(left) = paid
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            let waited = self.heard_again.wait_timeout(state, left);
+            state = waited.expect("no holder panics").0;
+        }
+    }
+
     fn wait_while_silent(&self) {
         let state = self.state();
         let waited = self.heard_again.wait_while(state, |state| state.silent);
@@ -145,6 +175,9 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Shared) {
     let mut buffer = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         shared.wait_while_silent();
+        if matches!(way, Way::Down) {
+            shared.pay(read);
+        }
         relayed.fetch_add(read as u64, Ordering::Relaxed);
         if to.write_all(&buffer[..read]).is_err() {
             break;

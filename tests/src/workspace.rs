@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+use thresh_core::digest::Digest;
 use walkdir::WalkDir;
 
 use crate::thresh::{Thresh, repository};
@@ -13,6 +14,15 @@ use crate::thresh::{Thresh, repository};
 #[derive(Debug)]
 pub struct Workspace {
     folder: TempDir,
+}
+
+/// What cannot be compressed; two of one seed begin alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Noise {
+    /// What it is made of.
+    pub seed: u64,
+    /// How long it is, in bytes: a multiple of 32.
+    pub bytes: u64,
 }
 
 impl Workspace {
@@ -48,6 +58,18 @@ impl Workspace {
         workspace.git_do(&["add", "--all"]);
         workspace.git_do(&["commit", "--quiet", "--message=first"]);
         workspace
+    }
+
+    /// Writes a file that cannot be compressed.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn add_noise(&self, path: &str, noise: Noise) {
+        let mut content = Vec::with_capacity(usize::try_from(noise.bytes).expect("it fits in memory"));
+        let blocks = (0..noise.bytes / 32)
+            .map(|number| Digest::of(&[noise.seed, number].map(u64::to_le_bytes).concat()));
+        blocks.for_each(|block| content.extend_from_slice(block.as_bytes()));
+        fs::write(self.root().join(path), content).expect("the workspace can be written");
     }
 
     /// Calls git in the workspace.

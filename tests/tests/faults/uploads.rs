@@ -2,45 +2,39 @@
 
 use rustix::process::Signal;
 use std::fs::File;
-use std::io::Write;
 use std::time::Duration;
-use thresh_core::digest::Digest;
-use thresh_tests::farm::{Farm, WorkerOptions};
+use thresh_tests::farm::{Farm, FarmOptions, WorkerOptions};
 use thresh_tests::namespace::{self, Mount};
 use thresh_tests::proxy::Proxy;
 use thresh_tests::wait;
-use thresh_tests::workspace::Workspace;
+use thresh_tests::workspace::{Noise, Workspace};
 
-const NOISE_BYTES: u64 = 32 << 20;
-
-/// Adds a file that cannot be compressed to a workspace.
-fn add_noise(workspace: &Workspace, bytes: u64) {
-    let mut file = File::create(workspace.root().join("data/noise.bin")).unwrap();
-    let blocks = (0..bytes / 32).map(|number| Digest::of(&number.to_le_bytes()));
-    let noise: Vec<u8> = blocks.flat_map(|block| *block.as_bytes()).collect();
-    file.write_all(&noise).unwrap();
-}
+const NOISE_FILE: &str = "data/noise.bin";
+const NOISE: Noise = Noise {
+    seed: 0,
+    bytes: 32 << 20,
+};
 
 #[test]
 fn an_upload_that_was_cut_off_goes_on_where_it_was() {
     let workspace = Workspace::copy("basic");
-    add_noise(&workspace, NOISE_BYTES);
+    workspace.add_noise(NOISE_FILE, NOISE);
     let farm = Farm::with_workers(&workspace.temp(), 1, 2);
     let proxy = Proxy::start(farm.address());
     let thresh = workspace.thresh();
     let url = proxy.url();
     let killed = thresh.start(&["--farm", &url]);
     wait::until("a part of the upload", Duration::from_secs(120), || {
-        (proxy.relayed().up > NOISE_BYTES / 4).then_some(())
+        (proxy.relayed().up > NOISE.bytes / 4).then_some(())
     });
     killed.signal(Signal::KILL);
     assert_eq!(killed.finish().code(), None, "it was killed in the middle");
     let before = proxy.relayed().up;
-    assert!(before < NOISE_BYTES, "{before}");
+    assert!(before < NOISE.bytes, "{before}");
     thresh.run(&["--farm", &url]).expect_code(0).expect_all_passed();
     let rest = proxy.relayed().up - before;
     assert!(
-        rest < NOISE_BYTES - NOISE_BYTES / 8,
+        rest < NOISE.bytes - NOISE.bytes / 8,
         "{rest} bytes were sent after {before}"
     );
 }
@@ -52,15 +46,18 @@ fn a_disk_that_is_full_is_named_and_what_fits_still_runs() {
         return;
     }
     let workspace = Workspace::copy("basic");
-    let mut farm = Farm::start_among(&workspace.temp(), &[], room);
+    let mut farm = Farm::start_as(&workspace.temp(), |data| FarmOptions {
+        mounts: room(data),
+        ..FarmOptions::default()
+    });
     farm.add(&WorkerOptions::new("worker", 2));
     let thresh = workspace.thresh();
     let url = farm.url();
     thresh.run(&["--farm", &url]).expect_code(0);
-    add_noise(&workspace, NOISE_BYTES);
+    workspace.add_noise(NOISE_FILE, NOISE);
     let refused = thresh.run(&["--farm", &url]).expect_code(96);
     refused.expect_stderr("the disk is full");
-    workspace.remove("data/noise.bin");
+    workspace.remove(NOISE_FILE);
     thresh
         .run(&["--farm", &url, "--no-reuse"])
         .expect_code(0)
@@ -72,7 +69,11 @@ fn a_disk_that_gets_full_while_inputs_come_costs_the_worker_and_not_the_run() {
     // More than a worker wants to be free at least, and less than the inputs.
     let (room_kib, noise_bytes) = (72 << 10, 80 << 20);
     let workspace = Workspace::copy("basic");
-    add_noise(&workspace, noise_bytes);
+    let noise = Noise {
+        bytes: noise_bytes,
+        ..NOISE
+    };
+    workspace.add_noise(NOISE_FILE, noise);
     let data = workspace.temp().join("small");
     std::fs::create_dir_all(&data).unwrap();
     let mounts = vec![Mount::Small(data.clone(), room_kib)];

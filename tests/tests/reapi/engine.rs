@@ -1,11 +1,11 @@
 //! Runs that an engine executes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use thresh_tests::buildgrid::BuildGrid;
 use thresh_tests::casd::Casd;
-use thresh_tests::gate::Gate;
 use thresh_tests::status::Word;
 use thresh_tests::thresh::Thresh;
 use thresh_tests::wait;
@@ -131,20 +131,27 @@ fn an_interrupted_run_leaves_nothing_at_the_engine() {
     });
 }
 
+/// Waits until a file is gone that the engine's sandbox shows, too.
+fn waits_for(gone: &Path) -> String {
+    format!(
+        "#[test]\nfn takes_its_time() {{\n    while std::path::Path::new({gone:?}).exists() {{\n        \
+         std::thread::park_timeout(std::time::Duration::from_millis(10));\n    }}\n}}\n"
+    )
+}
+
 #[test]
 fn a_run_outlives_its_engine() {
-    let workspace = Workspace::copy("gated");
+    let workspace = Workspace::copy("basic");
+    // Shared memory is the machine's.
+    let held = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    workspace.write("tests/slow.rs", &waits_for(held.path()));
     let temp = tempfile::tempdir().unwrap();
     let mut engine = Casd::start(temp.path(), 2);
-    let gate = Gate::open();
-    let (name, value) = gate.variable();
-    let thresh = Thresh::new(workspace.root(), temp.path().join("home")).var(name, value);
-    let running = thresh.start(&["--engine", &engine.address(), "-E", "test(=held_0)"]);
-    // The engine goes down while the case waits; it executes the action anew, or has let it go on.
-    let held = gate.next();
+    let thresh = Thresh::new(workspace.root(), temp.path().join("home"));
+    let running = thresh.start(&["--engine", &engine.address(), "-E", "test(takes_its_time)"]);
+    wait::until("an action", PATIENCE, || (engine.runners() > 0).then_some(()));
     engine.restart();
-    held.pass();
-    gate.stay_open();
+    drop(held);
     let finished = running.finish().expect_code(0);
     assert_eq!(finished.statuses().len(), 1, "{finished}");
 }
