@@ -22,6 +22,7 @@ use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::v1::blobs_server::BlobsServer;
 use thresh_proto::v1::records_server::RecordsServer;
 use thresh_proto::v1::runs_server::RunsServer;
+use thresh_proto::v1::sites_server::SitesServer;
 use thresh_proto::v1::work_server::WorkServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -46,7 +47,7 @@ use crate::reapi::{
 use crate::recorder::Recorder;
 use crate::remote::RemoteAddress;
 use crate::restore::restore;
-use crate::services::{BlobsService, RecordsService, RunsService, Shared, WorkService};
+use crate::services::{BlobsService, RecordsService, RunsService, Shared, SitesService, WorkService};
 use crate::store::{Leadership, Location, SqlStore, Store, StoreError};
 use crate::sweeper;
 
@@ -342,6 +343,7 @@ impl Coordinator {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .add_service(runs)
+            .add_service(SitesServer::new(SitesService::new(self.shared.clone())))
             .add_service(records)
             .add_service(work)
             .add_service(blobs);

@@ -13,7 +13,7 @@ pub enum BucketError {
         /// The bucket.
         address: BucketAddress,
         /// What is wrong.
-        cause: object_store::Error,
+        cause: Box<object_store::Error>,
     },
     /// The store refuses, or does not answer.
     #[error("{action} {address}: {cause}")]
@@ -23,7 +23,7 @@ pub enum BucketError {
         /// The bucket.
         address: BucketAddress,
         /// What it says.
-        cause: object_store::Error,
+        cause: Box<object_store::Error>,
     },
     /// What is to be copied cannot be read or sealed.
     #[error("copy blobs to {address}: {cause}")]

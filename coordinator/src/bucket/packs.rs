@@ -80,7 +80,7 @@ impl Bucket {
         let built = builder.build();
         let store = built.map_err(|cause| BucketError::Settings {
             address: address.clone(),
-            cause,
+            cause: Box::new(cause),
         })?;
         let inner = Inner {
             store: Arc::new(store),
@@ -203,7 +203,7 @@ impl Bucket {
         move |cause| BucketError::Store {
             action,
             address,
-            cause,
+            cause: Box::new(cause),
         }
     }
 

@@ -1,14 +1,12 @@
 //! Blobs over the wire. The store blocks and computes, so that each transfer has a blocking thread, with a few
 //! messages between it and the connection: that is all that it keeps in memory.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
 use thresh_cas::{PackError, PackStore};
 use thresh_core::chunk::Frame;
-use thresh_core::spread::{Source, Wish};
 use thresh_proto::convert::{
     bases_from_wire, digest_from_wire, digest_to_wire, digests_from_wire, frame_from_wire, recipe_from_wire,
     recipe_to_wire, run_id_from_wire,
@@ -29,11 +27,6 @@ const MESSAGES_AHEAD: usize = 4;
 /// How long a worker waits for a blob that the client has to bring: less than the time for which Linux lets one who
 /// opens a file be held up (`/proc/sys/fs/lease-break-time`, 45 s).
 const DEMAND_PATIENCE: Duration = Duration::from_secs(40);
-
-/// The longest name of a site, and address, in bytes.
-const NAME_BYTES_MAX: usize = 256;
-/// Addresses that could not give a blob.
-const UNABLE_MAX: usize = 64;
 
 /// See [`Blobs`].
 pub(crate) struct BlobsService {
@@ -133,58 +126,6 @@ impl Blobs for BlobsService {
         let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
         spawn_blocking(move || read_all(&store, &wanted, parts, &replies));
         Ok(Response::new(ReceiverStream::new(stream)))
-    }
-
-    type SourceStream = Pin<Box<dyn Stream<Item = Result<v1::SourceReply, Status>> + Send>>;
-
-    async fn source(
-        &self,
-        request: Request<v1::SourceRequest>,
-    ) -> Result<Response<Self::SourceStream>, Status> {
-        let v1::SourceRequest {
-            digest,
-            site,
-            address,
-            unable,
-        } = request.into_inner();
-        let digest = digest_from_wire("digest", &digest)?;
-        check_peer(&site, &address)?;
-        if unable.len() > UNABLE_MAX {
-            return Err(Status::invalid_argument(format!(
-                "unable: more than {UNABLE_MAX} addresses"
-            )));
-        }
-        let mut wanting = self.shared.peers.want(Wish {
-            number: 0,
-            site,
-            digest,
-            address,
-            unable: unable.into_iter().collect(),
-        });
-        let source = wanting.answer().await;
-        let address = match source {
-            Source::Store => String::new(),
-            Source::Peer(address) => address,
-        };
-        let answer = tokio_stream::once(Ok(v1::SourceReply { address }));
-        // The stream holds the place until the worker ends it.
-        let held = tokio_stream::pending().map(move |(): ()| {
-            let _ = &wanting;
-            Ok(v1::SourceReply::default())
-        });
-        Ok(Response::new(Box::pin(answer.chain(held))))
-    }
-
-    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldReply>, Status> {
-        let v1::HoldRequest {
-            digests,
-            site,
-            address,
-        } = request.into_inner();
-        check_peer(&site, &address)?;
-        let digests = digests_from_wire("digests", &digests)?;
-        self.shared.peers.hold(&site, &digests, &address);
-        Ok(Response::new(v1::HoldReply {}))
     }
 
     async fn wait_for(
@@ -309,16 +250,6 @@ fn store_all(store: &PackStore, mut inbox: mpsc::Receiver<Vec<Frame>>) -> Result
         frames
             .par_iter()
             .try_for_each(|frame| store.put(frame).map(drop))?;
-    }
-    Ok(())
-}
-
-/// Names of sites and addresses are short.
-fn check_peer(site: &str, address: &str) -> Result<(), Status> {
-    if address.is_empty() || address.len() > NAME_BYTES_MAX || site.len() > NAME_BYTES_MAX {
-        return Err(Status::invalid_argument(format!(
-            "site, address: an address is needed, and no more than {NAME_BYTES_MAX} bytes of each"
-        )));
     }
     Ok(())
 }

@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_reading_is_bounded() {
         let places: Vec<_> = (0..40)
-            .map(|number| at(b"a", number * 256 << 10, 256 << 10))
+            .map(|number| at(b"a", number * (256 << 10), 256 << 10))
             .collect();
         let ways = ways(&places);
         assert_eq!(ways.len(), 3);

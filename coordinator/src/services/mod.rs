@@ -6,6 +6,7 @@ mod plan;
 mod records;
 mod runs;
 mod sending;
+mod sites;
 mod status;
 mod submission;
 mod version;
@@ -16,6 +17,7 @@ pub use records::RUNS_MAX;
 pub(crate) use records::RecordsService;
 pub use runs::ATTEMPTS_MAX;
 pub(crate) use runs::RunsService;
+pub(crate) use sites::SitesService;
 pub(crate) use status::{
     of_blob as status_of_blob, of_refusal as status_of_refusal, of_store as status_of_store,
 };

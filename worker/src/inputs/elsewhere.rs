@@ -74,7 +74,7 @@ impl ObjectReader {
         let answer = http.get(&elsewhere.url).header("range", range).send().await;
         let answer = answer
             .and_then(reqwest::Response::error_for_status)
-            .map_err(|error| without_url(error))?;
+            .map_err(without_url)?;
         if answer.content_length().is_some_and(|there| there > length) {
             return Err("the store answers with more than was asked for".to_owned());
         }

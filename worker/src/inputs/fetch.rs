@@ -90,9 +90,9 @@ impl Fetcher {
     async fn offer(&self, digests: Vec<Digest>) {
         if let Some(neighbours) = self.supply.neighbours()
             && !digests.is_empty()
-            && let Ok(client) = self.supply.client().await
+            && let Ok(channel) = self.supply.channel().await
         {
-            neighbours.hold(client, digests).await;
+            neighbours.hold(channel, digests).await;
         }
     }
 
@@ -197,7 +197,7 @@ impl Fetcher {
         let mut unable = Vec::new();
         loop {
             let place = neighbours
-                .place(self.supply.client().await?, digest, &unable)
+                .place(self.supply.channel().await?, digest, &unable)
                 .await;
             let tried = self.try_large(place.address.as_deref(), digest, size).await;
             match (tried, place.address.clone()) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use thresh_core::digest::Digest;
 use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::convert::digest_to_wire;
-use thresh_proto::v1::blobs_client::BlobsClient;
 use thresh_proto::v1::peers_client::PeersClient;
+use thresh_proto::v1::sites_client::SitesClient;
 use thresh_proto::v1::{GetReply, GetRequest, HoldRequest, SourceReply, SourceRequest, Wanted};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
@@ -57,12 +57,7 @@ impl Neighbours {
     }
 
     /// Asks where to take a blob from. Where nobody can say so, it is the coordinator.
-    pub(super) async fn place(
-        &self,
-        mut coordinator: BlobsClient<Channel>,
-        digest: Digest,
-        unable: &[String],
-    ) -> Place {
+    pub(super) async fn place(&self, coordinator: Channel, digest: Digest, unable: &[String]) -> Place {
         let request = SourceRequest {
             digest: digest_to_wire(digest),
             site: self.site.name.clone(),
@@ -73,7 +68,7 @@ impl Neighbours {
             address: None,
             _held: None,
         };
-        let Ok(answer) = coordinator.source(request).await else {
+        let Ok(answer) = SitesClient::new(coordinator).source(request).await else {
             return at_the_coordinator;
         };
         let mut answer = answer.into_inner();
@@ -87,13 +82,13 @@ impl Neighbours {
     }
 
     /// Says that blobs are here.
-    pub(super) async fn hold(&self, mut coordinator: BlobsClient<Channel>, digests: Vec<Digest>) {
+    pub(super) async fn hold(&self, coordinator: Channel, digests: Vec<Digest>) {
         let request = HoldRequest {
             digests: digests.into_iter().map(digest_to_wire).collect(),
             site: self.site.name.clone(),
             address: self.site.address.to_string(),
         };
-        if let Err(status) = coordinator.hold(request).await {
+        if let Err(status) = SitesClient::new(coordinator).hold(request).await {
             // Others fetch them elsewhere.
             tracing::debug!("failed to offer blobs to the site: {}", status.message());
         }

@@ -24,7 +24,7 @@ const READINGS_MAX: usize = 3;
 pub(super) struct Supply {
     coordinator: Coordinator,
     /// A connection of its own, so that large blobs do not hold up heartbeats.
-    client: Arc<Mutex<Option<BlobsClient<Channel>>>>,
+    channel: Arc<Mutex<Option<Channel>>>,
     objects: ObjectReader,
     neighbours: Option<Arc<Neighbours>>,
 }
@@ -39,7 +39,7 @@ impl Supply {
     pub(super) fn new(coordinator: Coordinator, site: Option<Site>) -> Self {
         Self {
             coordinator,
-            client: Arc::default(),
+            channel: Arc::default(),
             objects: ObjectReader::new(),
             neighbours: site.map(|site| Arc::new(Neighbours::new(site))),
         }
@@ -149,25 +149,26 @@ impl Supply {
     pub(super) async fn failed(&self, status: tonic::Status) -> FetchError {
         if status.code() == Code::Unavailable {
             // The next try connects anew.
-            *self.client.lock().await = None;
+            *self.channel.lock().await = None;
         }
         FetchError::Status(status)
     }
 
-    /// The connection to the coordinator.
+    /// Asks the coordinator for blobs.
     pub(super) async fn client(&self) -> Result<BlobsClient<Channel>, FetchError> {
-        let mut client = self.client.lock().await;
-        if let Some(client) = &*client {
-            return Ok(client.clone());
+        let channel = self.channel().await?;
+        Ok(BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// The connection to the coordinator.
+    pub(super) async fn channel(&self) -> Result<Channel, FetchError> {
+        let mut channel = self.channel.lock().await;
+        if let Some(channel) = &*channel {
+            return Ok(channel.clone());
         }
-        let channel = self
-            .coordinator
-            .connect()
-            .await
-            .map_err(|error| FetchError::Connect(causes(&*error)))?;
-        Ok(client
-            .insert(BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
-            .clone())
+        let connected = self.coordinator.connect().await;
+        let connected = connected.map_err(|error| FetchError::Connect(causes(&*error)))?;
+        Ok(channel.insert(connected).clone())
     }
 }
 

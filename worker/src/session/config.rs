@@ -55,7 +55,7 @@ impl WorkerConfig {
         shipped: Shipped,
     ) -> Self {
         Self {
-            inputs: InputsMode::Shipped(shipped),
+            inputs: InputsMode::Shipped(Box::new(shipped)),
             reconnect: true,
             dedicated: true,
             ..Self::in_place(name, slots, platform)
@@ -74,7 +74,7 @@ pub enum InputsMode {
     /// The client's own files, where they are. The worker takes in-place runs, and only those.
     InPlace,
     /// The coordinator's blobs. The worker takes runs whose inputs were shipped, and only those.
-    Shipped(Shipped),
+    Shipped(Box<Shipped>),
 }
 
 /// How shipped inputs are kept.

@@ -387,14 +387,4 @@ impl Blobs for Service {
     async fn demands(&self, _: Request<v1::DemandsRequest>) -> Result<Response<Self::DemandsStream>, Status> {
         Err(Status::unimplemented("not for workers"))
     }
-
-    type SourceStream = ReceiverStream<Result<v1::SourceReply, Status>>;
-
-    async fn source(&self, _: Request<v1::SourceRequest>) -> Result<Response<Self::SourceStream>, Status> {
-        Err(Status::unimplemented("no sites"))
-    }
-
-    async fn hold(&self, _: Request<v1::HoldRequest>) -> Result<Response<v1::HoldReply>, Status> {
-        Err(Status::unimplemented("no sites"))
-    }
 }
