@@ -4,13 +4,15 @@
 //! Here each target runs for a fixed number of inputs. `cargo bolero test -p thresh-tests TARGET` searches on, led by
 //! what is reached.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2::{Directory, FileNode, SymlinkNode};
 use prost::Message;
 use thresh_cas::{
-    BlobName, DigestFunction, Entry, EntryKind, Manifest, PackStore, build, decode_recipe, encode_recipe,
-    expand, pack, pack_against, unpack,
+    BlobName, DigestFunction, Entry, EntryKind, Manifest, PackReader, PackStore, build, chunk_of_record,
+    decode_recipe, encode_recipe, expand, pack, pack_against, unpack,
 };
 use thresh_client::project::ProjectConfig;
 use thresh_core::chunk::{Part, Recipe};
@@ -44,10 +46,14 @@ fn tampered(valid: &[u8], (little, changes, cut, behind): &Tampering) -> Vec<u8>
 }
 
 fn fuzz(valid: &[u8], parse: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
+    fuzz_some(INPUTS, valid, parse);
+}
+
+fn fuzz_some(inputs: usize, valid: &[u8], parse: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
     parse(valid);
     bolero::check!()
         .with_type::<Tampering>()
-        .with_iterations(INPUTS)
+        .with_iterations(inputs)
         .for_each(|tampering| parse(&tampered(valid, tampering)));
 }
 
@@ -130,6 +136,52 @@ fn frames() {
             }
         });
     }
+}
+
+/// A pack that somebody else keeps.
+#[derive(Debug)]
+struct Kept(Vec<u8>);
+
+impl PackReader for Kept {
+    fn read_exact_at(&self, _: &Digest, into: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let begin = usize::try_from(offset).map_err(std::io::Error::other)?;
+        let part = begin
+            .checked_add(into.len())
+            .and_then(|end| self.0.get(begin..end));
+        into.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+#[test]
+fn packs() {
+    let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let store = PackStore::open(folder.path()).unwrap();
+    let contents: Vec<Vec<u8>> = (1..5).map(|number| noise(number * 100)).collect();
+    let digests: Vec<Digest> = contents.iter().map(|content| Digest::of(content)).collect();
+    for (digest, content) in digests.iter().zip(&contents) {
+        store.put(&pack(*digest, content)).unwrap();
+    }
+    store.seal_all().unwrap();
+    let sealed = store.sealed().remove(0);
+    let mut valid = vec![0; usize::try_from(sealed.bytes).unwrap()];
+    sealed.file.read_exact_at(&mut valid, 0).unwrap();
+    let place = store.place_of(&digests[0], &[]).unwrap();
+    // Each opens a folder.
+    fuzz_some(INPUTS / 40, &valid, |bytes| {
+        let kept = Arc::new(Kept(bytes.to_vec()));
+        let store = PackStore::open(other.path()).unwrap();
+        if store
+            .attach(sealed.name, bytes.len() as u64, kept)
+            .unwrap_or(false)
+        {
+            for (digest, content) in digests.iter().zip(&contents) {
+                assert!(store.chunk(digest).is_ok_and(|read| read == *content) || !store.contains(digest));
+            }
+        }
+        let begin = usize::try_from(place.offset).unwrap().min(bytes.len());
+        let _ = chunk_of_record(bytes[begin..].to_vec(), digests[0], &[]);
+    });
 }
 
 #[test]

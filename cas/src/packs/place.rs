@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -40,6 +40,12 @@ impl Place {
             Self::Elsewhere(name, reader) => reader.read_exact_at(name, into, offset),
         }
     }
+}
+
+/// Whether what was to be read is not there any more; otherwise it may be read later. A pack that others keep may have
+/// been removed there.
+pub(super) fn is_gone(cause: &io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound)
 }
 
 /// A pack that nobody writes to any more.

@@ -1,11 +1,10 @@
 //! How chunks and blobs go out.
 
-use std::io::ErrorKind;
-
 use thresh_core::chunk::{BASE_BYTES_MAX, Codec, Frame, Recipe};
 use thresh_core::digest::Digest;
 
 use super::append::delta_digest;
+use super::place::is_gone;
 use super::record::{HEADER_BYTES, Header, Kind, checksum};
 use super::{PackError, PackStore};
 use crate::chunk::{FrameError, decode_recipe, pack_against, unpack};
@@ -107,10 +106,7 @@ impl PackStore {
         };
         match place.read_exact_at(&mut record, u64::from(slot.offset)) {
             Ok(()) => {}
-            // A pack that others keep may have been removed there.
-            Err(cause) if matches!(cause.kind(), ErrorKind::UnexpectedEof | ErrorKind::NotFound) => {
-                return Err(damaged());
-            }
+            Err(cause) if is_gone(&cause) => return Err(damaged()),
             Err(cause) => return Err(PackError::io("read", &self.path_of(slot.pack))(cause)),
         }
         read_record(record, kind, name, digest).ok_or_else(damaged)

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 
 use thresh_core::digest::Digest;
 
-use super::place::Place;
+use super::place::{Place, is_gone};
 use super::record::{HEADER_BYTES, Header, Kind, checksum};
 use super::store::{Owner, Slot, State};
 use super::{PACK_BYTES, PackError, PackStore};
@@ -104,7 +104,13 @@ impl PackStore {
             let place = self.state().packs.get(&number).map(|pack| pack.place.clone());
             let Some(place) = place else { return Ok(()) };
             let mut record = vec![0; HEADER_BYTES + slot.stored as usize];
-            let read = place.read_exact_at(&mut record, u64::from(slot.offset));
+            // What cannot be read now is not lost: it stays where it is.
+            let is_there = match place.read_exact_at(&mut record, u64::from(slot.offset)) {
+                Err(cause) if !is_gone(&cause) => {
+                    return Err(PackError::io("read", &self.path_of(number))(cause));
+                }
+                read => read.is_ok(),
+            };
             let header = record.first_chunk().and_then(Header::decode).filter(|header| {
                 (header.kind, header.digest) == (*kind, *digest)
                     && header.sum == checksum(&record[HEADER_BYTES..])
@@ -115,10 +121,10 @@ impl PackStore {
             let Some(now) = now.filter(|now| (now.pack, now.offset) == (slot.pack, slot.offset)) else {
                 continue;
             };
-            match (read, header) {
-                (Ok(()), Some(header)) => self.write_record(&mut state, &header, &record, now.used)?,
+            match header.filter(|_| is_there) {
+                Some(header) => self.write_record(&mut state, &header, &record, now.used)?,
                 // It is damaged: nothing of it is worth moving.
-                _ => drop(state.slots.remove(&(*kind, *digest))),
+                None => drop(state.slots.remove(&(*kind, *digest))),
             }
         }
         let mut state = self.state();

@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Frame, Recipe};
 use thresh_core::digest::Digest;
@@ -467,7 +470,10 @@ fn a_stream_that_is_not_what_its_name_says_leaves_no_blob() {
 
 /// Packs that were copied, by name.
 #[derive(Debug, Default)]
-struct Copied(std::sync::Mutex<std::collections::BTreeMap<Digest, Vec<u8>>>);
+struct Copied {
+    packs: Mutex<BTreeMap<Digest, Vec<u8>>>,
+    is_away: AtomicBool,
+}
 
 impl Copied {
     fn copy(&self, store: &PackStore) {
@@ -475,14 +481,17 @@ impl Copied {
         for pack in store.sealed() {
             let mut content = vec![0; usize::try_from(pack.bytes).unwrap()];
             pack.file.read_exact_at(&mut content, 0).unwrap();
-            self.0.lock().unwrap().insert(pack.name, content);
+            self.packs.lock().unwrap().insert(pack.name, content);
         }
     }
 }
 
 impl PackReader for Copied {
     fn read_exact_at(&self, pack: &Digest, into: &mut [u8], offset: u64) -> std::io::Result<()> {
-        let packs = self.0.lock().unwrap();
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        let packs = self.packs.lock().unwrap();
         let content = packs.get(pack).ok_or(std::io::ErrorKind::NotFound)?;
         let begin = usize::try_from(offset).unwrap();
         let part = content.get(begin..begin + into.len());
@@ -495,7 +504,7 @@ impl PackReader for Copied {
 fn packs_that_rest_elsewhere_are_taken_in() {
     let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (content, short) = (noise(70, 1 << 20), noise(71, 1_000));
-    let copied = std::sync::Arc::new(Copied::default());
+    let copied = Arc::new(Copied::default());
     let store = open(first.path());
     let (digest, chunk) = (put_blob(&store, &content), put(&store, &short));
     assert_eq!(store.place_of(&chunk, &[]), None, "it is in no sealed pack");
@@ -530,7 +539,7 @@ fn packs_that_rest_elsewhere_are_taken_in() {
     assert!(other.find_missing(&[digest, chunk]).is_empty());
     assert!(other.sealed().is_empty(), "nothing of it is in the folder");
     // One that is gone costs what was in it, and is no failure of the disk.
-    copied.0.lock().unwrap().clear();
+    copied.packs.lock().unwrap().clear();
     assert!(matches!(read(&other, &digest), Err(PackError::Damaged { .. })));
 }
 
@@ -552,4 +561,31 @@ fn small_packs_are_put_together() {
     assert!(store.find_missing(&digests).is_empty());
     drop(store);
     assert!(open(folder.path()).find_missing(&digests).is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_now_is_not_lost_when_packs_move() {
+    let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (copied, store) = (Arc::new(Copied::default()), open(first.path()));
+    let digests: Vec<Digest> = (0..3)
+        .map(|number| {
+            let digest = put(&store, &noise(90 + number, 1_000));
+            copied.copy(&store);
+            digest
+        })
+        .collect();
+    let other = open(second.path());
+    for pack in store.sealed() {
+        assert!(other.attach(pack.name, pack.bytes, copied.clone()).unwrap());
+    }
+    copied.is_away.store(true, Ordering::SeqCst);
+    assert!(matches!(other.merge(2), Err(PackError::Io { .. })));
+    assert!(matches!(other.chunk(&digests[0]), Err(PackError::Io { .. })));
+    copied.is_away.store(false, Ordering::SeqCst);
+    assert!(other.find_missing(&digests).is_empty());
+    other.merge(2).unwrap();
+    copied.packs.lock().unwrap().clear();
+    for digest in digests {
+        assert!(other.chunk(&digest).is_ok(), "it was moved into the folder");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thresh_coordinator::{Coordinator, CoordinatorConfig, StartError};
@@ -91,16 +91,17 @@ fn tell(news: &str) {
     let _ = writeln!(std::io::stderr(), "thresh coordinator: {news}");
 }
 
-/// Waits for the lead. One that has led before waits for its database, too: what was used before is there.
+/// Waits for the lead. One that has led or stood by waits for its database and its object store, too: what was used
+/// before is there.
 async fn start(
     args: &CoordinatorArgs,
     shares: &BTreeMap<String, u32>,
     has_led: bool,
 ) -> Result<Coordinator, StartError> {
-    let mut is_told = false;
+    let (mut is_told, begun) = (false, Instant::now());
     loop {
         match Coordinator::start(config(args, shares.clone())).await {
-            Err(error) if has_led && error.is_transient() => {
+            Err(error) if (has_led || begun.elapsed() > SOON) && error.is_transient() => {
                 if !std::mem::replace(&mut is_told, true) {
                     tell(&format!("waiting for the store: failed to {error}"));
                 }

@@ -1,10 +1,11 @@
 //! The packs of a bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::signer::{Method, Signer};
 use object_store::{ObjectStore, RetryConfig};
@@ -26,6 +27,8 @@ const SIGNED_ANEW_AFTER: Duration = Duration::from_secs(5 * 60);
 /// How long a request is tried again, and how often. Whatever waits has another way.
 const RETRY_TIME: Duration = Duration::from_secs(20);
 const RETRIES: usize = 3;
+/// How long nobody waits for a store that was found away.
+const AWAY_FOR: Duration = Duration::from_secs(60);
 /// How many packs are looked at at once at the start.
 const ATTACHED_AT_ONCE: usize = 16;
 
@@ -38,6 +41,10 @@ pub(crate) struct Bucket {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) store: Arc<AmazonS3>,
+    /// Reads by connections of its own.
+    reader: Arc<Reader>,
+    /// Where packs are.
+    folder: Path,
     pub(super) address: BucketAddress,
     pub(super) packs: PackStore,
     pub(super) clock: Clock,
@@ -51,6 +58,9 @@ pub(super) struct Inner {
 struct State {
     there: BTreeSet<Digest>,
     signed: BTreeMap<Digest, (String, Timestamp)>,
+    is_attached: bool,
+    /// When it was last found away, unless it was used since.
+    failed: Option<Timestamp>,
 }
 
 impl Bucket {
@@ -65,25 +75,16 @@ impl Bucket {
     ) -> Result<Self, BucketError> {
         // Another part of the process may have been first: it chose the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = AmazonS3Builder::from_env()
-            .with_bucket_name(&address.bucket)
-            .with_retry(RetryConfig {
-                max_retries: RETRIES,
-                retry_timeout: RETRY_TIME,
-                ..RetryConfig::default()
-            });
-        let endpoint = builder.get_config_value(&object_store::aws::AmazonS3ConfigKey::Endpoint);
-        // Whoever names such an endpoint wants it so: there is no other switch to forget.
-        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-            builder = builder.with_allow_http(true);
-        }
-        let built = builder.build();
-        let store = built.map_err(|cause| BucketError::Settings {
+        let [store, own] = [connect(&address)?, connect(&address)?];
+        let folder = Path::from(address.prefix.as_str()).join("packs");
+        let reader = Reader::start(own, folder.clone()).map_err(|cause| BucketError::Blobs {
             address: address.clone(),
-            cause: Box::new(cause),
+            cause: format!("start a thread: {cause}"),
         })?;
         let inner = Inner {
             store: Arc::new(store),
+            reader: Arc::new(reader),
+            folder,
             address,
             packs,
             clock,
@@ -94,7 +95,13 @@ impl Bucket {
         let bucket = Self {
             inner: Arc::new(inner),
         };
-        bucket.attach_all().await?;
+        match bucket.attach_all().await {
+            // What the folder has is enough to begin with.
+            Err(error) if !bucket.inner.packs.names().is_empty() => {
+                tracing::warn!("failed to {error}; it is tried again");
+            }
+            attached => attached?,
+        }
         Ok(bucket)
     }
 
@@ -122,12 +129,11 @@ impl Bucket {
         Ok(url)
     }
 
-    async fn attach_all(&self) -> Result<(), BucketError> {
-        let folder = self.folder();
-        let mut listed = self.inner.store.list(Some(&folder));
+    /// Takes in what is there and not in the folder.
+    pub(super) async fn attach_all(&self) -> Result<(), BucketError> {
+        let mut listed = self.inner.store.list(Some(&self.inner.folder));
         let known: BTreeSet<Digest> = self.inner.packs.names().into_iter().collect();
-        let reader = Arc::new(Reader::start(self.inner.store.clone(), self.folder()));
-        let mut attached: JoinSet<Result<(), std::io::Error>> = JoinSet::new();
+        let mut attached = JoinSet::new();
         while let Some(object) = listed.next().await {
             let object = object.map_err(self.failed("list the blobs in"))?;
             // What else lies there is not ours.
@@ -145,23 +151,35 @@ impl Bucket {
             if attached.len() == ATTACHED_AT_ONCE {
                 self.attached(attached.join_next().await)?;
             }
-            let (bucket, reader) = (self.clone(), reader.clone());
-            attached.spawn_blocking(move || {
-                if bucket.inner.packs.attach(name, object.size, reader)? {
-                    bucket.note(name);
-                }
-                Ok(())
-            });
+            let bucket = self.clone();
+            attached.spawn_blocking(move || bucket.attach(name, object.size));
         }
         while let Some(done) = attached.join_next().await {
             self.attached(Some(done))?;
+        }
+        self.state().is_attached = true;
+        Ok(())
+    }
+
+    /// Whether all that was there has been taken in.
+    pub(super) fn is_attached(&self) -> bool {
+        self.state().is_attached
+    }
+
+    fn attach(&self, name: Digest, bytes: u64) -> io::Result<()> {
+        match self.inner.packs.attach(name, bytes, self.inner.reader.clone()) {
+            Ok(true) => self.note(name),
+            // It is none of ours, or has been removed since.
+            Ok(false) => {}
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(cause),
         }
         Ok(())
     }
 
     fn attached(
         &self,
-        done: Option<Result<Result<(), std::io::Error>, tokio::task::JoinError>>,
+        done: Option<Result<io::Result<()>, tokio::task::JoinError>>,
     ) -> Result<(), BucketError> {
         let done = done.unwrap_or(Ok(Ok(())));
         let blobs = |cause: String| BucketError::Blobs {
@@ -170,6 +188,19 @@ impl Bucket {
         };
         done.map_err(|ended| blobs(ended.to_string()))?
             .map_err(|cause| blobs(format!("read a pack: {cause}")))
+    }
+
+    /// Whether the store has lately been found away, so that nobody waits for it.
+    pub(super) fn is_away(&self) -> bool {
+        let now = self.inner.clock.now();
+        let failed = self.state().failed;
+        failed.is_some_and(|since| now.since(since) < AWAY_FOR)
+    }
+
+    /// Notes whether the store could be used.
+    pub(super) fn note_use<T>(&self, used: &Result<T, BucketError>) {
+        let failed = used.is_err().then(|| self.inner.clock.now());
+        self.state().failed = failed;
     }
 
     pub(super) fn note(&self, pack: Digest) {
@@ -188,11 +219,7 @@ impl Bucket {
     }
 
     pub(super) fn path(&self, pack: &Digest) -> Path {
-        self.folder().join(pack.to_string())
-    }
-
-    fn folder(&self) -> Path {
-        Path::from(self.inner.address.prefix.as_str()).join("packs")
+        self.inner.folder.clone().join(pack.to_string())
     }
 
     pub(super) fn failed(
@@ -211,4 +238,23 @@ impl Bucket {
         // Each change is a single step.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn connect(address: &BucketAddress) -> Result<AmazonS3, BucketError> {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(&address.bucket)
+        .with_retry(RetryConfig {
+            max_retries: RETRIES,
+            retry_timeout: RETRY_TIME,
+            ..RetryConfig::default()
+        });
+    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+    // Whoever names such an endpoint wants it so: there is no other switch to forget.
+    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        builder = builder.with_allow_http(true);
+    }
+    builder.build().map_err(|cause| BucketError::Settings {
+        address: address.clone(),
+        cause: Box::new(cause),
+    })
 }

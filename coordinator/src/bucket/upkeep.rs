@@ -28,9 +28,10 @@ impl Bucket {
             let mut unneeded = BTreeMap::new();
             loop {
                 tokio::select! {
+                    // Also in the middle of something: another coordinator may lead by then.
+                    biased;
                     () = driver.ended() => return,
-                    () = bucket.inner.news.notified() => told("copy blobs", bucket.copy_complete().await),
-                    () = tokio::time::sleep(EVERY) => bucket.tidy(&mut unneeded).await,
+                    () = bucket.look_after(&mut unneeded) => {}
                 }
             }
         });
@@ -43,16 +44,35 @@ impl Bucket {
 
     /// Copies what a run needs before it begins. Where that cannot be done soon, it goes on: its blobs come from here.
     pub(crate) async fn before_run(&self) {
-        match tokio::time::timeout(PATIENCE, self.copy_all()).await {
-            Ok(copied) => told("copy blobs", copied),
-            Err(_) => tracing::warn!(
+        if self.is_away() {
+            return;
+        }
+        let bucket = self.clone();
+        // It goes on also when nobody waits any more, so that the next run need not begin again.
+        let mut copying = tokio::spawn(async move {
+            let copied = bucket.copy_all().await;
+            bucket.note_use(&copied);
+            told("copy blobs", copied);
+        });
+        if tokio::time::timeout(PATIENCE, &mut copying).await.is_err() {
+            tracing::warn!(
                 "blobs are not yet copied to {} after {PATIENCE:?}",
                 self.inner.address
-            ),
+            );
+        }
+    }
+
+    async fn look_after(&self, unneeded: &mut BTreeMap<Digest, Timestamp>) {
+        tokio::select! {
+            () = self.inner.news.notified() => told("copy blobs", self.copy_complete().await),
+            () = tokio::time::sleep(EVERY) => self.tidy(unneeded).await,
         }
     }
 
     async fn tidy(&self, unneeded: &mut BTreeMap<Digest, Timestamp>) {
+        if !self.is_attached() {
+            told("take in blobs", self.attach_all().await);
+        }
         let packs = self.inner.packs.clone();
         let merged = spawn_blocking(move || packs.merge(SMALL_MAX));
         match merged.await {
@@ -60,7 +80,9 @@ impl Bucket {
             Ok(Err(error)) => tracing::error!("small packs are not put together: failed to {error}"),
             Err(ended) => tracing::error!("small packs are not put together: {ended}"),
         }
-        told("copy blobs", self.copy_all().await);
+        let copied = self.copy_all().await;
+        self.note_use(&copied);
+        told("copy blobs", copied);
         self.remove_unneeded(unneeded).await;
     }
 

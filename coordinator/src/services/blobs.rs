@@ -13,15 +13,18 @@ use thresh_proto::convert::{
 };
 use thresh_proto::v1;
 use thresh_proto::v1::blobs_server::Blobs;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::sending::{Part, find_parts, read_all};
+use super::sending::{Outbox, Part, find_parts, read_all};
 use super::{Shared, status};
 
+/// How many are sent blobs at a time. Each has a thread, of which there are 512; others are for what comes, and for short
+/// questions.
+const SENDINGS_MAX: usize = 192;
 /// Messages between a thread and its connection.
 const MESSAGES_AHEAD: usize = 4;
 /// How long a worker waits for a blob that the client has to bring: less than the time for which Linux lets one who
@@ -31,11 +34,21 @@ const DEMAND_PATIENCE: Duration = Duration::from_secs(40);
 /// See [`Blobs`].
 pub(crate) struct BlobsService {
     shared: Shared,
+    sendings: Arc<Semaphore>,
 }
 
 impl BlobsService {
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            sendings: Arc::new(Semaphore::new(SENDINGS_MAX)),
+        }
+    }
+
+    /// Waits until one more may be sent blobs.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let turn = self.sendings.clone().acquire_owned().await;
+        turn.map_err(|_| Status::unavailable("the coordinator is shutting down"))
     }
 
     fn store(&self) -> Result<PackStore, Status> {
@@ -124,7 +137,12 @@ impl Blobs for BlobsService {
             _ => vec![Part::Here(wanted.len())],
         };
         let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
-        spawn_blocking(move || read_all(&store, &wanted, parts, &replies));
+        let turn = self.turn().await?;
+        let outbox = Outbox::new(replies);
+        spawn_blocking(move || {
+            read_all(&store, &wanted, parts, &outbox);
+            drop(turn);
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

@@ -1,6 +1,7 @@
 //! How chunks go out: as they are, or by the place where the receiver can read them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use thresh_cas::{Located, PackStore};
@@ -8,6 +9,7 @@ use thresh_core::chunk::CHUNK_BYTES_MAX;
 use thresh_core::digest::Digest;
 use thresh_proto::convert::{digest_to_wire, frame_to_wire};
 use thresh_proto::v1;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -21,6 +23,31 @@ const FRAMES_MAX: usize = thresh_proto::FRAMES_BYTES_MAX / CHUNK_BYTES_MAX;
 
 /// A chunk, and those that the receiver has and that it may be packed against.
 pub(super) type Wanted = (Digest, Vec<Digest>);
+
+/// Who takes nothing for so long is sent nothing more: it would keep a thread from others.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a thread sends to a connection.
+pub(super) struct Outbox {
+    replies: mpsc::Sender<Result<v1::GetReply, Status>>,
+    runtime: Handle,
+}
+
+impl Outbox {
+    /// Must be called within a runtime.
+    pub(super) fn new(replies: mpsc::Sender<Result<v1::GetReply, Status>>) -> Self {
+        Self {
+            replies,
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Returns whether anybody takes it. Blocks.
+    fn send(&self, reply: Result<v1::GetReply, Status>) -> bool {
+        let sent = self.replies.send_timeout(reply, PATIENCE);
+        self.runtime.block_on(sent).is_ok()
+    }
+}
 
 /// How a few chunks that follow one another go out.
 pub(super) enum Part {
@@ -84,24 +111,19 @@ impl Part {
 }
 
 /// Sends chunks, their places, or why one cannot be had, until the receiver goes away.
-pub(super) fn read_all(
-    store: &PackStore,
-    wanted: &[Wanted],
-    parts: Vec<Part>,
-    replies: &mpsc::Sender<Result<v1::GetReply, Status>>,
-) {
+pub(super) fn read_all(store: &PackStore, wanted: &[Wanted], parts: Vec<Part>, outbox: &Outbox) {
     let mut rest = wanted;
     for part in parts {
         let (of_part, after) = rest.split_at(part.count());
         rest = after;
         let goes_on = match part {
-            Part::Here(_) => read_here(store, of_part, replies),
+            Part::Here(_) => read_here(store, of_part, outbox),
             Part::Elsewhere(_, elsewhere) => {
                 let reply = v1::GetReply {
                     elsewhere: Some(elsewhere),
                     ..v1::GetReply::default()
                 };
-                replies.blocking_send(Ok(reply)).is_ok()
+                outbox.send(Ok(reply))
             }
         };
         if !goes_on {
@@ -111,11 +133,7 @@ pub(super) fn read_all(
 }
 
 /// Sends chunks. Returns whether all went well.
-fn read_here(
-    store: &PackStore,
-    wanted: &[Wanted],
-    replies: &mpsc::Sender<Result<v1::GetReply, Status>>,
-) -> bool {
+fn read_here(store: &PackStore, wanted: &[Wanted], outbox: &Outbox) -> bool {
     for wanted in wanted.chunks(FRAMES_MAX) {
         let frames = wanted
             .par_iter()
@@ -128,7 +146,7 @@ fn read_here(
             Err(error) => Err(status::of_blob(&error)),
         };
         let failed = reply.is_err();
-        if replies.blocking_send(reply).is_err() || failed {
+        if !outbox.send(reply) || failed {
             return false;
         }
     }

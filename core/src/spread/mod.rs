@@ -8,7 +8,7 @@
 //! has found unable; every wish is answered: at the latest after [`SpreadPolicy::patience`], by the store.
 //!
 //! Absent: who holds what is a hint. A worker that has dropped a blob, or is gone, is found out by whoever is sent to
-//! it, and is not named again for that blob.
+//! it, and is not named again, for this blob or another, before it says anew what it has.
 
 mod policy;
 mod state;

@@ -1,5 +1,6 @@
 //! The state machine.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::SpreadPolicy;
@@ -52,13 +53,16 @@ pub struct Spread {
     gives: BTreeMap<String, u32>,
     /// Wishes that are answered, and go on.
     answered: BTreeMap<u64, (Key, Source)>,
-    /// Counts blobs, to know the longest known.
+    /// Those who could not give something, and when: what they had said before is doubted.
+    doubted: BTreeMap<String, u64>,
+    /// Counts what is said, to know what is older.
     age: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Blob {
-    holders: BTreeSet<String>,
+    /// Those who have it, and when they said so.
+    holders: BTreeMap<String, u64>,
     from_store: u32,
     waiting: VecDeque<(Timestamp, Wish)>,
     age: u64,
@@ -88,7 +92,9 @@ impl Spread {
             ..Blob::default()
         });
         for unable in &wish.unable {
-            blob.holders.remove(unable);
+            if blob.holders.remove(unable).is_some() {
+                self.doubted.insert(unable.clone(), age);
+            }
         }
         blob.waiting.push_back((now, wish));
         self.waited_for.insert(key.clone());
@@ -129,7 +135,13 @@ impl Spread {
             age,
             ..Blob::default()
         });
-        blob.holders.insert(address.to_owned());
+        blob.holders.insert(address.to_owned(), age);
+        if blob.holders.len() > self.policy.holders_max {
+            let oldest = blob.holders.iter().min_by_key(|(_, age)| **age);
+            if let Some(oldest) = oldest.map(|(address, _)| address.clone()) {
+                blob.holders.remove(&oldest);
+            }
+        }
         self.serve(&key, out);
         self.forget_oldest();
     }
@@ -200,13 +212,15 @@ impl Spread {
         let mut left = VecDeque::new();
         while let Some((since, wish)) = blob.waiting.pop_front() {
             let gives = |address: &String| self.gives.get(address).copied().unwrap_or(0);
-            let able = blob.holders.iter().filter(|address| {
+            let able = blob.holders.iter().filter(|(address, said)| {
                 **address != wish.address
                     && !wish.unable.contains(*address)
+                    && self.doubted.get(*address).is_none_or(|since| since < *said)
                     && gives(address) < self.policy.gives_max
             });
-            let source = match able.min_by_key(|address| gives(address)) {
-                Some(address) => {
+            // Who has said so last is the likeliest to be still there.
+            let source = match able.min_by_key(|(address, said)| (gives(address), Reverse(**said))) {
+                Some((address, _)) => {
                     *self.gives.entry(address.clone()).or_default() += 1;
                     Source::Peer(address.clone())
                 }
@@ -246,6 +260,8 @@ impl Spread {
         let oldest_kept = ages[ages.len() - self.policy.blobs_max];
         self.blobs
             .retain(|_, blob| blob.age >= oldest_kept || !blob.is_idle());
+        // What they had said is forgotten by then.
+        self.doubted.retain(|_, since| *since >= oldest_kept);
     }
 }
 

@@ -118,6 +118,49 @@ fn what_is_remembered_is_bounded() {
     assert_eq!(out, [assigned(1, peer(0)), assigned(2, Source::Store)]);
 }
 
+#[test]
+fn who_is_gone_is_named_once_and_who_comes_back_is_named_again() {
+    let (mut spread, mut out) = (Spread::new(SpreadPolicy::default()), Vec::new());
+    let [blob, other] = [Digest::of(b"blob"), Digest::of(b"other")];
+    for digest in [blob, other] {
+        spread.hold("site", digest, "gone", &mut out);
+    }
+    let again = Wish {
+        unable: BTreeSet::from(["gone".to_owned()]),
+        ..wish(1, b"blob")
+    };
+    spread.want(START, again, &mut out);
+    spread.want(START, wish(2, b"other"), &mut out);
+    assert_eq!(out, [assigned(1, Source::Store), assigned(2, Source::Store)]);
+    out.clear();
+    spread.hold("site", other, "gone", &mut out);
+    spread.want(START, wish(3, b"other"), &mut out);
+    assert_eq!(out, [assigned(3, Source::Peer("gone".to_owned()))]);
+}
+
+#[test]
+fn of_many_who_have_it_the_last_are_remembered() {
+    let policy = SpreadPolicy {
+        holders_max: 2,
+        gives_max: 1,
+        from_store_max: 1,
+        ..SpreadPolicy::default()
+    };
+    let (mut spread, mut out) = (Spread::new(policy), Vec::new());
+    for number in 0..4 {
+        spread.hold("site", Digest::of(b"blob"), &format!("worker-{number}"), &mut out);
+    }
+    for number in 10..13 {
+        spread.want(START, wish(number, b"blob"), &mut out);
+    }
+    let expected = [
+        assigned(10, peer(3)),
+        assigned(11, peer(2)),
+        assigned(12, Source::Store),
+    ];
+    assert_eq!(out, expected);
+}
+
 /// Rounds in which every fetch takes equally long.
 #[test]
 fn a_thousand_have_it_after_a_few_rounds() {

@@ -1,5 +1,6 @@
 //! Chunks that are read in an object store, by addresses that the coordinator has signed.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ impl ObjectReader {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECTING_TIME)
             .timeout(READING_TIME)
+            // An address that was signed is the one that is meant.
+            .redirect(reqwest::redirect::Policy::none())
             .build();
         if let Err(error) = &http {
             tracing::warn!("blobs are not read in object stores: {error}");
@@ -71,14 +74,16 @@ impl ObjectReader {
         let length = length.filter(|length| (1..=READING_BYTES_MAX).contains(length));
         let length = length.ok_or("what is to be read is too long")?;
         let range = format!("bytes={}-{}", first.offset, first.offset + length - 1);
-        let answer = http.get(&elsewhere.url).header("range", range).send().await;
-        let answer = answer
-            .and_then(reqwest::Response::error_for_status)
-            .map_err(without_url)?;
-        if answer.content_length().is_some_and(|there| there > length) {
-            return Err("the store answers with more than was asked for".to_owned());
+        let url = reqwest::Url::parse(&elsewhere.url).map_err(|error| error.to_string())?;
+        if is_of_the_machine(&url) {
+            return Err("the address is one of the machine's own services".to_owned());
         }
-        let content = answer.bytes().await.map_err(without_url)?;
+        let answer = http.get(url).header("range", range).send().await;
+        let answer = answer.map_err(without_url)?;
+        if answer.status() != reqwest::StatusCode::PARTIAL_CONTENT {
+            return Err(format!("the store answers with {}", answer.status()));
+        }
+        let content = content(answer, length).await?;
         let chunk = |(record, wanted): (&Record, &Wanted)| chunk(record, wanted, first.offset, &content);
         let frames = elsewhere.records.iter().zip(wanted).map(chunk);
         Ok(GetReply {
@@ -86,6 +91,28 @@ impl ObjectReader {
             elsewhere: None,
         })
     }
+}
+
+/// Whether an address is link-local, as those of cloud metadata services are: nobody keeps blobs there.
+fn is_of_the_machine(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => address.is_unicast_link_local(),
+        Err(_) => false,
+    }
+}
+
+/// What a store answers, which must not be longer than it should.
+async fn content(mut answer: reqwest::Response, length: u64) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(without_url)? {
+        content.extend_from_slice(&part);
+        if content.len() as u64 > length {
+            return Err("the store answers with more than was asked for".to_owned());
+        }
+    }
+    Ok(content)
 }
 
 /// Addresses are signed: whoever reads a log should not be able to use them.

@@ -31,7 +31,7 @@ const DEMAND_PATIENCE: Duration = Duration::from_secs(35);
 const DEMAND_PAUSE: Duration = Duration::from_millis(500);
 /// How often a blob is asked for before it is given up.
 const TRIES: u32 = 3;
-/// How many workers of the site are asked for a blob before the coordinator is.
+/// How many workers of the site are asked for a blob in vain before the coordinator is.
 const PEERS_TRIED_MAX: usize = 3;
 /// How many versions back a blob is looked for that is here.
 const VERSIONS_MAX: usize = 8;
@@ -195,7 +195,7 @@ impl Fetcher {
         size: Option<u64>,
     ) -> Result<(), FetchError> {
         let mut unable = Vec::new();
-        loop {
+        while unable.len() < PEERS_TRIED_MAX {
             let place = neighbours
                 .place(self.supply.channel().await?, digest, &unable)
                 .await;
@@ -206,13 +206,14 @@ impl Fetcher {
                     self.offer(vec![digest]).await;
                     return Ok(());
                 }
-                (Err(error), Some(address)) if error.is_the_senders() && unable.len() < PEERS_TRIED_MAX => {
+                (Err(error), Some(address)) if error.is_the_senders() => {
                     tracing::debug!("{address} does not give blob {digest}: {error}");
                     unable.push(address);
                 }
                 (Err(error), _) => return Err(error),
             }
         }
+        self.try_large(None, digest, size).await
     }
 
     /// Fetches a blob from the worker at `peer`, or from the coordinator.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::v1::blobs_client::BlobsClient;
@@ -19,6 +20,10 @@ use crate::session::{Coordinator, Site, causes};
 /// What is read elsewhere at once, for one fetch: with the longest readings 12 MiB.
 const READINGS_MAX: usize = 3;
 
+/// A worker that gives less than about 256 KiB a second is not waited for.
+const PEER_TIME: Duration = Duration::from_secs(10);
+const PEER_TIME_PER_CHUNK: Duration = Duration::from_millis(500);
+
 /// Brings chunks. Clones share everything.
 #[derive(Clone, Debug)]
 pub(super) struct Supply {
@@ -32,7 +37,16 @@ pub(super) struct Supply {
 /// A part of what was asked for, in order.
 enum Ahead {
     There(GetReply),
-    Reading(JoinHandle<Result<Vec<GetReply>, FetchError>>),
+    Reading(Reading),
+}
+
+/// What is being read elsewhere; it ends with whoever waits for it.
+struct Reading(JoinHandle<Result<Vec<GetReply>, FetchError>>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Supply {
@@ -73,7 +87,8 @@ impl Supply {
             ahead.push_back(match reply.elsewhere {
                 Some(elsewhere) => {
                     let (supply, asked) = (self.clone(), asked.clone());
-                    Ahead::Reading(tokio::spawn(async move { supply.read(elsewhere, &asked).await }))
+                    let reading = async move { supply.read(elsewhere, &asked).await };
+                    Ahead::Reading(Reading(tokio::spawn(reading)))
                 }
                 None => Ahead::There(reply),
             });
@@ -101,14 +116,22 @@ impl Supply {
         let Some(neighbours) = self.neighbours() else {
             return Err(FetchError::Connect("this worker belongs to no site".to_owned()));
         };
-        let mut stream = neighbours.get(address, chunks).await?;
-        while let Some(reply) = neighbours.next(&mut stream).await? {
-            if replies.send(reply).await.is_err() {
-                // The thread gave up; it says why.
-                break;
+        let time = PEER_TIME + PEER_TIME_PER_CHUNK * u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+        let bringing = async {
+            let mut stream = neighbours.get(address, chunks).await?;
+            while let Some(reply) = neighbours.next(&mut stream).await? {
+                if reply.frames.is_empty() {
+                    return Err(FetchError::Unasked);
+                }
+                if replies.send(reply).await.is_err() {
+                    // The thread gave up; it says why.
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        let brought = tokio::time::timeout(time, bringing).await;
+        brought.unwrap_or_else(|_| Err(FetchError::Connect(format!("{address} is too slow"))))
     }
 
     /// Reads chunks where they are kept; from the coordinator when that does not work.
@@ -120,22 +143,23 @@ impl Supply {
         let again = |record: &thresh_proto::v1::Record| asked.get(&record.digest).cloned();
         let chunks: Option<Vec<Wanted>> = elsewhere.records.iter().map(again).collect();
         let chunks = chunks.ok_or(FetchError::Unasked)?;
-        match self.objects.read(&elsewhere, &chunks).await {
-            Ok(reply) => Ok(vec![reply]),
-            Err(why) => {
-                self.objects.failed(&why);
-                let request = GetRequest {
-                    chunks,
-                    elsewhere: false,
-                };
-                let mut stream = self.get(request).await?;
-                let mut replies = Vec::new();
-                while let Some(reply) = stream.message().await.map_err(FetchError::Status)? {
-                    replies.push(reply);
-                }
-                Ok(replies)
+        // Another reading may have failed since the chunks were asked for.
+        if self.objects.is_on() {
+            match self.objects.read(&elsewhere, &chunks).await {
+                Ok(reply) => return Ok(vec![reply]),
+                Err(why) => self.objects.failed(&why),
             }
         }
+        let request = GetRequest {
+            chunks,
+            elsewhere: false,
+        };
+        let mut stream = self.get(request).await?;
+        let mut replies = Vec::new();
+        while let Some(reply) = stream.message().await.map_err(FetchError::Status)? {
+            replies.push(reply);
+        }
+        Ok(replies)
     }
 
     async fn get(&self, request: GetRequest) -> Result<Streaming<GetReply>, FetchError> {
@@ -177,7 +201,7 @@ async fn pass_on(ahead: Option<Ahead>, replies: &mpsc::Sender<GetReply>) -> Resu
     let ready = match ahead {
         None => return Ok(true),
         Some(Ahead::There(reply)) => vec![reply],
-        Some(Ahead::Reading(reading)) => reading
+        Some(Ahead::Reading(mut reading)) => (&mut reading.0)
             .await
             .map_err(|ended| FetchError::Connect(ended.to_string()))??,
     };
