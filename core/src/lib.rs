@@ -14,6 +14,7 @@ pub mod environment;
 pub mod estimate;
 pub mod fault;
 pub mod id;
+pub mod observe;
 pub mod outcome;
 pub mod reuse;
 pub mod schedule;

@@ -13,6 +13,7 @@
 
 pub mod exec;
 mod inputs;
+pub mod observe;
 mod outputs;
 pub mod sandbox;
 pub mod session;

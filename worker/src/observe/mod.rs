@@ -1,0 +1,50 @@
+//! What a case's whole process tree reads, without privileges.
+//!
+//! Method. The thread that starts cases puts a seccomp filter on *itself*, once ([`Observer::start`]). Whatever it starts
+//! inherits it: children, threads, static programs, raw system calls. The kernel holds each call that names a path or an
+//! address ([`calls`]) and tells another thread of it, which reads the arguments from the process's memory, lets the call
+//! go on and records it ([`tracer`], with `thresh_core::observe`). So nothing is done per case but to exchange a record.
+//!
+//! * A call that only looks goes on as soon as its arguments are read. What is there is looked at meanwhile: whatever the
+//!   case does next that could change it is held until that is done. A call with an effect is held until then itself.
+//! * Whose a call is: all but the worker's own threads' are of the case that runs, since no process of an earlier one is
+//!   left. That is known by the process groups that the case's processes were ever in: calls that make or change
+//!   groups are heard of too. If one is still there, or if that is unclear, the thread is spent ([`Observer::is_spent`]).
+//! * What the kernel opens itself on `execve`, interpreters and loaders, is read from the program's head ([`programs`]).
+//! * Calls that change what paths mean, of another architecture, or newer than the list make the case unobservable. So
+//!   does a process that may not be looked into. They go on all the same: observing never changes what a case does,
+//!   except as follows.
+//!
+//! What a case may notice. Without `CAP_SYS_ADMIN` a worker has to set `no_new_privs`: set-uid programs lose their
+//! privilege. A listener of its own for `seccomp(2)` is refused (`EBUSY`). Threads are in `Seccomp: 2` in `/proc`. When the
+//! worker dies, held calls fail with `ENOSYS`, and so do those of what is left running: a worker ends its cases first.
+//!
+//! Soundness. Every way from a path to what is at it leads through a call of the list; what is read through an open
+//! descriptor was opened by such a call, by this case or by who passed the descriptor on, over a socket that is a
+//! [`Contact`](thresh_core::observe::Contact). Holes that are known, all of which need a case that
+//! means to hide something or a stranger who writes at the same moment:
+//!
+//! * Another thread may exchange a path in memory between our reading and the kernel's.
+//! * A stranger may change what is there between the kernel's look and ours, a fraction of a millisecond apart.
+//! * A stranger may turn a folder into a link while a case runs that has passed through it.
+//! * `binfmt_misc` handlers are not followed. Nor are memory that is shared with strangers, signals, clocks, random numbers.
+//!
+//! Deliberately absent: digests of what was read (the client's), the decision what may be reused, other systems than Linux,
+//! and cases in mount namespaces of their own (a farm's views).
+
+mod address;
+mod calls;
+mod error;
+mod filter;
+mod listener;
+mod look;
+mod memory;
+mod observer;
+mod programs;
+mod request;
+mod tracer;
+#[cfg(test)]
+mod tests;
+
+pub use error::Unavailable;
+pub use observer::Observer;

@@ -1,0 +1,284 @@
+//! The calls of one case to what it depends on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, test_kill_process_group};
+use thresh_core::observe::{
+    Access, Act, Contact, End, Fact, Kind, LastLink, Observation, Place, Recorder, Resolved, Seen, Stamp,
+    UnobservableKind, place, resolve,
+};
+
+use super::address::Address;
+use super::calls::{self, Call, KNOWN_MAX};
+use super::listener::{Listener, Notification};
+use super::look::look;
+use super::memory;
+use super::programs::Programs;
+use super::request::{Named, Request};
+
+/// How many interpreters a script may go through, as in the kernel.
+const INTERPRETERS_MAX: u32 = 5;
+
+/// What is known of the case that runs.
+#[derive(Debug, Default)]
+pub(super) struct Tracer {
+    recorder: Recorder,
+    /// Threads that have made a call and are not the worker's.
+    threads: BTreeSet<u32>,
+    /// The groups that its processes have ever been in.
+    groups: BTreeSet<u32>,
+    /// Whether there may be other groups.
+    is_unclear: bool,
+    /// Folders that were met on the way, until the case changes something.
+    folders: BTreeMap<PathBuf, Stamp>,
+    /// Names of sockets that the case has bound and that are no files.
+    names: BTreeSet<Vec<u8>>,
+}
+
+/// A call that waits; it goes on when this is dropped at the latest, whatever happens here.
+struct Held<'a> {
+    listener: &'a Listener,
+    id: u64,
+    is_held: bool,
+}
+
+impl Held<'_> {
+    /// Lets it go on; says whether somebody still waited.
+    fn go_on(&mut self) -> bool {
+        let was_held = std::mem::replace(&mut self.is_held, false);
+        was_held && self.listener.go_on(self.id)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.go_on();
+    }
+}
+
+impl Tracer {
+    pub(super) fn give_up(&mut self, kind: UnobservableKind, detail: &str) {
+        self.recorder.give_up(kind, detail);
+    }
+
+    /// Returns what was gathered, and whether no process of the case can be left.
+    ///
+    /// To be called when its first process has been waited for.
+    pub(super) fn finish(self) -> (Observation, bool) {
+        let is_left = |group: &u32| {
+            let group = i32::try_from(*group).ok().and_then(Pid::from_raw);
+            // Refused also means that there is one.
+            group.is_some_and(|group| test_kill_process_group(group) != Err(rustix::io::Errno::SRCH))
+        };
+        let is_left = self.is_unclear || self.groups.iter().any(is_left);
+        (self.recorder.finish(), !is_left)
+    }
+
+    /// Records a call and lets it go on.
+    pub(super) fn handle(&mut self, told: &Notification, listener: &Listener, programs: &mut Programs) {
+        let mut held = Held {
+            listener,
+            id: told.id,
+            is_held: true,
+        };
+        if !self.threads.contains(&told.thread) {
+            if memory::is_own(told.thread) {
+                return;
+            }
+            if self.threads.is_empty() {
+                // The first process, which makes a group of its own before anything else.
+                self.groups.insert(told.thread);
+            }
+            self.threads.insert(told.thread);
+        }
+        let is_leave = told.is_native
+            && (told.number.try_into()).is_ok_and(|number| calls::call(number) == Some(Call::Leave));
+        // To lead a group that is known changes nothing: the first call of every case.
+        let is_known = is_leave && told.leads_itself() && self.groups.contains(&told.thread);
+        if is_known || self.recorder.is_futile() && !is_leave {
+            return;
+        }
+        match Self::request(told) {
+            Ok(request) => self.follow(told, request, &mut held, programs),
+            Err(cause) => {
+                if held.go_on() {
+                    self.give_up(UnobservableKind::Unreadable, &cause.to_string());
+                }
+            }
+        }
+    }
+
+    fn request(told: &Notification) -> io::Result<Request> {
+        if !told.is_native {
+            return Ok(Request::GiveUp(UnobservableKind::OtherAbi, "architecture"));
+        }
+        let number = u32::try_from(told.number).unwrap_or(u32::MAX);
+        match calls::call(number) {
+            Some(call) => Request::read(told, call),
+            None if number > KNOWN_MAX => Ok(Request::GiveUp(UnobservableKind::OtherAbi, "number")),
+            None => Ok(Request::Nothing),
+        }
+    }
+
+    /// What reads is looked at after the call has gone on, while the process runs: whatever else it does that would
+    /// change what is there waits until this is done.
+    fn follow(&mut self, told: &Notification, request: Request, held: &mut Held<'_>, programs: &mut Programs) {
+        let is_effect = request.is_effect();
+        if !is_effect && !held.go_on() {
+            return;
+        }
+        self.record(told.thread, request, programs);
+        if is_effect {
+            self.folders.clear();
+        }
+    }
+
+    fn record(&mut self, thread: u32, request: Request, programs: &mut Programs) {
+        match request {
+            Request::Nothing => {}
+            Request::Act(named, act) => self.act(thread, &named, act),
+            Request::Disk(named) => {
+                self.act(thread, &named, Act::See(Access::Metadata));
+                self.recorder.fact(Fact::Disk, &named.base.join(&named.path));
+            }
+            Request::Execute(named) => self.execute(thread, &named, programs),
+            Request::Rename(old, new) => {
+                let (old, new) = (self.resolve(&old), self.resolve(&new));
+                self.recorder.rename(&old, &new);
+            }
+            Request::Link(Some(old), new) => {
+                let (old, new) = (self.resolve(&old), self.resolve(&new));
+                self.recorder.link(&old, &new);
+            }
+            // A file that had no name.
+            Request::Link(None, new) => self.act(thread, &new, Act::Make),
+            Request::Bind(address, named) => match (address, named) {
+                (Address::Name(name), _) => drop(self.names.insert(name)),
+                (_, Some(named)) => self.act(thread, &named, Act::Make),
+                _ => {}
+            },
+            Request::Talk(addresses) => {
+                for (address, named) in addresses {
+                    self.talk(thread, address, named.as_ref());
+                }
+            }
+            Request::Leave { process, group } => {
+                self.is_unclear |= process.is_none();
+                self.groups.insert(group);
+            }
+            Request::Shared(name) => self.recorder.contact(Contact::Service, name),
+            Request::GiveUp(kind, detail) => self.give_up(kind, detail),
+        }
+    }
+
+    fn resolve(&mut self, named: &Named) -> Resolved {
+        let folders = &mut self.folders;
+        resolve(&named.base, &named.path, named.last, &mut |path: &Path| {
+            if let Some(stamp) = folders.get(path) {
+                return Seen::Present(*stamp);
+            }
+            let seen = look(path);
+            if let Seen::Present(stamp) = &seen
+                && stamp.kind == Kind::Folder
+            {
+                folders.insert(path.to_path_buf(), *stamp);
+            }
+            seen
+        })
+    }
+
+    fn act(&mut self, thread: u32, named: &Named, act: Act) {
+        let resolved = self.resolve(named);
+        self.recorder.act(&resolved, act);
+        match resolved.end {
+            End::Special(path) => self.special(thread, &path, named.last, act),
+            // A pipe that somebody else reads from or writes to.
+            End::Present(path, stamp)
+                if stamp.kind == Kind::Other
+                    && act != Act::See(Access::Metadata)
+                    && !self.recorder.is_own(&path, Some(&stamp)) =>
+            {
+                self.recorder.contact(Contact::Service, path.to_string_lossy());
+            }
+            _ => {}
+        }
+    }
+
+    /// Records a place below `/proc`, `/sys` or `/dev`.
+    fn special(&mut self, thread: u32, path: &Path, last: LastLink, act: Act) {
+        let other = path.iter().nth(2).unwrap_or_default();
+        let found = match place(path, &[thread]) {
+            Place::Machine(Fact::Processes) if memory::are_together(thread, other) => {
+                let ids = other.to_str().and_then(|id| id.parse().ok());
+                place(path, ids.as_slice())
+            }
+            found => found,
+        };
+        match found {
+            Place::Tree | Place::Harmless => {}
+            Place::Machine(fact) => self.recorder.fact(fact, path),
+            // A link led here, `/dev/fd` for instance.
+            Place::Redirect(_) => {
+                let named = Named {
+                    base: PathBuf::from("/"),
+                    path: path.to_path_buf(),
+                    last,
+                };
+                match named.redirected(thread) {
+                    Ok(Some(named)) => self.act(thread, &named, act),
+                    Ok(None) => {}
+                    Err(cause) => self.give_up(UnobservableKind::Unreadable, &cause.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Records a program and what it is interpreted or loaded by.
+    fn execute(&mut self, thread: u32, named: &Named, programs: &mut Programs) {
+        let mut named = named.clone();
+        for _ in 0..=INTERPRETERS_MAX {
+            self.act(thread, &named, Act::See(Access::Content));
+            let End::Present(path, stamp) = self.resolve(&named).end else {
+                return;
+            };
+            match programs.interpreter(&path, &stamp) {
+                None => return,
+                Some(name) if name.is_absolute() => {
+                    named = Named {
+                        base: PathBuf::from("/"),
+                        path: name,
+                        last: LastLink::Followed,
+                    };
+                }
+                Some(name) => {
+                    return self.give_up(
+                        UnobservableKind::Call,
+                        &format!("execve of {} by {}", path.display(), name.display()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn talk(&mut self, thread: u32, address: Address, named: Option<&Named>) {
+        match address {
+            Address::Nobody => {}
+            Address::Loopback(text) => self.recorder.contact(Contact::Loopback, text),
+            Address::Network(text) => self.recorder.contact(Contact::Network, text),
+            Address::Kernel => self.recorder.fact(Fact::Network, Path::new("netlink")),
+            Address::Name(name) if self.names.contains(&name) => {}
+            Address::Name(name) => {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                self.recorder.contact(Contact::Service, format!("@{name}"));
+            }
+            // Opened rather than asked about: a socket that is not the case's is a service.
+            Address::File(_) => {
+                if let Some(named) = named {
+                    self.act(thread, named, Act::See(Access::Content));
+                }
+            }
+        }
+    }
+}
