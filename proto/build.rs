@@ -3,6 +3,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "thresh/v1/blobs.proto",
+        "thresh/v1/observed.proto",
         "thresh/v1/records.proto",
         "thresh/v1/runs.proto",
         "thresh/v1/shard.proto",

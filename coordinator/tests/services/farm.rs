@@ -202,6 +202,7 @@ impl Worker {
                 started_micros: 1_000_000,
                 took: Some(v1::Duration { micros: 5_000 }),
                 outputs: Default::default(),
+                observed: None,
                 output: Some(v1::Output {
                     stdout: Some(v1::Stream {
                         head: b"said"[..].into(),

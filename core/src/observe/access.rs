@@ -76,11 +76,10 @@ mod tests {
 
     #[test]
     fn a_set_holds_what_was_put_in() {
-        let set: Accesses = [Access::Link, Access::Content, Access::Link].into_iter().collect();
-        assert_eq!(
-            set.iter().collect::<Vec<_>>(),
-            [Access::Content, Access::Link]
-        );
+        let set: Accesses = [Access::Link, Access::Content, Access::Link]
+            .into_iter()
+            .collect();
+        assert_eq!(set.iter().collect::<Vec<_>>(), [Access::Content, Access::Link]);
         assert!(!set.contains(Access::Absent) && !set.is_empty());
         assert!(Accesses::default().is_empty());
     }

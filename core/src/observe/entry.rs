@@ -158,7 +158,9 @@ impl fmt::Display for Unobservable {
             UnobservableKind::OtherAbi => write!(f, "a system call of another architecture: {detail}"),
             UnobservableKind::Call => write!(f, "a system call that is not followed: {detail}"),
             UnobservableKind::ChangedMeanwhile => write!(f, "changed while the case ran: {detail}"),
-            UnobservableKind::Stranger => write!(f, "not made by the case, in a folder that it made: {detail}"),
+            UnobservableKind::Stranger => {
+                write!(f, "not made by the case, in a folder that it made: {detail}")
+            }
             UnobservableKind::TooMuch => write!(f, "it depends on too much: {detail}"),
             UnobservableKind::Observer => write!(f, "it was not observed: {detail}"),
         }

@@ -35,9 +35,32 @@ const HARMLESS_DEVICES: [&str; 10] = [
 /// What a process may ask about itself: it follows from the program, its arguments and what the kernel decides anew
 /// for every process.
 const HARMLESS_OF_SELF: [&str; 26] = [
-    "", "auxv", "clear_refs", "cmdline", "comm", "coredump_filter", "environ", "exe", "fd", "fdinfo", "limits",
-    "maps", "map_files", "mem", "oom_adj", "oom_score_adj", "pagemap", "personality", "smaps", "smaps_rollup",
-    "stat", "statm", "status", "syscall", "task", "wchan",
+    "",
+    "auxv",
+    "clear_refs",
+    "cmdline",
+    "comm",
+    "coredump_filter",
+    "environ",
+    "exe",
+    "fd",
+    "fdinfo",
+    "limits",
+    "maps",
+    "map_files",
+    "mem",
+    "oom_adj",
+    "oom_score_adj",
+    "pagemap",
+    "personality",
+    "smaps",
+    "smaps_rollup",
+    "stat",
+    "statm",
+    "status",
+    "syscall",
+    "task",
+    "wchan",
 ];
 
 /// Whether a path without links is in one of these places.
@@ -81,7 +104,9 @@ fn device(name: &OsStr, tail: &Path) -> Place {
     match number {
         Some(number) if number.as_os_str().is_empty() => Place::Harmless,
         Some(number) => redirect("fd", number),
-        None if name.is_empty() || HARMLESS_DEVICES.iter().any(|harmless| name == *harmless) => Place::Harmless,
+        None if name.is_empty() || HARMLESS_DEVICES.iter().any(|harmless| name == *harmless) => {
+            Place::Harmless
+        }
         None => Place::Machine(Fact::Device),
     }
 }
@@ -109,7 +134,10 @@ fn of_self(tail: &Path) -> Place {
 fn redirect(of: &str, rest: &Path) -> Place {
     let mut names = rest.iter();
     let (name, tail) = match of {
-        "fd" => (Path::new(of).join(names.next().unwrap_or_default()), names.as_path()),
+        "fd" => (
+            Path::new(of).join(names.next().unwrap_or_default()),
+            names.as_path(),
+        ),
         of => (PathBuf::from(of), rest),
     };
     Place::Redirect(Redirect {
@@ -122,7 +150,9 @@ fn of_machine(name: &str, tail: &Path) -> Fact {
     match name {
         "cpuinfo" | "interrupts" | "softirqs" => Fact::Processors,
         "meminfo" | "vmstat" | "swaps" | "zoneinfo" | "pressure" | "buddyinfo" | "slabinfo" => Fact::Memory,
-        "version" | "cmdline" | "config.gz" | "modules" | "filesystems" | "kallsyms" | "crypto" => Fact::Kernel,
+        "version" | "cmdline" | "config.gz" | "modules" | "filesystems" | "kallsyms" | "crypto" => {
+            Fact::Kernel
+        }
         "sys" if tail.starts_with("net") => Fact::Network,
         "sys" => Fact::Kernel,
         "mounts" | "partitions" | "diskstats" => Fact::Mounts,

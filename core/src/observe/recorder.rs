@@ -71,7 +71,10 @@ impl Recorder {
 
     /// Notes whom it talks to.
     pub fn contact(&mut self, contact: Contact, address: impl Into<String>) {
-        self.seen.contacts.entry(contact).or_insert_with(|| address.into());
+        self.seen
+            .contacts
+            .entry(contact)
+            .or_insert_with(|| address.into());
     }
 
     /// Returns what was gathered.
@@ -119,7 +122,12 @@ impl Recorder {
         }
         self.act(old, Act::See(content(stamp.kind)));
         self.act(new, Act::Replace);
-        if let End::Present(to, _) | End::Absent { path: to, is_last: true } = &new.end {
+        if let End::Present(to, _)
+        | End::Absent {
+            path: to,
+            is_last: true,
+        } = &new.end
+        {
             self.own.rename(from, to);
         }
         self.take_away(from, *stamp);
@@ -136,7 +144,9 @@ impl Recorder {
         match act {
             Act::See(Access::Content) => self.see(path, content(stamp.kind), Some(stamp)),
             Act::See(_) if stamp.kind == Kind::Link => self.see(path, Access::Link, Some(stamp)),
-            Act::See(Access::Link | Access::Absent) | Act::Make => self.see(path, Access::Metadata, Some(stamp)),
+            Act::See(Access::Link | Access::Absent) | Act::Make => {
+                self.see(path, Access::Metadata, Some(stamp))
+            }
             Act::See(access) => self.see(path, access, Some(stamp)),
             Act::Replace if matches!(stamp.kind, Kind::File | Kind::Link) => self.replace(path, Some(stamp)),
             Act::Empty if stamp.kind == Kind::File => {
@@ -144,7 +154,11 @@ impl Recorder {
                 self.take_over(path, stamp);
             }
             Act::Extend { reads } | Act::Change { reads } => {
-                let access = if reads { content(stamp.kind) } else { Access::Metadata };
+                let access = if reads {
+                    content(stamp.kind)
+                } else {
+                    Access::Metadata
+                };
                 self.see(path, access, Some(stamp));
                 self.change(path);
             }
@@ -153,7 +167,11 @@ impl Recorder {
                 self.change(path);
             }
             Act::Remove => {
-                let access = if stamp.kind == Kind::Folder { Access::Listing } else { Access::Metadata };
+                let access = if stamp.kind == Kind::Folder {
+                    Access::Listing
+                } else {
+                    Access::Metadata
+                };
                 self.see(path, access, Some(stamp));
                 self.take_away(path, stamp);
             }
@@ -215,6 +233,7 @@ impl Recorder {
 
     /// Notes that nothing was there and something may be now.
     fn made(&mut self, path: &Path) {
+        self.change(path);
         self.own.insert(path, None);
         self.touch_folder(path);
         self.grow(path);

@@ -116,14 +116,18 @@ impl Walk {
                 continue;
             }
             let path = self.at.join(&name);
-            if is_special(&path) {
+            // Shared memory is files like others, in a folder below one that is special.
+            let is_shared = path == Path::new("/dev") && self.left.front().is_some_and(|next| next == "shm");
+            if is_special(&path) && !is_shared {
                 return End::Special(self.rest(path));
             }
             let is_last = self.left.is_empty();
             match look(&path) {
                 Seen::Absent => return End::Absent { path, is_last },
                 Seen::Denied => return denied(&self.at, look),
-                Seen::Link(stamp, _) if is_last && last == LastLink::Meant => return End::Present(path, stamp),
+                Seen::Link(stamp, _) if is_last && last == LastLink::Meant => {
+                    return End::Present(path, stamp);
+                }
                 Seen::Link(stamp, target) => {
                     self.links.push((path, stamp));
                     if self.links.len() > LINKS_MAX {

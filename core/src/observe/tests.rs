@@ -56,11 +56,16 @@ impl Tree {
     }
 
     fn resolve(&self, path: &str, last: LastLink) -> Resolved {
-        resolve(Path::new("/w"), Path::new(path), last, &mut |path| match self.0.get(path) {
-            None => Seen::Absent,
-            Some((stamp, Some(target))) => Seen::Link(*stamp, target.clone()),
-            Some((stamp, None)) => Seen::Present(*stamp),
-        })
+        resolve(
+            Path::new("/w"),
+            Path::new(path),
+            last,
+            &mut |path| match self.0.get(path) {
+                None => Seen::Absent,
+                Some((stamp, Some(target))) => Seen::Link(*stamp, target.clone()),
+                Some((stamp, None)) => Seen::Present(*stamp),
+            },
+        )
     }
 
     fn follow(&self, path: &str) -> Resolved {
@@ -73,7 +78,11 @@ impl Tree {
 }
 
 fn links(resolved: &Resolved) -> Vec<&str> {
-    resolved.links.iter().map(|(path, _)| path.to_str().unwrap()).collect()
+    resolved
+        .links
+        .iter()
+        .map(|(path, _)| path.to_str().unwrap())
+        .collect()
 }
 
 fn end(resolved: &Resolved) -> String {
@@ -92,7 +101,11 @@ fn lines(recorder: Recorder) -> Vec<String> {
     let observation = recorder.finish();
     assert_eq!(observation.unobservable, None);
     let line = |(path, entry): (&PathBuf, &Entry)| {
-        let ways: Vec<_> = entry.accesses.iter().map(|access| format!("{access:?}")).collect();
+        let ways: Vec<_> = entry
+            .accesses
+            .iter()
+            .map(|access| format!("{access:?}"))
+            .collect();
         let changed = if entry.changed { " !" } else { "" };
         format!("{} {}{changed}", ways.join("+"), path.display())
     };
@@ -132,7 +145,11 @@ fn paths_are_resolved_as_the_kernel_does() {
     ];
     for (path, expected_links, expected) in cases {
         let resolved = tree.follow(path);
-        assert_eq!((links(&resolved), end(&resolved).as_str()), (expected_links, expected), "{path}");
+        assert_eq!(
+            (links(&resolved), end(&resolved).as_str()),
+            (expected_links, expected),
+            "{path}"
+        );
     }
     assert_eq!(end(&tree.follow("round")), "loop");
 }
@@ -142,16 +159,24 @@ fn a_last_link_can_be_meant_itself() {
     let tree = Tree::of(&["/w/a/file", "/w/link -> a"]);
     assert_eq!(end(&tree.itself("link")), "/w/link");
     let through = tree.itself("link/");
-    assert_eq!((links(&through), end(&through).as_str()), (vec!["/w/link"], "/w/a"));
+    assert_eq!(
+        (links(&through), end(&through).as_str()),
+        (vec!["/w/link"], "/w/a")
+    );
 }
 
 #[test]
 fn a_folder_that_may_not_be_searched_is_told() {
     let tree = Tree::of(&["/w/a/"]);
-    let resolved = resolve(Path::new("/"), Path::new("w/a/x"), LastLink::Followed, &mut |path| match tree.0.get(path) {
-        Some((stamp, _)) => Seen::Present(*stamp),
-        None => Seen::Denied,
-    });
+    let resolved = resolve(
+        Path::new("/"),
+        Path::new("w/a/x"),
+        LastLink::Followed,
+        &mut |path| match tree.0.get(path) {
+            Some((stamp, _)) => Seen::Present(*stamp),
+            None => Seen::Denied,
+        },
+    );
     assert_eq!(end(&resolved), "denied /w/a");
 }
 
@@ -167,7 +192,12 @@ fn what_is_read_is_an_input() {
     recorder.act(&tree.follow("a/gone/deep"), Act::See(Access::Content));
     assert_eq!(
         lines(recorder),
-        ["Content+Metadata /w/a/file", "Absent /w/a/gone", "Metadata+Listing /w/dir", "Link /w/link"]
+        [
+            "Content+Metadata /w/a/file",
+            "Absent /w/a/gone",
+            "Metadata+Listing /w/dir",
+            "Link /w/link"
+        ]
     );
 }
 
@@ -186,7 +216,7 @@ fn what_the_case_made_is_none_but_its_absence_was() {
     let stamp = tree.stamp(Kind::File);
     tree.0.insert("/w/old".into(), (stamp, None));
     recorder.act(&tree.follow("old"), Act::See(Access::Content));
-    assert_eq!(lines(recorder), ["Absent /w/new", "Replaced /w/old !"]);
+    assert_eq!(lines(recorder), ["Absent /w/new !", "Replaced /w/old !"]);
 }
 
 #[test]
@@ -200,7 +230,11 @@ fn a_write_that_failed_leaves_an_input() {
     recorder.act(&tree.follow("dir/inside"), Act::See(Access::Content));
     assert_eq!(
         lines(recorder),
-        ["Listing /w/dir !", "Content /w/dir/inside", "Content+Replaced /w/file !"]
+        [
+            "Listing /w/dir !",
+            "Content /w/dir/inside",
+            "Content+Replaced /w/file !"
+        ]
     );
 }
 
@@ -242,7 +276,10 @@ fn renamed_files_keep_their_origin() {
     tree.put("/w/moved/y");
     recorder.act(&tree.follow("moved/y"), Act::See(Access::Content));
     recorder.act(&tree.follow("foreign"), Act::See(Access::Content));
-    assert_eq!(lines(recorder), ["Content /w/foreign !", "Replaced /w/moved", "Absent /w/own"]);
+    assert_eq!(
+        lines(recorder),
+        ["Content /w/foreign !", "Replaced /w/moved !", "Absent /w/own !"]
+    );
 }
 
 #[test]
@@ -279,7 +316,7 @@ fn a_listing_after_ones_own_doing_is_marked() {
     recorder.act(&tree.itself("dir/new"), Act::Make);
     tree.put("/w/dir/new");
     recorder.act(&tree.follow("dir"), Act::See(Access::Listing));
-    assert_eq!(lines(recorder), ["Listing /w/dir !", "Absent /w/dir/new"]);
+    assert_eq!(lines(recorder), ["Listing /w/dir !", "Absent /w/dir/new !"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! [`InvalidMessage`] that names the field.
 
 mod blob;
+mod observed;
 mod outcome;
 mod record;
 mod run;
@@ -14,6 +15,7 @@ mod threads_required;
 pub use blob::{
     bases_from_wire, digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire, recipe_to_wire,
 };
+pub use observed::{observation_from_wire, observation_to_wire};
 pub use outcome::{outcome_from_wire, outcome_to_wire};
 pub use record::{
     QUARANTINE_MAX, case_name_from_wire, project_from_wire, quarantine_from_wire, rate_from_wire,

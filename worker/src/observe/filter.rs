@@ -116,7 +116,11 @@ mod tests {
                 code if code == libc::BPF_RET | libc::BPF_K => return step.k,
                 code if code == libc::BPF_JMP | libc::BPF_JA => at += step.k as usize,
                 code => {
-                    let holds = if code & 0xf0 == libc::BPF_JEQ { value == step.k } else { value >= step.k };
+                    let holds = if code & 0xf0 == libc::BPF_JEQ {
+                        value == step.k
+                    } else {
+                        value >= step.k
+                    };
                     at += usize::from(if holds { step.jt } else { step.jf });
                 }
             }
@@ -135,13 +139,22 @@ mod tests {
     #[test]
     fn other_architectures_and_x32_are_told() {
         assert_eq!(verdict(0x4000_0003, 20, [0; 6]), libc::SECCOMP_RET_USER_NOTIF);
-        assert_eq!(verdict(ARCHITECTURE, 0x4000_0000, [0; 6]), libc::SECCOMP_RET_USER_NOTIF);
+        assert_eq!(
+            verdict(ARCHITECTURE, 0x4000_0000, [0; 6]),
+            libc::SECCOMP_RET_USER_NOTIF
+        );
     }
 
     #[test]
     fn a_call_that_names_nothing_passes() {
         let sendto = u32::try_from(libc::SYS_sendto).unwrap();
-        assert_eq!(verdict(ARCHITECTURE, sendto, [3, 1, 9, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
-        assert_eq!(verdict(ARCHITECTURE, sendto, [3, 1, 9, 0, 1 << 40, 0]), libc::SECCOMP_RET_USER_NOTIF);
+        assert_eq!(
+            verdict(ARCHITECTURE, sendto, [3, 1, 9, 0, 0, 0]),
+            libc::SECCOMP_RET_ALLOW
+        );
+        assert_eq!(
+            verdict(ARCHITECTURE, sendto, [3, 1, 9, 0, 1 << 40, 0]),
+            libc::SECCOMP_RET_USER_NOTIF
+        );
     }
 }

@@ -56,9 +56,14 @@ impl Listener {
     pub(super) fn install() -> Result<Self, Unavailable> {
         let sizes = sizes()?;
         let fits = (size_of::<seccomp_notif>(), size_of::<seccomp_notif_resp>())
-            == (usize::from(sizes.seccomp_notif), usize::from(sizes.seccomp_notif_resp));
+            == (
+                usize::from(sizes.seccomp_notif),
+                usize::from(sizes.seccomp_notif_resp),
+            );
         if !fits {
-            return Err(Unavailable::Other(io::Error::other("the kernel's structures have other sizes")));
+            return Err(Unavailable::Other(io::Error::other(
+                "the kernel's structures have other sizes",
+            )));
         }
         let fd = match set_filter() {
             // Who may not do so otherwise has to give up what set-uid programs would grant.
@@ -86,7 +91,11 @@ impl Listener {
         // SAFETY: the structure is as large as the kernel's, and zeroed, as the kernel wants it.
         let received = unsafe { libc::ioctl(self.0.as_raw_fd(), RECEIVE, told.as_mut_ptr()) };
         if received == -1 {
-            return if self.is_gone() { Received::Gone } else { Received::Nothing };
+            return if self.is_gone() {
+                Received::Gone
+            } else {
+                Received::Nothing
+            };
         }
         // SAFETY: every bit pattern is one of its values, and the kernel has filled it.
         let told = unsafe { told.assume_init() };
@@ -127,7 +136,14 @@ impl Listener {
 fn sizes() -> Result<seccomp_notif_sizes, Unavailable> {
     let mut sizes = MaybeUninit::<seccomp_notif_sizes>::zeroed();
     // SAFETY: the structure is the kernel's.
-    let told = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, sizes.as_mut_ptr()) };
+    let told = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_NOTIF_SIZES,
+            0,
+            sizes.as_mut_ptr(),
+        )
+    };
     if told == -1 {
         return Err(Unavailable::Kernel);
     }
@@ -146,7 +162,14 @@ fn set_filter() -> io::Result<RawFd> {
     // With the second a signal does not make a call that was told be told again; kernels before 5.19 lack it.
     for flags in [listen | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, listen] {
         // SAFETY: the kernel copies the program, which outlives the call.
-        let fd = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                &raw const program,
+            )
+        };
         match fd {
             -1 => {
                 let cause = io::Error::last_os_error();

@@ -114,7 +114,9 @@ pub(super) fn link(thread: u32, name: &Path) -> io::Result<Option<PathBuf>> {
 pub(super) fn process(thread: u32) -> Option<u32> {
     let status = std::fs::read(format!("/proc/{thread}/status")).ok()?;
     let line = |name: &[u8]| {
-        let line = status.split(|byte| *byte == b'\n').find(|line| line.starts_with(name))?;
+        let line = status
+            .split(|byte| *byte == b'\n')
+            .find(|line| line.starts_with(name))?;
         std::str::from_utf8(&line[name.len()..]).ok()
     };
     let spaces = line(b"NSpid:")?.split_whitespace().count();
@@ -129,5 +131,11 @@ pub(super) fn is_own(thread: u32) -> bool {
 
 /// Whether two numbers are of threads of one process.
 pub(super) fn are_together(thread: u32, other: &OsStr) -> bool {
-    std::fs::symlink_metadata(Path::new("/proc").join(thread.to_string()).join("task").join(other)).is_ok()
+    std::fs::symlink_metadata(
+        Path::new("/proc")
+            .join(thread.to_string())
+            .join("task")
+            .join(other),
+    )
+    .is_ok()
 }

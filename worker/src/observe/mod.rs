@@ -42,9 +42,9 @@ mod memory;
 mod observer;
 mod programs;
 mod request;
-mod tracer;
 #[cfg(test)]
 mod tests;
+mod tracer;
 
 pub use error::Unavailable;
 pub use observer::Observer;

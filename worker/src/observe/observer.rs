@@ -113,7 +113,11 @@ fn hear(own: u32, running: &Mutex<Option<Tracer>>, given: &Receiver<Listener>) {
             continue;
         };
         // A case must not hang because of a mistake here.
-        if catch_unwind(AssertUnwindSafe(|| tracer.handle(&told, &listener, &mut programs))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| {
+            tracer.handle(&told, &listener, &mut programs)
+        }))
+        .is_err()
+        {
             tracer.give_up(UnobservableKind::Observer, "the observer failed");
         }
     }

@@ -99,7 +99,10 @@ mod tests {
     fn a_script_names_its_interpreter() {
         let name = |text: &str| of_script(text.as_bytes());
         assert_eq!(name(" /bin/sh -e\nrest"), Some(PathBuf::from("/bin/sh")));
-        assert_eq!(name("/usr/bin/env\trust-script"), Some(PathBuf::from("/usr/bin/env")));
+        assert_eq!(
+            name("/usr/bin/env\trust-script"),
+            Some(PathBuf::from("/usr/bin/env"))
+        );
         assert_eq!(name(" \n/bin/sh"), None);
     }
 
@@ -107,7 +110,10 @@ mod tests {
     fn this_program_names_its_loader() {
         let own = std::env::current_exe().unwrap();
         let loader = read(&own).unwrap().expect("tests are linked dynamically");
-        assert!(loader.is_absolute() && loader.to_string_lossy().contains("ld-"), "{loader:?}");
+        assert!(
+            loader.is_absolute() && loader.to_string_lossy().contains("ld-"),
+            "{loader:?}"
+        );
     }
 
     #[test]

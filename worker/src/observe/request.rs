@@ -40,7 +40,10 @@ pub(super) enum Request {
     Link(Option<Named>, Named),
     Bind(Address, Option<Named>),
     Talk(Vec<(Address, Option<Named>)>),
-    Leave { process: Option<u32>, group: u32 },
+    Leave {
+        process: Option<u32>,
+        group: u32,
+    },
     Shared(&'static str),
     GiveUp(UnobservableKind, &'static str),
 }
@@ -76,10 +79,14 @@ impl Request {
             Call::List => act(open_folder(told)?, Act::See(Access::Listing)),
             Call::Make(at) => act(named(told, at, LastLink::Meant)?, Act::Make),
             Call::Remove(at) => act(named(told, at, LastLink::Meant)?, Act::Remove),
-            Call::Change(at, follows) => {
-                act(named(told, at, last(told, follows))?, Act::Change { reads: false })
-            }
-            Call::Truncate => act(named(told, HERE, LastLink::Followed)?, Act::Change { reads: true }),
+            Call::Change(at, follows) => act(
+                named(told, at, last(told, follows))?,
+                Act::Change { reads: false },
+            ),
+            Call::Truncate => act(
+                named(told, HERE, LastLink::Followed)?,
+                Act::Change { reads: true },
+            ),
             Call::Rename(old, new, flags) => return Self::rename(told, old, new, flags.map_or(0, argument)),
             Call::Link(old, new, follows) => {
                 let old = named_or_open(told, old, last(told, follows))?;
@@ -103,9 +110,16 @@ impl Request {
         let Some(how) = memory::bytes::<24>(told.thread, told.arguments[2])? else {
             return Ok(Self::Nothing);
         };
-        let word = |at: usize| how[at..].first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let word = |at: usize| {
+            how[at..]
+                .first_chunk()
+                .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
         if word(16) & RESOLVE_IN_ROOT != 0 {
-            return Ok(Self::GiveUp(UnobservableKind::Call, "openat2 with RESOLVE_IN_ROOT"));
+            return Ok(Self::GiveUp(
+                UnobservableKind::Call,
+                "openat2 with RESOLVE_IN_ROOT",
+            ));
         }
         let at = At {
             folder: Some(0),
@@ -116,7 +130,10 @@ impl Request {
 
     fn rename(told: &Notification, old: At, new: At, flags: u64) -> io::Result<Self> {
         if flags & u64::from(libc::RENAME_EXCHANGE) != 0 {
-            return Ok(Self::GiveUp(UnobservableKind::Call, "renameat2 with RENAME_EXCHANGE"));
+            return Ok(Self::GiveUp(
+                UnobservableKind::Call,
+                "renameat2 with RENAME_EXCHANGE",
+            ));
         }
         let old = named(told, old, LastLink::Meant)?;
         let new = named(told, new, LastLink::Meant)?;
@@ -129,7 +146,10 @@ impl Request {
     fn messages(told: &Notification) -> io::Result<Self> {
         let count = told.arguments[2] & u64::from(u32::MAX);
         if count > MESSAGES_MAX {
-            return Ok(Self::GiveUp(UnobservableKind::Call, "sendmmsg of very many messages"));
+            return Ok(Self::GiveUp(
+                UnobservableKind::Call,
+                "sendmmsg of very many messages",
+            ));
         }
         let messages = (0..count).map(|index| {
             let start = index.saturating_mul(MESSAGE_BYTES);
@@ -142,7 +162,11 @@ impl Request {
     fn leave(told: &Notification) -> Self {
         let number = |index: usize| u32::try_from(told.arguments[index] & u64::from(u32::MAX)).unwrap_or(0);
         let is_session = i64::from(told.number) == libc::SYS_setsid;
-        let (target, group) = if is_session { (0, 0) } else { (number(0), number(1)) };
+        let (target, group) = if is_session {
+            (0, 0)
+        } else {
+            (number(0), number(1))
+        };
         let process = memory::process(told.thread);
         let target = if target == 0 { process.unwrap_or(0) } else { target };
         Self::Leave {
@@ -152,7 +176,10 @@ impl Request {
     }
 }
 
-const HERE: At = At { folder: None, path: 0 };
+const HERE: At = At {
+    folder: None,
+    path: 0,
+};
 
 fn act(named: Option<Named>, act: Act) -> Request {
     named.map_or(Request::Nothing, |named| Request::Act(named, act))
@@ -173,19 +200,29 @@ fn opening(told: &Notification, at: At, flags: u64) -> io::Result<Request> {
         () => Act::See(Access::Content),
     };
     let is_meant = has(libc::O_NOFOLLOW) || act_of == Act::Make;
-    let last = if is_meant { LastLink::Meant } else { LastLink::Followed };
+    let last = if is_meant {
+        LastLink::Meant
+    } else {
+        LastLink::Followed
+    };
     Ok(act(named(told, at, last)?, act_of))
 }
 
 fn last(told: &Notification, follows: Follows) -> LastLink {
-    let has = |index: u8, flag: libc::c_int| told.arguments[usize::from(index)] & u64::from(flag.unsigned_abs()) != 0;
+    let has = |index: u8, flag: libc::c_int| {
+        told.arguments[usize::from(index)] & u64::from(flag.unsigned_abs()) != 0
+    };
     let is_followed = match follows {
         Follows::Always => true,
         Follows::Never => false,
         Follows::Unless(index) => !has(index, libc::AT_SYMLINK_NOFOLLOW),
         Follows::If(index) => has(index, libc::AT_SYMLINK_FOLLOW),
     };
-    if is_followed { LastLink::Followed } else { LastLink::Meant }
+    if is_followed {
+        LastLink::Followed
+    } else {
+        LastLink::Meant
+    }
 }
 
 /// Reads a path; `None`: there is none, and the call fails or is about a descriptor.
@@ -237,7 +274,11 @@ impl Named {
                 return Ok(None);
             };
             self.base = PathBuf::from("/");
-            self.path = if redirect.tail.as_os_str().is_empty() { target } else { target.join(redirect.tail) };
+            self.path = if redirect.tail.as_os_str().is_empty() {
+                target
+            } else {
+                target.join(redirect.tail)
+            };
         }
         Ok(None)
     }
@@ -253,7 +294,9 @@ fn whole(path: PathBuf, last: LastLink) -> Named {
 
 /// The folder that a relative path starts from.
 fn folder(told: &Notification, at: At) -> io::Result<Option<PathBuf>> {
-    let fd = at.folder.map(|index| descriptor(told.arguments[usize::from(index)]));
+    let fd = at
+        .folder
+        .map(|index| descriptor(told.arguments[usize::from(index)]));
     match fd {
         None | Some(libc::AT_FDCWD) => memory::link(told.thread, Path::new("cwd")),
         Some(fd) => memory::link(told.thread, &Path::new("fd").join(fd.to_string())),

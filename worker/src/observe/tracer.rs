@@ -124,7 +124,13 @@ impl Tracer {
 
     /// What reads is looked at after the call has gone on, while the process runs: whatever else it does that would
     /// change what is there waits until this is done.
-    fn follow(&mut self, told: &Notification, request: Request, held: &mut Held<'_>, programs: &mut Programs) {
+    fn follow(
+        &mut self,
+        told: &Notification,
+        request: Request,
+        held: &mut Held<'_>,
+        programs: &mut Programs,
+    ) {
         let is_effect = request.is_effect();
         if !is_effect && !held.go_on() {
             return;

@@ -26,6 +26,8 @@ pub struct WorkerConfig {
     pub patience: Duration,
     /// Whether this process is a worker and nothing else, so that it may adopt and reap orphans.
     pub dedicated: bool,
+    /// Whether to observe what cases depend on, where that can be had and cases run where the client's files are.
+    pub observe: bool,
 }
 
 impl WorkerConfig {
@@ -44,6 +46,7 @@ impl WorkerConfig {
             reconnect: false,
             patience: Self::PATIENCE_DEFAULT,
             dedicated: false,
+            observe: false,
         }
     }
 

@@ -1,8 +1,9 @@
 //! The slots' threads.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use thresh_core::id::{CaseIndex, Generation, RunId};
 use thresh_proto::convert::digest_to_wire;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::wire::attempt_to_wire;
 use crate::exec::{Executor, Killer, Slow};
 use crate::inputs::Ready;
+use crate::observe::Observer;
 use crate::outputs::OutputsError;
 
 /// What a slot is told to run.
@@ -57,13 +59,20 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Starts the threads.
-    pub(crate) fn start(slots: u32) -> io::Result<Self> {
+    /// Starts the threads; with `observe` they tell what their cases depend on.
+    pub(crate) fn start(slots: u32, observe: bool) -> io::Result<Self> {
         let slots = (0..slots).map(|number| {
             let (assign, assignments) = channel();
+            let work = move || {
+                if observe {
+                    work_observed(number, assignments);
+                } else {
+                    work(number, None, &assignments);
+                }
+            };
             std::thread::Builder::new()
                 .name(format!("thresh-slot-{number}"))
-                .spawn(move || work(number, &assignments))
+                .spawn(work)
                 .map(|_| assign)
         });
         Ok(Self {
@@ -80,14 +89,58 @@ impl Pool {
     }
 }
 
-fn work(slot: u32, assignments: &Receiver<Assignment>) {
+/// Runs cases until there are no more, or until the observer is spent.
+fn work(slot: u32, observer: Option<&Observer>, assignments: &Receiver<Assignment>) -> Left {
     let mut executor = Executor::new();
-    while let Ok(assignment) = assignments.recv() {
-        run(slot, &mut executor, assignment);
+    while !observer.is_some_and(Observer::is_spent) {
+        let Ok(assignment) = assignments.recv() else {
+            return Left::Nothing;
+        };
+        run(slot, &mut executor, observer, assignment);
+    }
+    Left::Cases
+}
+
+/// What a thread leaves to do when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Cases,
+}
+
+/// Runs cases on threads that are observed, a new one whenever processes of an earlier case may be left on the last. This
+/// thread is not: what it started would be observed twice.
+fn work_observed(slot: u32, assignments: Receiver<Assignment>) {
+    let assignments = Arc::new(Mutex::new(assignments));
+    loop {
+        let shared = Arc::clone(&assignments);
+        let observed = move || {
+            // Only one such thread lives at a time.
+            let assignments = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let observer = Observer::start()
+                .inspect_err(|cause| tracing::warn!("{cause}; what cases depend on is not known"))
+                .ok();
+            work(slot, observer.as_ref(), &assignments)
+        };
+        let thread = std::thread::Builder::new().name(format!("thresh-cases-{slot}"));
+        match thread.spawn(observed).map(JoinHandle::join) {
+            Ok(Ok(Left::Cases)) => {}
+            Ok(Ok(Left::Nothing)) => return,
+            // As without an observer: the slot is no more.
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(cause) => {
+                tracing::warn!(
+                    "start a thread to observe cases on: {cause}; what they depend on is not known"
+                );
+                let assignments = assignments.lock().unwrap_or_else(PoisonError::into_inner);
+                work(slot, None, &assignments);
+                return;
+            }
+        }
     }
 }
 
-fn run(slot: u32, executor: &mut Executor, assignment: Assignment) {
+fn run(slot: u32, executor: &mut Executor, observer: Option<&Observer>, assignment: Assignment) {
     let Assignment {
         run,
         ready,
@@ -109,13 +162,16 @@ fn run(slot: u32, executor: &mut Executor, assignment: Assignment) {
         Err(cause) => Word::NotStarted(cause),
         Ok(place) => {
             let invocation = ready.invocation(&case, slot, &place);
+            observer.inspect(|observer| observer.begin());
             let execution = executor.run(&invocation, &killer, &mut |slow| say(Word::Slow(slow)));
+            let observed = observer.map(Observer::end);
             let mut attempt = attempt_to_wire(
                 case.case,
                 generation,
                 execution,
                 // What passes after a failure is shown beside it.
                 ready.keeps_passing_output() || case.attempt > 1,
+                observed.as_ref(),
             );
             match keep_outputs(&ready, &mut attempt, &killer) {
                 Ok(()) => Word::Ended(Box::new(attempt)),

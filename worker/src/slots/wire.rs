@@ -1,7 +1,8 @@
 //! What a slot reports, as the coordinator reads it.
 
 use thresh_core::id::Generation;
-use thresh_proto::convert::{duration_to_wire, outcome_to_wire};
+use thresh_core::observe::Observation;
+use thresh_proto::convert::{duration_to_wire, observation_to_wire, outcome_to_wire};
 use thresh_proto::v1;
 
 use crate::exec::{Execution, Kept};
@@ -29,6 +30,7 @@ pub(super) fn attempt_to_wire(
     generation: Generation,
     execution: Execution,
     keep_passing_output: bool,
+    observed: Option<&Observation>,
 ) -> v1::Attempt {
     let wanted = keep_passing_output || !execution.outcome.passes();
     v1::Attempt {
@@ -39,5 +41,6 @@ pub(super) fn attempt_to_wire(
         took: Some(duration_to_wire(execution.took)),
         output: wanted.then(|| output_to_wire(execution.stdout, execution.stderr)),
         outputs: Default::default(),
+        observed: observed.map(observation_to_wire),
     }
 }

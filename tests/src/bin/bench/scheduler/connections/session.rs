@@ -239,6 +239,7 @@ impl Played {
             started_micros: 0,
             took: Some(duration_to_wire(self.pace.told)),
             outputs: Default::default(),
+            observed: None,
             output: None,
         };
         self.report(run, Report::Attempt(attempt));
