@@ -12,7 +12,7 @@ pub enum Access {
     Metadata,
     /// Where a symbolic link leads, also on the way to something else.
     Link,
-    /// The names in a folder.
+    /// The names in a folder, and of which kind each is.
     Listing,
     /// That nothing is there.
     Absent,

@@ -96,9 +96,10 @@ fn read(thread: u32, address: usize, buffer: &mut [u8]) -> io::Result<usize> {
 ///
 /// When the process may not be looked into.
 pub(super) fn link(thread: u32, name: &Path) -> io::Result<Option<PathBuf>> {
-    let target = match std::fs::read_link(Path::new("/proc").join(thread.to_string()).join(name)) {
-        // A descriptor that is not open: the call fails too.
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+    let own = Path::new("/proc").join(thread.to_string());
+    let target = match std::fs::read_link(own.join(name)) {
+        // A descriptor that is not open: the call fails too. Unless the whole process is hidden.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && own.exists() => return Ok(None),
         target => target?,
     };
     let bytes = target.as_os_str().as_bytes();

@@ -27,6 +27,8 @@
 //! * Another thread may exchange a path in memory between our reading and the kernel's.
 //! * A stranger may change what is there between the kernel's look and ours, a fraction of a millisecond apart.
 //! * A stranger may turn a folder into a link while a case runs that has passed through it.
+//! * What a process asks about the machine or its user without naming a path (`uname`, `sysinfo`, `getuid`, limits) is not
+//!   seen, nor are numbers and owners of files, or times: they belong to the platform.
 //! * `binfmt_misc` handlers are not followed. Nor are memory that is shared with strangers, signals, clocks, random numbers.
 //!
 //! Deliberately absent: digests of what was read (the client's), the decision what may be reused, other systems than Linux,

@@ -1,5 +1,6 @@
 //! One observed thread, and the thread that hears of its processes' calls.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -10,6 +11,7 @@ use thresh_core::observe::{Observation, UnobservableKind};
 
 use super::error::Unavailable;
 use super::listener::{Listener, Received};
+use super::memory;
 use super::programs::Programs;
 use super::tracer::Tracer;
 
@@ -35,9 +37,14 @@ impl Observer {
         if !can_continue() {
             return Err(Unavailable::Kernel);
         }
+        let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        if !memory::is_own(own) {
+            return Err(Unavailable::Other(io::Error::other(
+                "/proc does not show this process",
+            )));
+        }
         let running = Arc::new(Mutex::new(None));
         let (give, given) = channel();
-        let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
         let shared = Arc::clone(&running);
         // Before the filter, which it would inherit: then it would wait for itself.
         thread::Builder::new()

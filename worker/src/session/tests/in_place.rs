@@ -336,3 +336,41 @@ async fn words_that_cannot_be_understood_come_back() {
     assert!(why.contains("cases.command"), "{why}");
     assert_eq!(session.attempt().await.1, failed(2));
 }
+
+#[tokio::test]
+async fn observed_cases_tell_what_they_depend_on() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().canonicalize().unwrap();
+    let (file, pipe) = (folder.join("file"), folder.join("pipe"));
+    std::fs::write(&file, "x").unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let mut fake = Fake::start().await;
+    let config = WorkerConfig {
+        observe: true,
+        ..WorkerConfig::in_place("here", 1, "any")
+    };
+    let mut worker = Worker::start(fake.coordinator(), config);
+    let mut session = fake.session().await;
+    let read = format!("read x < {}", file.display());
+    let leave = format!("setsid cat {} >/dev/null 2>&1 & :", pipe.display());
+    let cases = vec![case(0, &read), case(1, &leave), case(2, &read)];
+    session.lease(in_place_header(RUN), cases);
+    let mut observed = std::collections::BTreeMap::new();
+    while observed.len() < 3 {
+        if let Report::Attempt(attempt) = session.next().await.unwrap() {
+            observed.insert(attempt.case, attempt.observed.unwrap());
+        }
+    }
+    // Lets the one end that was left.
+    tokio::task::spawn_blocking(move || std::fs::write(pipe, ""))
+        .await
+        .unwrap()
+        .unwrap();
+    worker.stop();
+    worker.ended().await.unwrap();
+    for case in [0, 2] {
+        let seen = thresh_proto::convert::observation_from_wire(&observed[&case]).unwrap();
+        assert_eq!(seen.unobservable, None);
+        assert!(seen.entries.contains_key(&file), "{case}: {seen:?}");
+    }
+}
