@@ -4,6 +4,7 @@
 //! - `inputs`: what the cases of a run need before they can start.
 //! - `slots`: the threads that run cases.
 //! - [`exec`]: one process, from its start to its outcome.
+//! - [`observe`]: what a case's processes read.
 //! - `outputs`: what actions leave behind.
 //! - [`shard`]: a lease as a program of its own, for engines of the Remote Execution API.
 //! - [`sandbox`]: a run's folders at the paths that they have on the client.

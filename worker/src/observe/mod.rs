@@ -10,6 +10,8 @@
 //! * Whose a call is: all but the worker's own threads' are of the case that runs, since no process of an earlier one is
 //!   left. That is known by the process groups that the case's processes were ever in: calls that make or change
 //!   groups are heard of too. If one is still there, or if that is unclear, the thread is spent ([`Observer::is_spent`]).
+//! * In a view of its own (a farm's) a case's paths begin at its own root, which is opened when its program is executed.
+//!   What puts it there runs before that and is not the case's.
 //! * What the kernel opens itself on `execve`, interpreters and loaders, is read from the program's head ([`programs`]).
 //! * Calls that change what paths mean, of another architecture, or newer than the list make the case unobservable. So
 //!   does a process that may not be looked into. They go on all the same: observing never changes what a case does,
@@ -31,8 +33,8 @@
 //!   seen, nor are numbers and owners of files, or times: they belong to the platform.
 //! * `binfmt_misc` handlers are not followed. Nor are memory that is shared with strangers, signals, clocks, random numbers.
 //!
-//! Deliberately absent: digests of what was read (the client's), the decision what may be reused, other systems than Linux,
-//! and cases in mount namespaces of their own (a farm's views).
+//! Deliberately absent: digests of what was read (the client's), the decision what may be reused, and other systems
+//! than Linux.
 
 mod address;
 mod calls;

@@ -65,6 +65,11 @@ impl Observer {
         *lock(&self.running) = Some(Tracer::default());
     }
 
+    /// The same for a case that is started in a view of its own: its paths are those that it has there.
+    pub fn begin_in_a_view(&self) {
+        *lock(&self.running) = Some(Tracer::in_a_view());
+    }
+
     /// Returns what the case was seen to depend on. To be called when its first process has been waited for.
     pub fn end(&self) -> Observation {
         let ended = lock(&self.running).take();

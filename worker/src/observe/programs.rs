@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use thresh_core::observe::Stamp;
 
+use super::look::Root;
+
 /// How many programs are remembered.
 const REMEMBERED_MAX: usize = 1024;
 /// The kernel looks no further for the interpreter of a script.
@@ -25,13 +27,13 @@ pub(super) struct Programs(BTreeMap<(u64, u64, u64, i64), Option<PathBuf>>);
 
 impl Programs {
     /// Returns the interpreter or loader that a program names.
-    pub(super) fn interpreter(&mut self, path: &Path, stamp: &Stamp) -> Option<PathBuf> {
+    pub(super) fn interpreter(&mut self, root: &Root, path: &Path, stamp: &Stamp) -> Option<PathBuf> {
         let version = (stamp.device, stamp.inode, stamp.size, stamp.changed_ns);
         if let Some(known) = self.0.get(&version) {
             return known.clone();
         }
         // What cannot be read here the kernel may not execute either, or it is of a kind that names none.
-        let found = read(path).unwrap_or_default();
+        let found = root.open(path).and_then(|file| read(&file)).unwrap_or_default();
         if self.0.len() >= REMEMBERED_MAX {
             self.0.clear();
         }
@@ -40,17 +42,16 @@ impl Programs {
     }
 }
 
-fn read(path: &Path) -> io::Result<Option<PathBuf>> {
+fn read(file: &File) -> io::Result<Option<PathBuf>> {
     let mut head = Vec::new();
-    let file = File::open(path)?;
-    (&file).take(SCRIPT_MAX as u64).read_to_end(&mut head)?;
+    file.take(SCRIPT_MAX as u64).read_to_end(&mut head)?;
     if let Some(script) = head.strip_prefix(b"#!") {
         return Ok(of_script(script));
     }
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return Ok(None);
     }
-    of_elf(&file, &head)
+    of_elf(file, &head)
 }
 
 fn of_script(head: &[u8]) -> Option<PathBuf> {
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn this_program_names_its_loader() {
-        let own = std::env::current_exe().unwrap();
+        let own = File::open(std::env::current_exe().unwrap()).unwrap();
         let loader = read(&own).unwrap().expect("tests are linked dynamically");
         assert!(
             loader.is_absolute() && loader.to_string_lossy().contains("ld-"),
@@ -121,6 +122,6 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("program");
         std::fs::write(&path, b"\x7fELF\x02\x01").unwrap();
-        assert_eq!(read(&path).unwrap(), None);
+        assert_eq!(read(&File::open(&path).unwrap()).unwrap(), None);
     }
 }

@@ -13,7 +13,7 @@ use thresh_core::observe::{
 use super::address::Address;
 use super::calls::{self, Call, KNOWN_MAX};
 use super::listener::{Listener, Notification};
-use super::look::look;
+use super::look::Root;
 use super::memory;
 use super::programs::Programs;
 use super::request::{Named, Request};
@@ -25,6 +25,10 @@ const INTERPRETERS_MAX: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Tracer {
     recorder: Recorder,
+    /// Where its paths begin.
+    root: Root,
+    /// Whether it is still being put into its view, until its program is executed.
+    is_entering: bool,
     /// Threads that have made a call and are not the worker's.
     threads: BTreeSet<u32>,
     /// The groups that its processes have ever been in.
@@ -59,6 +63,14 @@ impl Drop for Held<'_> {
 }
 
 impl Tracer {
+    /// Of a case that is started in a view of its own: what is done to that end is not the case's.
+    pub(super) fn in_a_view() -> Self {
+        Self {
+            is_entering: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn give_up(&mut self, kind: UnobservableKind, detail: &str) {
         self.recorder.give_up(kind, detail);
     }
@@ -93,6 +105,9 @@ impl Tracer {
             }
             self.threads.insert(told.thread);
         }
+        if self.is_entering && !self.has_entered(told) {
+            return;
+        }
         let is_leave = told.is_native
             && (told.number.try_into()).is_ok_and(|number| calls::call(number) == Some(Call::Leave));
         // To lead a group that is known changes nothing: the first call of every case.
@@ -108,6 +123,20 @@ impl Tracer {
                 }
             }
         }
+    }
+
+    /// Whether the program is executed: whose call it is sees what the case will see.
+    fn has_entered(&mut self, told: &Notification) -> bool {
+        let call = told.number.try_into().ok().and_then(calls::call);
+        if !told.is_native || !matches!(call, Some(Call::Execute(..))) {
+            return false;
+        }
+        match Root::of(told.thread) {
+            Ok(root) => self.root = root,
+            Err(cause) => self.give_up(UnobservableKind::Unreadable, &cause.to_string()),
+        }
+        self.is_entering = false;
+        true
     }
 
     fn request(told: &Notification) -> io::Result<Request> {
@@ -180,12 +209,12 @@ impl Tracer {
     }
 
     fn resolve(&mut self, named: &Named) -> Resolved {
-        let folders = &mut self.folders;
+        let (folders, root) = (&mut self.folders, &self.root);
         resolve(&named.base, &named.path, named.last, &mut |path: &Path| {
             if let Some(stamp) = folders.get(path) {
                 return Seen::Present(*stamp);
             }
-            let seen = look(path);
+            let seen = root.look(path);
             if let Seen::Present(stamp) = &seen
                 && stamp.kind == Kind::Folder
             {
@@ -249,7 +278,7 @@ impl Tracer {
             let End::Present(path, stamp) = self.resolve(&named).end else {
                 return;
             };
-            match programs.interpreter(&path, &stamp) {
+            match programs.interpreter(&self.root, &path, &stamp) {
                 None => return,
                 Some(name) if name.is_absolute() => {
                     named = Named {

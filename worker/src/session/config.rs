@@ -26,7 +26,7 @@ pub struct WorkerConfig {
     pub patience: Duration,
     /// Whether this process is a worker and nothing else, so that it may adopt and reap orphans.
     pub dedicated: bool,
-    /// Whether to observe what cases depend on, where that can be had and cases run where the client's files are.
+    /// Whether to observe what cases depend on, where that can be had.
     pub observe: bool,
 }
 

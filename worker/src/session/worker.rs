@@ -126,7 +126,7 @@ async fn work(
 async fn open(coordinator: Coordinator, config: WorkerConfig) -> Result<Parts, WorkerError> {
     let opening = tokio::task::spawn_blocking(move || {
         let inputs = Inputs::open(&config.inputs, &coordinator, config.output_limit)?;
-        let pool = Pool::start(config.slots, observes(&config)).map_err(|cause| WorkerError::System {
+        let pool = Pool::start(config.slots, config.observe).map_err(|cause| WorkerError::System {
             action: "start the threads of the slots",
             cause,
         })?;
@@ -142,11 +142,6 @@ async fn open(coordinator: Coordinator, config: WorkerConfig) -> Result<Parts, W
     opening
         .await
         .unwrap_or_else(|ended| Err(WorkerError::Internal(ended.to_string())))
-}
-
-/// Whether cases are observed: in views of their own, as on a farm, paths mean something else.
-fn observes(config: &WorkerConfig) -> bool {
-    config.observe && matches!(config.inputs, InputsMode::InPlace)
 }
 
 /// Ends the slots' threads and waits until the folders of all runs are gone.

@@ -162,7 +162,10 @@ fn run(slot: u32, executor: &mut Executor, observer: Option<&Observer>, assignme
         Err(cause) => Word::NotStarted(cause),
         Ok(place) => {
             let invocation = ready.invocation(&case, slot, &place);
-            observer.inspect(|observer| observer.begin());
+            observer.inspect(|observer| match invocation.view {
+                None => observer.begin(),
+                Some(_) => observer.begin_in_a_view(),
+            });
             let execution = executor.run(&invocation, &killer, &mut |slow| say(Word::Slow(slow)));
             let observed = observer.map(Observer::end);
             let mut attempt = attempt_to_wire(

@@ -5,6 +5,7 @@ mod data;
 mod figure;
 mod measure;
 mod memory;
+mod reuse;
 mod scheduler;
 mod skewed;
 mod suites;
@@ -34,9 +35,10 @@ usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]... 
             isolation: what a level of isolation costs a case;
             edit: what travels to a farm and to its worker after an edit of one line in a library (of a package, or
             of the globset in the workspaces of --suite), beside the archive of cargo nextest
+  reuse     observe: what it costs to observe what a case reads: a trivial one, and real suites (of --suite)
 
-Without NAME all are measured; with --part only these parts of scheduler and data. --repeats is 5 by default, --cases (of
-trivial and memory) 1000; --suite DIR takes the place of the two packages of the cargo registry. --json FILE
+Without NAME all are measured; with --part only these parts of scheduler, data and reuse. --repeats is 5 by default, --cases (of
+trivial, memory and reuse) 1000; --suite DIR takes the place of the two packages of the cargo registry. --json FILE
 writes an array with one object per figure: name, value, unit, target (the most that the value may be, or the
 least where more is better; null: none), peer (the value of the tool or
 floor named in the name, null: none), ok, why (null: the target is met; else the reason, or that none is known). The
@@ -50,13 +52,21 @@ pub(crate) struct Options {
     pub(crate) repeats: usize,
     /// Cases of a generated suite.
     pub(crate) cases: usize,
-    /// Workspaces for `suites` and `data`.
+    /// Workspaces for `suites`, `data` and `reuse`.
     pub(crate) suites: Vec<PathBuf>,
-    /// Parts of `scheduler` and `data`; empty: all.
+    /// Parts of `scheduler`, `data` and `reuse`; empty: all.
     pub(crate) parts: Vec<String>,
 }
 
-const NAMES: [&str; 6] = ["trivial", "skewed", "suites", "memory", "scheduler", "data"];
+const NAMES: [&str; 7] = [
+    "trivial",
+    "skewed",
+    "suites",
+    "memory",
+    "scheduler",
+    "data",
+    "reuse",
+];
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
@@ -92,12 +102,16 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
 }
 
 fn part(name: String) -> Result<String, String> {
-    let parts: Vec<&str> = scheduler::PARTS.into_iter().chain(data::PARTS).collect();
+    let parts: Vec<&str> = scheduler::PARTS
+        .into_iter()
+        .chain(data::PARTS)
+        .chain(reuse::PARTS)
+        .collect();
     if parts.contains(&name.as_str()) {
         return Ok(name);
     }
     Err(format!(
-        "{name:?} is none of {parts:?}, the parts of scheduler and data"
+        "{name:?} is none of {parts:?}, the parts of scheduler, data and reuse"
     ))
 }
 
@@ -123,6 +137,7 @@ fn run(options: &Options) -> ExitCode {
             "suites" => suites::measure(options),
             "memory" => memory::measure(options),
             "data" => data::measure(options),
+            "reuse" => reuse::measure(options),
             _ => scheduler::measure(options),
         });
     }

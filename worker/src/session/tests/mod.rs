@@ -3,6 +3,7 @@
 mod fake;
 mod in_place;
 mod lost;
+mod observed;
 mod shipped;
 mod start;
 

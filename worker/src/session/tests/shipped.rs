@@ -16,8 +16,8 @@ use super::*;
 use crate::inputs::testing::in_place_header;
 use crate::session::{Shipped, WorkerConfig};
 
-const SOURCE: &str = "/thresh-test-client/repo";
-const TARGET: &str = "/thresh-test-client/repo/target";
+pub(super) const SOURCE: &str = "/thresh-test-client/repo";
+pub(super) const TARGET: &str = "/thresh-test-client/repo/target";
 
 fn worker(fake: &Fake, shipped: Shipped) -> WorkerHandle {
     let config = WorkerConfig::on_a_farm("there", 2, "any", shipped);
@@ -58,7 +58,7 @@ fn ship(fake: &Fake, files: &[(&str, &[u8], bool)]) -> tonic::codegen::Bytes {
 const PROGRAM: &[u8] = b"#!/bin/sh\ncat data.txt target/shared.txt; pwd; eval \"$1\"\n";
 
 /// A run whose binary is a script that shows its inputs, and then does what its case says.
-fn header(fake: &Fake) -> v1::RunHeader {
+pub(super) fn header(fake: &Fake) -> v1::RunHeader {
     let mut header = in_place_header(RUN);
     header.keep_passing_output = true;
     header.binaries[0].manifest = ship(fake, &[("debug/deps/bin", PROGRAM, true)]);

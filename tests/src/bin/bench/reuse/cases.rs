@@ -37,9 +37,14 @@ pub(crate) fn listed(binary: &Path, cwd: &Path) -> Vec<Case> {
     let listed = String::from_utf8(listed).expect("names are UTF-8");
     let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
     let case = |name: &str| Case {
-        argv: [binary.as_os_str(), "--exact".as_ref(), name.as_ref(), "--nocapture".as_ref()]
-            .map(OsString::from)
-            .into(),
+        argv: [
+            binary.as_os_str(),
+            "--exact".as_ref(),
+            name.as_ref(),
+            "--nocapture".as_ref(),
+        ]
+        .map(OsString::from)
+        .into(),
         cwd: cwd.to_path_buf(),
     };
     names.map(case).collect()
