@@ -35,6 +35,9 @@ impl Own {
 
     /// Says whose doing it is that `now` is at `path`.
     pub(super) fn whose(&self, path: &Path, now: Option<&Stamp>) -> Whose {
+        if self.paths.is_empty() {
+            return Whose::Others;
+        }
         match self.paths.get(path) {
             // Also where nothing was and nothing is: a removed or never made file of one's own.
             Some(None) => return Whose::Own,

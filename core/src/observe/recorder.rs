@@ -1,6 +1,7 @@
 //! System calls to an observation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ pub enum Act {
 #[derive(Debug, Default)]
 pub struct Recorder {
     seen: Observation,
+    /// By bytes: paths are compared by component, which takes longer than all else.
+    entries: BTreeMap<OsString, Entry>,
     own: Own,
     /// Folders in which the case has made or removed something.
     touched: BTreeSet<PathBuf>,
@@ -84,7 +87,14 @@ impl Recorder {
                 unobservable: Some(why),
                 ..Observation::default()
             },
-            None => self.seen,
+            None => Observation {
+                entries: self
+                    .entries
+                    .into_iter()
+                    .map(|(path, entry)| (path.into(), entry))
+                    .collect(),
+                ..self.seen
+            },
         }
     }
 
@@ -199,7 +209,7 @@ impl Recorder {
             Whose::Strangers => return self.give_up(UnobservableKind::Stranger, path.display().to_string()),
             Whose::Others => {}
         }
-        if let Some(entry) = self.seen.entries.get_mut(path) {
+        if let Some(entry) = self.entries.get_mut(path.as_os_str()) {
             let is_same = match (&entry.stamp, &now) {
                 (Some(before), Some(now)) => before.is_same_content(now),
                 (None, None) => true,
@@ -217,7 +227,7 @@ impl Recorder {
             stamp: now,
             changed: access == Access::Listing && self.touched.contains(path),
         };
-        self.seen.entries.insert(path.to_path_buf(), entry);
+        self.entries.insert(path.as_os_str().to_owned(), entry);
         self.grow(path);
     }
 
@@ -255,14 +265,14 @@ impl Recorder {
     }
 
     fn change(&mut self, path: &Path) {
-        if let Some(entry) = self.seen.entries.get_mut(path) {
+        if let Some(entry) = self.entries.get_mut(path.as_os_str()) {
             entry.changed = true;
         }
     }
 
     fn touch_folder(&mut self, path: &Path) {
         let Some(folder) = path.parent() else { return };
-        if let Some(entry) = self.seen.entries.get_mut(folder) {
+        if let Some(entry) = self.entries.get_mut(folder.as_os_str()) {
             entry.changed |= entry.accesses.contains(Access::Listing);
         }
         if !self.touched.contains(folder) {
@@ -272,7 +282,7 @@ impl Recorder {
 
     fn grow(&mut self, path: &Path) {
         self.bytes += path.as_os_str().as_bytes().len();
-        if self.seen.entries.len() + self.own.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
+        if self.entries.len() + self.own.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
             self.give_up(UnobservableKind::TooMuch, path.display().to_string());
         }
     }

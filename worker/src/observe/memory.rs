@@ -126,7 +126,15 @@ pub(super) fn process(thread: u32) -> Option<u32> {
 }
 
 /// Whether a thread is one of this process.
+#[expect(unsafe_code, reason = "nothing safe offers tgkill(2)")]
 pub(super) fn is_own(thread: u32) -> bool {
+    let process = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: it takes numbers only. No signal is sent: it says whether the thread is one of the process.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, 0) == 0 }
+}
+
+/// Whether `/proc` shows this process under the number that it knows itself by.
+pub(super) fn is_shown(thread: u32) -> bool {
     std::fs::symlink_metadata(format!("/proc/self/task/{thread}")).is_ok()
 }
 

@@ -38,7 +38,7 @@ impl Observer {
             return Err(Unavailable::Kernel);
         }
         let own = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
-        if !memory::is_own(own) {
+        if !memory::is_shown(own) {
             return Err(Unavailable::Other(io::Error::other(
                 "/proc does not show this process",
             )));

@@ -1,12 +1,13 @@
 //! The calls of one case to what it depends on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process_group};
 use thresh_core::observe::{
-    Access, Act, Contact, End, Fact, Kind, LastLink, Observation, Place, Recorder, Resolved, Seen, Stamp,
+    Access, Act, Contact, End, Fact, Kind, LastLink, Observation, Place, Recorder, Resolved, Seen,
     UnobservableKind, place, resolve,
 };
 
@@ -35,8 +36,9 @@ pub(super) struct Tracer {
     groups: BTreeSet<u32>,
     /// Whether there may be other groups.
     is_unclear: bool,
-    /// Folders that were met on the way, until the case changes something.
-    folders: BTreeMap<PathBuf, Stamp>,
+    /// Folders and links that were met on the way, until the case changes something. By bytes: paths are compared by
+    /// component, which takes longer.
+    met: BTreeMap<OsString, Seen>,
     /// Names of sockets that the case has bound and that are no files.
     names: BTreeSet<Vec<u8>>,
 }
@@ -166,7 +168,7 @@ impl Tracer {
         }
         self.record(told.thread, request, programs);
         if is_effect {
-            self.folders.clear();
+            self.met.clear();
         }
     }
 
@@ -209,16 +211,19 @@ impl Tracer {
     }
 
     fn resolve(&mut self, named: &Named) -> Resolved {
-        let (folders, root) = (&mut self.folders, &self.root);
+        let (met, root) = (&mut self.met, &self.root);
         resolve(&named.base, &named.path, named.last, &mut |path: &Path| {
-            if let Some(stamp) = folders.get(path) {
-                return Seen::Present(*stamp);
+            if let Some(seen) = met.get(path.as_os_str()) {
+                return seen.clone();
             }
             let seen = root.look(path);
-            if let Seen::Present(stamp) = &seen
-                && stamp.kind == Kind::Folder
-            {
-                folders.insert(path.to_path_buf(), *stamp);
+            let is_passed = match &seen {
+                Seen::Link(..) => true,
+                Seen::Present(stamp) => stamp.kind == Kind::Folder,
+                Seen::Absent | Seen::Denied => false,
+            };
+            if is_passed {
+                met.insert(path.as_os_str().to_owned(), seen.clone());
             }
             seen
         })
@@ -226,14 +231,18 @@ impl Tracer {
 
     fn act(&mut self, thread: u32, named: &Named, act: Act) {
         let resolved = self.resolve(named);
-        self.recorder.act(&resolved, act);
-        match resolved.end {
-            End::Special(path) => self.special(thread, &path, named.last, act),
+        self.act_on(thread, named.last, &resolved, act);
+    }
+
+    fn act_on(&mut self, thread: u32, last: LastLink, resolved: &Resolved, act: Act) {
+        self.recorder.act(resolved, act);
+        match &resolved.end {
+            End::Special(path) => self.special(thread, path, last, act),
             // A pipe that somebody else reads from or writes to.
             End::Present(path, stamp)
                 if stamp.kind == Kind::Other
                     && act != Act::See(Access::Metadata)
-                    && !self.recorder.is_own(&path, Some(&stamp)) =>
+                    && !self.recorder.is_own(path, Some(stamp)) =>
             {
                 self.recorder.contact(Contact::Service, path.to_string_lossy());
             }
@@ -274,8 +283,9 @@ impl Tracer {
     fn execute(&mut self, thread: u32, named: &Named, programs: &mut Programs) {
         let mut named = named.clone();
         for _ in 0..=INTERPRETERS_MAX {
-            self.act(thread, &named, Act::See(Access::Content));
-            let End::Present(path, stamp) = self.resolve(&named).end else {
+            let resolved = self.resolve(&named);
+            self.act_on(thread, named.last, &resolved, Act::See(Access::Content));
+            let End::Present(path, stamp) = resolved.end else {
                 return;
             };
             match programs.interpreter(&self.root, &path, &stamp) {
