@@ -9,9 +9,11 @@ use libc::{c_int, c_ulong, seccomp_notif, seccomp_notif_resp, seccomp_notif_size
 use super::error::Unavailable;
 use super::filter::program;
 
-/// `_IOWR('!', 0, struct seccomp_notif)`, `_IOWR('!', 1, struct seccomp_notif_resp)`, `_IOW('!', 4, __u64)`
+/// `_IOWR('!', 0, struct seccomp_notif)`, `_IOWR('!', 1, struct seccomp_notif_resp)`, `_IOW('!', 2, __u64)`,
+/// `_IOW('!', 4, __u64)`
 const RECEIVE: c_ulong = 0xC050_2100;
 const SEND: c_ulong = 0xC018_2101;
+const IS_VALID: c_ulong = 0x4008_2102;
 const SET_FLAGS: c_ulong = 0x4008_2104;
 /// Who is told wakes on the processor of who tells, and the other way round: both wait for each other anyway.
 const SYNC_WAKE_UP: c_ulong = 1;
@@ -108,8 +110,14 @@ impl Listener {
         })
     }
 
-    /// Lets a call go on. Returns whether somebody still waited: what was read of a process belongs to it only then.
-    pub(super) fn go_on(&self, id: u64) -> bool {
+    /// Whether the caller still waits: what was read of the process belongs to it only then.
+    pub(super) fn is_waiting(&self, id: u64) -> bool {
+        // SAFETY: the kernel only reads the number.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), IS_VALID, &raw const id) == 0 }
+    }
+
+    /// Lets a call go on, if the caller still waits.
+    pub(super) fn go_on(&self, id: u64) {
         let mut answer = seccomp_notif_resp {
             id,
             val: 0,
@@ -117,7 +125,7 @@ impl Listener {
             flags: u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).expect("it is 1"),
         };
         // SAFETY: the structure is as large as the kernel's, which only reads it.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw mut answer) == 0 }
+        let _ = unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw mut answer) };
     }
 
     /// Whether no thread is left whose calls are told.

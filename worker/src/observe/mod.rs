@@ -2,11 +2,11 @@
 //!
 //! Method. The thread that starts cases puts a seccomp filter on *itself*, once ([`Observer::start`]). Whatever it starts
 //! inherits it: children, threads, static programs, raw system calls. The kernel holds each call that names a path or an
-//! address ([`calls`]) and tells another thread of it, which reads the arguments from the process's memory, lets the call
-//! go on and records it ([`tracer`], with `thresh_core::observe`). So nothing is done per case but to exchange a record.
+//! address ([`calls`]) and tells another thread of it, which reads the arguments from the process's memory, looks at what
+//! is there, records it and lets the call go on ([`tracer`], with `thresh_core::observe`). So nothing is done per case but to exchange a record.
 //!
-//! * A call that only looks goes on as soon as its arguments are read. What is there is looked at meanwhile: whatever the
-//!   case does next that could change it is held until that is done. A call with an effect is held until then itself.
+//! * A call is held until what it meets has been looked at: what the case does later cannot have changed that. To let
+//!   reads go on earlier was measured to be dearer: who answers sleeps next, and the caller runs on its processor.
 //! * Whose a call is: all but the worker's own threads' are of the case that runs, since no process of an earlier one is
 //!   left. That is known by the process groups that the case's processes were ever in: calls that make or change
 //!   groups are heard of too. If one is still there, or if that is unclear, the thread is spent ([`Observer::is_spent`]).

@@ -49,7 +49,7 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// Whether it has to be looked at what is there before the call goes on, since it changes that.
+    /// Whether it may change what paths lead to.
     pub(super) fn is_effect(&self) -> bool {
         match self {
             Self::Act(_, act) => !matches!(act, Act::See(_)),

@@ -43,24 +43,15 @@ pub(super) struct Tracer {
     names: BTreeSet<Vec<u8>>,
 }
 
-/// A call that waits; it goes on when this is dropped at the latest, whatever happens here.
+/// A call that waits; it goes on when this is dropped, whatever happens here.
 struct Held<'a> {
     listener: &'a Listener,
     id: u64,
-    is_held: bool,
-}
-
-impl Held<'_> {
-    /// Lets it go on; says whether somebody still waited.
-    fn go_on(&mut self) -> bool {
-        let was_held = std::mem::replace(&mut self.is_held, false);
-        was_held && self.listener.go_on(self.id)
-    }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.go_on();
+        self.listener.go_on(self.id);
     }
 }
 
@@ -92,10 +83,9 @@ impl Tracer {
 
     /// Records a call and lets it go on.
     pub(super) fn handle(&mut self, told: &Notification, listener: &Listener, programs: &mut Programs) {
-        let mut held = Held {
+        let _held = Held {
             listener,
             id: told.id,
-            is_held: true,
         };
         if !self.threads.contains(&told.thread) {
             if memory::is_own(told.thread) {
@@ -117,13 +107,14 @@ impl Tracer {
         if is_known || self.recorder.is_futile() && !is_leave {
             return;
         }
-        match Self::request(told) {
-            Ok(request) => self.follow(told, request, &mut held, programs),
-            Err(cause) => {
-                if held.go_on() {
-                    self.give_up(UnobservableKind::Unreadable, &cause.to_string());
-                }
-            }
+        let request = Self::request(told);
+        // Only now it is known that what was read is the caller's, and not of who has got its number since.
+        if !listener.is_waiting(told.id) {
+            return;
+        }
+        match request {
+            Ok(request) => self.record(told.thread, request, programs),
+            Err(cause) => self.give_up(UnobservableKind::Unreadable, &cause.to_string()),
         }
     }
 
@@ -153,26 +144,15 @@ impl Tracer {
         }
     }
 
-    /// What reads is looked at after the call has gone on, while the process runs: whatever else it does that would
-    /// change what is there waits until this is done.
-    fn follow(
-        &mut self,
-        told: &Notification,
-        request: Request,
-        held: &mut Held<'_>,
-        programs: &mut Programs,
-    ) {
+    fn record(&mut self, thread: u32, request: Request, programs: &mut Programs) {
         let is_effect = request.is_effect();
-        if !is_effect && !held.go_on() {
-            return;
-        }
-        self.record(told.thread, request, programs);
+        self.look_up(thread, request, programs);
         if is_effect {
             self.met.clear();
         }
     }
 
-    fn record(&mut self, thread: u32, request: Request, programs: &mut Programs) {
+    fn look_up(&mut self, thread: u32, request: Request, programs: &mut Programs) {
         match request {
             Request::Nothing => {}
             Request::Act(named, act) => self.act(thread, &named, act),
