@@ -126,7 +126,12 @@ fn entry_from_wire(observed: &v1::ObservedPath) -> Result<Entry, InvalidMessage>
     if observed.accesses.is_empty() {
         return Err(InvalidMessage::missing("accesses"));
     }
-    let accesses = observed.accesses().map(access_from_wire);
+    // Not by the generated accessor, which passes over what it does not know.
+    let known = |access: &i32| WireAccess::try_from(*access).unwrap_or(WireAccess::Unknown);
+    let accesses = observed
+        .accesses
+        .iter()
+        .map(|access| access_from_wire(known(access)));
     Ok(Entry {
         accesses: accesses.collect::<Result<_, _>>()?,
         stamp: observed.stamp.as_ref().map(stamp_from_wire).transpose()?,
