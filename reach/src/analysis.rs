@@ -1,0 +1,253 @@
+//! The analysis of one link: made after the linker ended, kept in a file, read by who wants keys.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use thresh_core::digest::{Digest, FieldHasher};
+
+use crate::arguments::{self, Link};
+use crate::condense;
+use crate::encode::{Reader, Writer};
+use crate::graph;
+use crate::harness::{self, Harness};
+use crate::image;
+use crate::inputs::{self, Inputs, Library, Part};
+use crate::memo::{Memo, write_whole};
+use crate::raw::Raw;
+use crate::record::{self, CaseRecord, Record};
+use crate::resolve::Resolution;
+
+/// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
+/// analysis of another version is none.
+const HEAD: &[u8] = b"thresh reach 1\n";
+
+/// The ending of the names of kept analyses.
+const ENDING: &str = "reach";
+
+/// Which panic locations a key counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locations {
+    /// All, with line and column.
+    Exact,
+    /// None, except for a case that can observe one: only the file's name counts. Holds only if **every** crate of the
+    /// binary was compiled without optimisation (`opt-level = 0`), as observers in optimised code cannot be told. The
+    /// caller has to know; nothing in an object file says so.
+    IgnoreUnlessObserved,
+}
+
+/// What is known of one test binary.
+#[derive(Debug)]
+pub struct Analysis {
+    pub(crate) record: Record,
+}
+
+/// The keys of one case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaseKey<'a> {
+    /// As libtest lists it.
+    pub name: &'a str,
+    /// Marked `#[ignore]`.
+    pub ignored: bool,
+    /// Over all that the case can reach.
+    pub key: Digest,
+    /// Whether the case can observe lines of panic locations.
+    pub observes: bool,
+}
+
+/// Why a kept analysis cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is not there or cannot be read.
+    #[error("{path} cannot be read: {cause}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The file is another version's.
+    #[error("{0} is of another version of thresh; build again")]
+    Version(PathBuf),
+    /// The file is damaged.
+    #[error("{0} is damaged; remove it and build again")]
+    Damaged(PathBuf),
+}
+
+impl Analysis {
+    /// The file in which the analysis of a binary with this content is kept.
+    pub fn path(folder: &Path, binary: &Digest) -> PathBuf {
+        folder.join(format!("{binary}.{ENDING}"))
+    }
+
+    /// Reads a kept analysis.
+    ///
+    /// # Errors
+    /// [`LoadError`]: not there, of another version, damaged. There are no keys then.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let bytes = fs::read(path).map_err(|cause| LoadError::Read {
+            path: path.to_owned(),
+            cause,
+        })?;
+        let packed = bytes.strip_prefix(HEAD).ok_or_else(|| LoadError::Version(path.to_owned()))?;
+        let damaged = || LoadError::Damaged(path.to_owned());
+        let bytes = zstd::decode_all(packed).map_err(|_| damaged())?;
+        let mut reader = Reader::new(&bytes);
+        let record = Record::read(&mut reader).map_err(|_| damaged())?;
+        reader.end().map_err(|_| damaged())?;
+        Ok(Self { record })
+    }
+
+    /// Why cases are not told apart, if they are not: then the digest of the whole binary has to be each case's key.
+    pub fn whole(&self) -> Option<&str> {
+        self.record.whole.as_deref()
+    }
+
+    /// The keys of all cases, in the order of the binary's array. Of several cases with one name each is given.
+    pub fn keys(&self, locations: Locations) -> impl Iterator<Item = CaseKey<'_>> {
+        self.record.cases.iter().map(move |case| case_key(case, locations))
+    }
+
+    /// The key of all that a program reaches from its `main`, if it is no test binary and could be analysed.
+    pub fn program(&self, locations: Locations) -> Option<Digest> {
+        let common = self.record.common.as_ref().filter(|_| self.record.whole.is_none())?;
+        self.record.cases.is_empty().then_some(match locations {
+            Locations::IgnoreUnlessObserved if !common.observes => common.masked,
+            _ => common.exact,
+        })
+    }
+
+    /// The dynamic libraries of the link. Those with a digest are in every key, those of the system only by name.
+    pub fn libraries(&self) -> &[Library] {
+        &self.record.libraries
+    }
+
+    /// How long the analysis took, the file's writing apart.
+    pub fn took(&self) -> Duration {
+        Duration::from_micros(self.record.took_us)
+    }
+
+    /// How many sections and references the reachable part of the binary has.
+    pub fn size(&self) -> (usize, usize) {
+        let edges = self.record.nodes.iter().map(|node| node.edges.len());
+        (self.record.nodes.len(), edges.sum())
+    }
+
+    fn save(&self, path: &Path) -> std::io::Result<()> {
+        let mut writer = Writer::default();
+        self.record.write(&mut writer);
+        let packed = zstd::encode_all(&writer.into_bytes()[..], 1)?;
+        write_whole(path, &[HEAD, &packed])
+    }
+}
+
+fn case_key(case: &CaseRecord, locations: Locations) -> CaseKey<'_> {
+    CaseKey {
+        name: &case.name,
+        ignored: case.ignored,
+        key: match locations {
+            Locations::Exact => case.keys.exact,
+            Locations::IgnoreUnlessObserved => case.keys.masked,
+        },
+        observes: case.keys.observes,
+    }
+}
+
+/// Analyses a link that a linker has just made, and keeps what was found in `folder`. Without an executable there is
+/// nothing to do. An analysis that fails says why and makes the binary one piece.
+///
+/// # Errors
+/// The analysis could not be written. The binary has none then.
+pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<PathBuf>> {
+    let start = Instant::now();
+    let (output, link) = match arguments::parse(arguments) {
+        Ok(link) if link.partial || is_build_script(&link.output) => return Ok(None),
+        Ok(link) => (link.output.clone(), Ok(link)),
+        Err(unclear) => match arguments::output(arguments) {
+            Some(output) => (output, Err(unclear.to_string())),
+            None => return Ok(None),
+        },
+    };
+    let Ok(content) = fs::read(&output) else {
+        return Ok(None);
+    };
+    let Some(image) = image::Image::read(&content) else {
+        return Ok(None);
+    };
+    let found = link.and_then(|link| record(&link, &image, &Memo::new(folder)));
+    let mut record = found.unwrap_or_else(|why| Record {
+        whole: Some(why),
+        ..Record::default()
+    });
+    record.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let path = Analysis::path(folder, &image.digest);
+    Analysis { record }.save(&path)?;
+    Ok(Some(path))
+}
+
+/// Build scripts are linked by the same linker, run once, and have no cases.
+fn is_build_script(output: &Path) -> bool {
+    let name = output.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with("build_script_"))
+}
+
+fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<Record, String> {
+    let Inputs { parts, libraries } = inputs::read(link, memo).map_err(|error| error.to_string())?;
+    let entries = graph::ENTRIES.iter().map(|name| (*name).to_owned());
+    let roots: Vec<String> = link.kept.iter().chain(&image.exports).cloned().collect();
+    let needed: Vec<String> = entries.chain(roots.iter().cloned()).collect();
+    let resolution = Resolution::new(&parts, &needed);
+    let harness = harness(&parts, &resolution)?;
+    let machine = parts.first().map(|part| part.unit.machine);
+    if parts.iter().any(|part| Some(part.unit.machine) != machine) {
+        return Err("its objects are for several machines".to_owned());
+    }
+    let by_part = harness.as_ref().map(|(part, harness)| (*part, harness));
+    let rooted = graph::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;
+    let all = [&rooted.common[..], &rooted.kept, &rooted.cases].concat();
+    let hashes = condense::hashes(&rooted.graph, &all);
+    let surroundings = surroundings(link, machine.unwrap_or_default(), &libraries, harness.is_some());
+    let harness = harness.as_ref().map(|(_, harness)| harness);
+    Ok(record::of_graph(&rooted, &hashes, harness, &surroundings, libraries))
+}
+
+/// What counts for every case besides the graph: how it was linked, and dynamic libraries whole.
+fn surroundings(link: &Link, machine: u16, libraries: &[Library], harness: bool) -> Digest {
+    let mut hasher = FieldHasher::new("thresh reach link v1");
+    hasher.field(&machine.to_le_bytes()).field(&[u8::from(harness)]);
+    link.flags.iter().for_each(|flag| {
+        hasher.field(flag.as_bytes());
+    });
+    hasher.field(b"libraries");
+    for library in libraries {
+        // Where a library of the build stands may differ; the name by which it is loaded is in its content.
+        match &library.digest {
+            Some(digest) => hasher.field(digest.as_bytes()),
+            None => hasher.field(library.name.as_bytes()),
+        };
+    }
+    hasher.finish()
+}
+
+/// Finds the harness of a test binary, and in which part it is.
+fn harness(parts: &[Part], resolution: &Resolution<'_>) -> Result<Option<(u32, Harness)>, String> {
+    let calls = |part: &Part| {
+        let unit = &part.unit;
+        let mut names = unit.references.iter().map(|reference| &unit.names[reference.name as usize]);
+        names.any(|name| harness::is_entry(name))
+    };
+    let mut callers = resolution.taken.iter().filter(|index| calls(&parts[**index as usize]));
+    let Some(index) = callers.next() else {
+        return Ok(None);
+    };
+    if callers.next().is_some() {
+        return Err(harness::HarnessError::Several.to_string());
+    }
+    let part = &parts[*index as usize];
+    let path = part.path.as_ref().ok_or_else(|| format!("its harness is in {}", part.name))?;
+    let content = fs::read(path).map_err(|cause| format!("{} cannot be read: {cause}", path.display()))?;
+    let raw = Raw::parse(&content).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    let harness = harness::find(&raw).map_err(|error| error.to_string())?;
+    Ok(Some((*index, harness)))
+}

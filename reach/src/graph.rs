@@ -1,0 +1,361 @@
+//! The graph of a whole link: the nodes of all objects that are taken, edges led to where names are defined.
+
+use std::collections::{BTreeMap, HashMap};
+
+use thresh_core::digest::{Digest, FieldHasher};
+
+use crate::harness::Harness;
+use crate::inputs::Part;
+use crate::location;
+use crate::name::normalised;
+use crate::resolve::Resolution;
+use crate::unit::{Role, Target};
+
+/// The graph. Nodes are numbered through all parts; leaves are numbered apart.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<GraphNode>,
+    /// All edges, those of one node together.
+    pub(crate) edges: Vec<GraphEdge>,
+    pub(crate) leaves: Vec<Digest>,
+    pub(crate) leaf_names: Vec<String>,
+    leaf_index: HashMap<Digest, u32>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct GraphNode {
+    pub(crate) name: String,
+    /// The content with the label, if there is one.
+    pub(crate) content: Digest,
+    pub(crate) masked: Option<Digest>,
+    /// Where this node's edges are in [`Graph::edges`].
+    pub(crate) edges: std::ops::Range<u32>,
+    /// Reads the lines of panic locations, outside of the toolchain's own code.
+    pub(crate) observes: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GraphEdge {
+    pub(crate) target: To,
+    pub(crate) value: u64,
+    pub(crate) kind: u8,
+}
+
+/// Where an edge leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum To {
+    Node(u32),
+    Leaf(u32),
+}
+
+/// A graph and where its roots are.
+#[derive(Debug, Default)]
+pub(crate) struct Rooted {
+    pub(crate) graph: Graph,
+    /// What every process executes or reads, in the linker's order.
+    pub(crate) common: Vec<u32>,
+    /// What is kept, in no order.
+    pub(crate) kept: Vec<u32>,
+    /// By case, the node of its descriptor.
+    pub(crate) cases: Vec<u32>,
+}
+
+/// Why a link's graph says nothing of single cases.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GraphError {
+    #[error("it has more sections than can be numbered")]
+    TooLarge,
+    #[error("the descriptors of its cases are referred to from elsewhere")]
+    DescriptorsUsed,
+    #[error("{0} refers to what its object file does not have")]
+    Broken(String),
+}
+
+/// Names that the linker defines and that tell where parts of the binary lie. Who uses one can read everything.
+const IMAGE: &[&str] = &[
+    "__executable_start", "__ehdr_start", "etext", "_etext", "__etext", "edata", "_edata", "end", "_end",
+    "__bss_start", "__data_start", "data_start", "__eh_frame_start", "__eh_frame_end", "__eh_frame_hdr_start",
+    "__GNU_EH_FRAME_HDR",
+];
+
+/// Names that start a program. `main` is called by the C library's start-up code.
+pub(crate) const ENTRIES: &[&str] = &["main", "_start", "_init", "_fini"];
+
+/// Makes the graph. `image` is the digest of the linked binary, `roots` are names that are reached from outside.
+pub(crate) fn build(
+    parts: &[Part],
+    resolution: &Resolution<'_>,
+    harness: Option<(u32, &Harness)>,
+    image: Digest,
+    roots: &[String],
+) -> Result<Rooted, GraphError> {
+    let mut builder = Builder::new(parts, resolution, image)?;
+    let labels = builder.labels();
+    for index in &resolution.taken {
+        builder.part(*index, harness, &labels)?;
+    }
+    builder.lists();
+    let mut rooted = builder.roots(roots);
+    rooted.graph = builder.graph;
+    if let Some((part, harness)) = harness {
+        let base = builder.base[&part];
+        rooted.cases = harness.cases.iter().map(|case| base + case.descriptor).collect();
+        let cut = harness.array.into_iter().map(|array| base + array);
+        alone(&rooted, cut.chain(rooted.cases.iter().copied()).collect())?;
+    }
+    Ok(rooted)
+}
+
+/// Checks that nothing refers to the array of cases, or to a case's descriptor, once the array is cut off.
+fn alone(rooted: &Rooted, cut: std::collections::BTreeSet<u32>) -> Result<(), GraphError> {
+    let led = |edge: &GraphEdge| matches!(edge.target, To::Node(node) if cut.contains(&node));
+    if rooted.graph.edges.iter().any(led) {
+        return Err(GraphError::DescriptorsUsed);
+    }
+    Ok(())
+}
+
+struct Builder<'p> {
+    parts: &'p [Part],
+    resolution: &'p Resolution<'p>,
+    graph: Graph,
+    /// The number of the first node of a part.
+    base: HashMap<u32, u32>,
+    /// The nodes of sections that `__start_` and `__stop_` symbols stand for.
+    listed: BTreeMap<&'p str, Vec<u32>>,
+    /// The node that stands for all of these.
+    list_nodes: BTreeMap<&'p str, u32>,
+    image: Digest,
+    total: u32,
+}
+
+impl<'p> Builder<'p> {
+    fn new(parts: &'p [Part], resolution: &'p Resolution<'p>, image: Digest) -> Result<Self, GraphError> {
+        let mut base = HashMap::new();
+        let mut listed: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        let mut total = 0u32;
+        for index in &resolution.taken {
+            base.insert(*index, total);
+            let nodes = &parts[*index as usize].unit.nodes;
+            for (number, node) in nodes.iter().enumerate() {
+                if let Some(name) = &node.listed
+                    && !resolution.is_dropped(*index, number as u32)
+                {
+                    listed.entry(name).or_default().push(total + number as u32);
+                }
+            }
+            let count = u32::try_from(nodes.len()).map_err(|_| GraphError::TooLarge)?;
+            total = total.checked_add(count).ok_or(GraphError::TooLarge)?;
+        }
+        let numbered = listed.keys().zip(total..).map(|(name, node)| (*name, node));
+        let list_nodes = numbered.collect();
+        Ok(Self {
+            parts,
+            resolution,
+            graph: Graph::default(),
+            base,
+            listed,
+            list_nodes,
+            image,
+            total,
+        })
+    }
+
+    /// The label of each node that has one. Names are normalised, where one is left with a single bearer; labels of one
+    /// link are all different, which is all that soundness asks of them.
+    fn labels(&self) -> HashMap<u32, Digest> {
+        let mut bearers: BTreeMap<String, Vec<(u32, &str, &str)>> = BTreeMap::new();
+        for index in &self.resolution.taken {
+            let part = &self.parts[*index as usize];
+            let base = self.base[index];
+            for (number, node) in part.unit.nodes.iter().enumerate() {
+                if let Some(label) = &node.label
+                    && !self.resolution.is_dropped(*index, number as u32)
+                {
+                    let names: Vec<String> = label.lines().map(normalised).collect();
+                    let bearer = (base + number as u32, label.as_str(), part.name.as_str());
+                    bearers.entry(names.join("\n")).or_default().push(bearer);
+                }
+            }
+        }
+        let mut labels = HashMap::new();
+        for (name, bearers) in bearers {
+            if let [(node, _, _)] = bearers[..] {
+                labels.insert(node, label(&["alone", &name]));
+                continue;
+            }
+            let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
+            for (node, raw, _) in &bearers {
+                let count = seen.entry(raw).or_default();
+                labels.insert(*node, label(&["one of several", raw, &count.to_string()]));
+                *count += 1;
+            }
+        }
+        labels
+    }
+
+    fn part(
+        &mut self,
+        index: u32,
+        harness: Option<(u32, &Harness)>,
+        labels: &HashMap<u32, Digest>,
+    ) -> Result<(), GraphError> {
+        let part = &self.parts[index as usize];
+        let base = self.base[&index];
+        let harness = harness.filter(|(part, _)| *part == index).map(|(_, harness)| harness);
+        let observing: Vec<bool> = part.unit.names.iter().map(|name| location::observes(name)).collect();
+        for (number, node) in part.unit.nodes.iter().enumerate() {
+            let start = self.graph.edges.len() as u32;
+            let cut = harness.and_then(|harness| harness.cut(number as u32));
+            let mut observes = !part.toolchain && location::observes(&node.name);
+            for (place, edge) in node.edges.iter().enumerate() {
+                if cut.is_some_and(|cut| !cut.keeps(place)) {
+                    continue;
+                }
+                if let Target::Name(name) = edge.target {
+                    observes |= !part.toolchain && observing.get(name as usize).copied().unwrap_or_default();
+                }
+                let edge = self.edge(index, edge)?;
+                self.graph.edges.push(edge);
+            }
+            let id = base + number as u32;
+            let content = cut.map_or(node.content, |cut| cut.content);
+            let content = match labels.get(&id) {
+                Some(label) => labelled(content, label),
+                None => content,
+            };
+            if self.graph.edges.len() > u32::MAX as usize {
+                return Err(GraphError::TooLarge);
+            }
+            self.graph.nodes.push(GraphNode {
+                name: node.name.clone(),
+                content,
+                masked: node.masked,
+                edges: start..self.graph.edges.len() as u32,
+                observes,
+            });
+        }
+        Ok(())
+    }
+
+    fn edge(&mut self, part: u32, edge: &crate::unit::Edge) -> Result<GraphEdge, GraphError> {
+        let unit = &self.parts[part as usize].unit;
+        let broken = || GraphError::Broken(self.parts[part as usize].name.clone());
+        let (target, value, kind) = match edge.target {
+            Target::Name(name) => {
+                let name = unit.names.get(name as usize).ok_or_else(broken)?;
+                return self.named(name, edge.value);
+            }
+            target => (target, edge.value, edge.kind),
+        };
+        let target = self.local(part, target)?;
+        Ok(GraphEdge { target, value, kind })
+    }
+
+    fn local(&mut self, part: u32, target: Target) -> Result<To, GraphError> {
+        let unit = &self.parts[part as usize].unit;
+        let broken = || GraphError::Broken(self.parts[part as usize].name.clone());
+        match target {
+            Target::Node(node) if (node as usize) < unit.nodes.len() => Ok(To::Node(self.base[&part] + node)),
+            Target::Leaf(leaf) => {
+                let leaf = unit.leaves.get(leaf as usize).ok_or_else(broken)?;
+                Ok(self.leaf(leaf.digest, &leaf.shown))
+            }
+            _ => Err(broken()),
+        }
+    }
+
+    fn named(&mut self, name: &str, value: u64) -> Result<GraphEdge, GraphError> {
+        if let Some(found) = self.resolution.find(name) {
+            let definition = self.parts[found.part as usize].unit.definitions[found.definition as usize];
+            return Ok(GraphEdge {
+                target: self.local(found.part, definition.target)?,
+                value: definition.value.wrapping_add(value),
+                kind: definition.kind,
+            });
+        }
+        let target = match name.strip_prefix("__start_").or_else(|| name.strip_prefix("__stop_")) {
+            Some(list) => match self.list_nodes.get(list) {
+                Some(node) => To::Node(*node),
+                None => self.external(name),
+            },
+            None => self.external(name),
+        };
+        // The start of a list and its end are told apart.
+        let value = value.wrapping_add(u64::from(name.starts_with("__stop_")));
+        Ok(GraphEdge { target, value, kind: 0 })
+    }
+
+    fn external(&mut self, name: &str) -> To {
+        if IMAGE.contains(&name) {
+            let image = self.image;
+            return self.leaf(label(&["image", &image.to_string()]), name);
+        }
+        self.leaf(label(&["external", name]), name)
+    }
+
+    fn leaf(&mut self, digest: Digest, shown: &str) -> To {
+        let graph = &mut self.graph;
+        To::Leaf(*graph.leaf_index.entry(digest).or_insert_with(|| {
+            graph.leaves.push(digest);
+            graph.leaf_names.push(shown.to_owned());
+            graph.leaves.len() as u32 - 1
+        }))
+    }
+
+    /// Adds the nodes that stand for sections of one name: who refers to their start can read all.
+    fn lists(&mut self) {
+        debug_assert_eq!(self.total as usize, self.graph.nodes.len());
+        for (name, members) in &self.listed {
+            let start = self.graph.edges.len() as u32;
+            self.graph.edges.extend(members.iter().map(|node| GraphEdge {
+                target: To::Node(*node),
+                value: 0,
+                kind: 0,
+            }));
+            self.graph.nodes.push(GraphNode {
+                name: format!("all of section {name}"),
+                content: label(&["list", name]),
+                masked: None,
+                edges: start..self.graph.edges.len() as u32,
+                observes: false,
+            });
+        }
+    }
+
+    fn roots(&self, names: &[String]) -> Rooted {
+        let mut rooted = Rooted::default();
+        let entries = ENTRIES.iter().copied().chain(names.iter().map(String::as_str));
+        for found in entries.filter_map(|name| self.resolution.find(name)) {
+            let definition = self.parts[found.part as usize].unit.definitions[found.definition as usize];
+            if let Target::Node(node) = definition.target {
+                rooted.common.push(self.base[&found.part] + node);
+            }
+        }
+        for index in &self.resolution.taken {
+            for (number, node) in self.parts[*index as usize].unit.nodes.iter().enumerate() {
+                match node.role {
+                    _ if self.resolution.is_dropped(*index, number as u32) => {}
+                    Role::Plain => {}
+                    Role::Start => rooted.common.push(self.base[index] + number as u32),
+                    Role::Kept => rooted.kept.push(self.base[index] + number as u32),
+                }
+            }
+        }
+        rooted
+    }
+}
+
+fn label(parts: &[&str]) -> Digest {
+    let mut hasher = FieldHasher::new("thresh reach label v1");
+    parts.iter().for_each(|part| {
+        hasher.field(part.as_bytes());
+    });
+    hasher.finish()
+}
+
+fn labelled(content: Digest, label: &Digest) -> Digest {
+    let mut hasher = FieldHasher::new("thresh reach labelled v1");
+    hasher.field(content.as_bytes()).field(label.as_bytes());
+    hasher.finish()
+}

@@ -1,0 +1,181 @@
+//! What is linked: files found, read and taken apart, in the linker's order.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use object::read::archive::ArchiveFile;
+use rayon::prelude::*;
+use thresh_core::digest::Digest;
+
+use crate::arguments::{Input, Link, Source};
+use crate::memo::Memo;
+use crate::raw::Shape;
+use crate::unit::Unit;
+
+/// Why the inputs of a link cannot be taken apart.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("{path} cannot be read: {cause}")]
+    Read { path: String, cause: std::io::Error },
+    #[error("{name} cannot be taken apart: {cause}")]
+    Shape { name: String, cause: Shape },
+    #[error("the static library {0} was not found in the folders of the command line")]
+    Missing(String),
+}
+
+/// An object of the link.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) unit: Unit,
+    /// File, and member if it is an archive's.
+    pub(crate) name: String,
+    /// Taken whether it is needed or not.
+    pub(crate) always: bool,
+    /// Comes with the Rust toolchain.
+    pub(crate) toolchain: bool,
+    /// The file, if the object is no member of an archive.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// A dynamic library that the binary may load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    /// Its path, or what was said after `-l`.
+    pub name: String,
+    /// The digest of its content; none for a library of the system, which is only named.
+    pub digest: Option<Digest>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) libraries: Vec<Library>,
+}
+
+/// Reads all inputs of a link.
+pub(crate) fn read(link: &Link, memo: &Memo) -> Result<Inputs, InputError> {
+    let each = link.inputs.par_iter().map(|input| input_of(link, input, memo));
+    let each: Vec<Inputs> = each.collect::<Result<_, _>>()?;
+    let mut all = Inputs::default();
+    for inputs in each {
+        all.parts.extend(inputs.parts);
+        all.libraries.extend(inputs.libraries);
+    }
+    Ok(all)
+}
+
+fn input_of(link: &Link, input: &Input, memo: &Memo) -> Result<Inputs, InputError> {
+    match &input.source {
+        Source::File(path) => file(path, input.whole, memo),
+        Source::Library { name, is_static } => match search(&link.folders, name, *is_static) {
+            Some(path) => file(&path, input.whole, memo),
+            None if *is_static && !SYSTEM.contains(&name.as_str()) => Err(InputError::Missing(name.clone())),
+            // Found in a folder of the system, by a search that is the linker's own.
+            None => Ok(Inputs {
+                libraries: vec![Library {
+                    name: format!("-l{name}"),
+                    digest: None,
+                }],
+                parts: Vec::new(),
+            }),
+        },
+    }
+}
+
+/// Libraries of the C compiler and the C library, which are told by the platform's part of a key.
+const SYSTEM: &[&str] = &["c", "m", "dl", "rt", "util", "pthread", "gcc", "gcc_eh", "gcc_s", "unwind"];
+
+fn search(folders: &[PathBuf], name: &str, is_static: bool) -> Option<PathBuf> {
+    let names = match name.strip_prefix(':') {
+        Some(exact) => vec![exact.to_owned()],
+        None if is_static => vec![format!("lib{name}.a")],
+        None => vec![format!("lib{name}.so"), format!("lib{name}.a")],
+    };
+    let mut paths = folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name)));
+    paths.find(|path| path.is_file())
+}
+
+fn file(path: &Path, whole: bool, memo: &Memo) -> Result<Inputs, InputError> {
+    let content = fs::read(path).map_err(|cause| InputError::Read {
+        path: path.display().to_string(),
+        cause,
+    })?;
+    if content.starts_with(b"!<arch>\n") {
+        return archive(path, &content, whole, memo);
+    }
+    if is_dynamic(&content) {
+        return Ok(Inputs {
+            libraries: vec![Library {
+                name: path.display().to_string(),
+                digest: Some(Digest::of(&content)),
+            }],
+            parts: Vec::new(),
+        });
+    }
+    let name = path.display().to_string();
+    let unit = Unit::parse(&content).map_err(|cause| InputError::Shape { name: name.clone(), cause })?;
+    let part = Part {
+        unit,
+        name,
+        always: true,
+        toolchain: false,
+        path: Some(path.to_owned()),
+    };
+    Ok(Inputs {
+        parts: vec![part],
+        libraries: Vec::new(),
+    })
+}
+
+fn is_dynamic(content: &[u8]) -> bool {
+    content.starts_with(b"\x7fELF") && content.get(16..18) == Some(&object::elf::ET_DYN.to_le_bytes()[..])
+}
+
+fn archive(path: &Path, content: &[u8], whole: bool, memo: &Memo) -> Result<Inputs, InputError> {
+    let toolchain = path.components().any(|component| component.as_os_str() == "rustlib");
+    let digest = Digest::from_bytes(*blake3::Hasher::new().update_rayon(content).finalize().as_bytes());
+    let units = match memo.archive(&digest) {
+        Some(units) => units,
+        None => {
+            let units = members(path, content)?;
+            memo.keep_archive(&digest, &units);
+            units
+        }
+    };
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let parts = units.into_iter().map(|(member, unit)| Part {
+        unit,
+        name: format!("{file}({member})"),
+        always: whole,
+        toolchain,
+        path: None,
+    });
+    Ok(Inputs {
+        parts: parts.collect(),
+        libraries: Vec::new(),
+    })
+}
+
+/// Takes the members of an archive apart, except the metadata that only the compiler reads.
+fn members(path: &Path, content: &[u8]) -> Result<Vec<(String, Unit)>, InputError> {
+    let shape = |name: String| move |cause: Shape| InputError::Shape { name, cause };
+    let whole = |cause: object::read::Error| shape(path.display().to_string())(cause.into());
+    let archive = ArchiveFile::parse(content).map_err(whole)?;
+    if archive.is_thin() {
+        let cause = Shape::Unknown("its members elsewhere".to_owned());
+        return Err(shape(path.display().to_string())(cause));
+    }
+    let mut members = Vec::new();
+    for member in archive.members() {
+        let member = member.map_err(whole)?;
+        let name = String::from_utf8_lossy(member.name()).into_owned();
+        if !name.starts_with("lib.rmeta") {
+            members.push((name, member.data(content).map_err(whole)?));
+        }
+    }
+    let units = members.into_par_iter().map(|(name, data)| {
+        let unit = Unit::parse(data).map_err(shape(format!("{}({name})", path.display())))?;
+        Ok((name, unit))
+    });
+    units.collect()
+}

@@ -1,0 +1,191 @@
+//! Graphs of archives, kept by the archive's digest: what was taken apart once is only read again.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use thresh_core::digest::Digest;
+
+use crate::encode::{Damaged, Reader, Writer};
+use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
+
+/// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
+const VERSION: &str = "1";
+
+/// A folder of graphs of archives. What cannot be read or written there is made anew.
+#[derive(Debug)]
+pub(crate) struct Memo(Option<PathBuf>);
+
+impl Memo {
+    pub(crate) fn new(folder: &Path) -> Self {
+        let folder = folder.join("archives").join(VERSION);
+        Self(fs::create_dir_all(&folder).is_ok().then_some(folder))
+    }
+
+    fn path(&self, digest: &Digest) -> Option<PathBuf> {
+        self.0.as_ref().map(|folder| folder.join(digest.to_string()))
+    }
+
+    pub(crate) fn archive(&self, digest: &Digest) -> Option<Vec<(String, Unit)>> {
+        let bytes = fs::read(self.path(digest)?).ok()?;
+        // A file that was cut short, or lost its content in a crash, must not pass for a graph.
+        let (sum, bytes) = bytes.split_at_checked(32)?;
+        if *Digest::of(bytes).as_bytes() != sum {
+            return None;
+        }
+        let mut reader = Reader::new(bytes);
+        let units = reader.list(|reader| Ok((reader.text()?, unit(reader)?))).ok()?;
+        reader.end().ok()?;
+        Some(units)
+    }
+
+    pub(crate) fn keep_archive(&self, digest: &Digest, units: &[(String, Unit)]) {
+        let Some(path) = self.path(digest) else {
+            return;
+        };
+        let mut writer = Writer::default();
+        writer.list(units, |writer, (name, unit)| {
+            writer.text(name);
+            write_unit(writer, unit);
+        });
+        let bytes = writer.into_bytes();
+        // Without it the next link takes the archive apart again, nothing worse.
+        let _ = write_whole(&path, &[Digest::of(&bytes).as_bytes(), &bytes]);
+    }
+}
+
+/// Writes a file so that it is there with all its content or not at all.
+pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn write_unit(writer: &mut Writer, unit: &Unit) {
+    writer.number(u64::from(unit.machine));
+    writer.list(&unit.nodes, write_node);
+    writer.list(&unit.names, |writer, name| writer.text(name));
+    writer.list(&unit.references, |writer, reference| {
+        writer.number(u64::from(reference.name));
+        writer.flag(reference.weak);
+    });
+    writer.list(&unit.definitions, |writer, definition| {
+        writer.number(u64::from(definition.name));
+        write_target(writer, definition.target);
+        writer.number(definition.value);
+        writer.number(u64::from(definition.kind));
+        writer.flag(definition.weak);
+    });
+    writer.list(&unit.groups, |writer, group| {
+        writer.text(&group.signature);
+        writer.list(&group.nodes, |writer, node| writer.number(u64::from(*node)));
+    });
+    writer.list(&unit.leaves, |writer, leaf| {
+        writer.digest(&leaf.digest);
+        writer.text(&leaf.shown);
+    });
+}
+
+fn write_node(writer: &mut Writer, node: &Node) {
+    writer.text(&node.name);
+    writer.digest(&node.content);
+    writer.optional(node.masked.as_ref(), Writer::digest);
+    writer.list(&node.edges, |writer, edge| {
+        write_target(writer, edge.target);
+        writer.number(edge.value);
+        writer.number(u64::from(edge.kind));
+    });
+    writer.number(match node.role {
+        Role::Plain => 0,
+        Role::Start => 1,
+        Role::Kept => 2,
+    });
+    writer.optional(node.label.as_ref(), |writer, label| writer.text(label));
+    writer.optional(node.listed.as_ref(), |writer, name| writer.text(name));
+}
+
+fn write_target(writer: &mut Writer, target: Target) {
+    let (kind, index) = match target {
+        Target::Node(index) => (0, index),
+        Target::Name(index) => (1, index),
+        Target::Leaf(index) => (2, index),
+    };
+    writer.number(u64::from(index) * 3 + kind);
+}
+
+fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
+    Ok(Unit {
+        machine: u16::try_from(reader.number()?).map_err(|_| Damaged)?,
+        nodes: reader.list(node)?,
+        names: reader.list(Reader::text)?,
+        references: reader.list(|reader| {
+            Ok(Reference {
+                name: reader.index()?,
+                weak: reader.flag()?,
+            })
+        })?,
+        definitions: reader.list(|reader| {
+            Ok(Definition {
+                name: reader.index()?,
+                target: target(reader)?,
+                value: reader.number()?,
+                kind: kind(reader)?,
+                weak: reader.flag()?,
+            })
+        })?,
+        groups: reader.list(|reader| {
+            Ok(Group {
+                signature: reader.text()?,
+                nodes: reader.list(Reader::index)?,
+            })
+        })?,
+        leaves: reader.list(|reader| {
+            Ok(Leaf {
+                digest: reader.digest()?,
+                shown: reader.text()?,
+            })
+        })?,
+    })
+}
+
+fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
+    Ok(Node {
+        name: reader.text()?,
+        content: reader.digest()?,
+        masked: reader.optional(Reader::digest)?,
+        edges: reader.list(|reader| {
+            Ok(Edge {
+                target: target(reader)?,
+                value: reader.number()?,
+                kind: kind(reader)?,
+            })
+        })?,
+        role: match reader.number()? {
+            0 => Role::Plain,
+            1 => Role::Start,
+            2 => Role::Kept,
+            _ => return Err(Damaged),
+        },
+        label: reader.optional(Reader::text)?,
+        listed: reader.optional(Reader::text)?,
+    })
+}
+
+fn kind(reader: &mut Reader<'_>) -> Result<u8, Damaged> {
+    u8::try_from(reader.number()?).map_err(|_| Damaged)
+}
+
+fn target(reader: &mut Reader<'_>) -> Result<Target, Damaged> {
+    let number = reader.number()?;
+    let index = u32::try_from(number / 3).map_err(|_| Damaged)?;
+    Ok(match number % 3 {
+        0 => Target::Node(index),
+        1 => Target::Name(index),
+        _ => Target::Leaf(index),
+    })
+}

@@ -1,0 +1,82 @@
+//! Sections whose equal pieces a linker may merge: strings that end with zero, and constants of one size.
+//!
+//! A reference into such a section is a reference to one piece, and to nothing else of the section: a linker moves
+//! pieces about freely, so no code can rely on what lies beside one.
+
+use object::elf;
+use thresh_core::digest::{Digest, FieldHasher};
+
+use crate::raw::{Place, Raw, RawSection, RawSymbol, Relocation};
+
+/// A piece of a section, by content, and where in it a reference points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece<'d> {
+    pub(crate) bytes: &'d [u8],
+    /// Whether `bytes` ended with a zero that was cut off.
+    pub(crate) terminated: bool,
+    /// Where the reference points, in bytes from the start of `bytes`.
+    pub(crate) offset: u64,
+    /// What remains of the relocation's addend.
+    pub(crate) addend: i64,
+}
+
+impl Piece<'_> {
+    pub(crate) fn digest(&self) -> Digest {
+        let mut hasher = FieldHasher::new("thresh reach piece v1");
+        hasher.field(self.bytes).field(&[u8::from(self.terminated)]);
+        hasher.finish()
+    }
+}
+
+/// Returns the piece that a relocation refers to; none if its section is not merged, or if the piece cannot be told
+/// for certain, and then the whole section counts.
+pub(crate) fn piece<'d>(raw: &Raw<'d>, relocation: &Relocation) -> Option<Piece<'d>> {
+    let symbol = raw.symbols.get(relocation.symbol as usize)?;
+    let Place::Section(index) = symbol.place else {
+        return None;
+    };
+    let section = raw.sections.get(index as usize)?;
+    if !section.has(elf::SHF_MERGE) || section.has(elf::SHF_WRITE) || !section.relocations.is_empty() {
+        return None;
+    }
+    let (at, addend) = target(raw.machine, symbol, relocation)?;
+    let (start, bytes, terminated) = around(section, usize::try_from(at).ok()?)?;
+    Some(Piece {
+        bytes,
+        terminated,
+        offset: at - start as u64,
+        addend,
+    })
+}
+
+/// For a symbol of the section itself the addend says which piece is meant; only where the addend has no other
+/// meaning (the distance from the field to the next instruction) can it be told. Other symbols stand at their piece.
+fn target(machine: u16, symbol: &RawSymbol<'_>, relocation: &Relocation) -> Option<(u64, i64)> {
+    if symbol.kind != elf::STT_SECTION {
+        return Some((symbol.value, relocation.addend));
+    }
+    let plain = machine == elf::EM_AARCH64
+        || [elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S].contains(&relocation.kind);
+    if !plain {
+        return None;
+    }
+    Some((symbol.value.checked_add_signed(relocation.addend)?, 0))
+}
+
+fn around<'d>(section: &RawSection<'d>, at: usize) -> Option<(usize, &'d [u8], bool)> {
+    let size = usize::try_from(section.entry_size).ok().filter(|size| *size > 0)?;
+    let data = section.data;
+    if at >= data.len() {
+        return None;
+    }
+    if !section.has(elf::SHF_STRINGS) {
+        let start = at - at % size;
+        return Some((start, data.get(start..start + size)?, false));
+    }
+    if size != 1 {
+        return None;
+    }
+    let start = data[..at].iter().rposition(|byte| *byte == 0).map_or(0, |zero| zero + 1);
+    let length = data[start..].iter().position(|byte| *byte == 0)?;
+    Some((start, &data[start..start + length], true))
+}

@@ -1,0 +1,253 @@
+//! What is kept of one link: keys by case, and what is needed to say how two links differ.
+
+use thresh_core::digest::{Digest, FieldHasher};
+
+use crate::condense::Hashes;
+use crate::encode::{Damaged, Reader, Writer};
+use crate::graph::{Rooted, To};
+use crate::harness::Harness;
+use crate::inputs::Library;
+
+/// The analysis of one link, as it is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// Why single cases are not told apart, if they are not.
+    pub(crate) whole: Option<String>,
+    /// How long the analysis took, in microseconds.
+    pub(crate) took_us: u64,
+    pub(crate) libraries: Vec<Library>,
+    /// What every case executes or reads.
+    pub(crate) common: Option<Keys>,
+    pub(crate) common_roots: Vec<u32>,
+    pub(crate) cases: Vec<CaseRecord>,
+    pub(crate) nodes: Vec<RecordNode>,
+    pub(crate) leaves: Vec<(Digest, String)>,
+}
+
+/// Two keys of one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keys {
+    pub(crate) exact: Digest,
+    /// Without lines and columns of panic locations; as `exact` where these can be observed.
+    pub(crate) masked: Digest,
+    pub(crate) observes: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct CaseRecord {
+    pub(crate) name: String,
+    pub(crate) ignored: bool,
+    pub(crate) keys: Keys,
+    pub(crate) root: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct RecordNode {
+    pub(crate) name: String,
+    pub(crate) content: Digest,
+    pub(crate) masked: Option<Digest>,
+    pub(crate) edges: Vec<(To, u64)>,
+}
+
+/// Makes the keys of a link. `surroundings` is what counts for every case besides the graph.
+pub(crate) fn of_graph(
+    rooted: &Rooted,
+    hashes: &Hashes,
+    harness: Option<&Harness>,
+    surroundings: &Digest,
+    libraries: Vec<Library>,
+) -> Record {
+    let common = common(rooted, hashes, surroundings);
+    let key = |node: u32| {
+        let at = node as usize;
+        let key = |context: &str, common: &Digest, own: &Digest| {
+            let mut hasher = FieldHasher::new(context);
+            hasher.field(common.as_bytes()).field(own.as_bytes());
+            hasher.finish()
+        };
+        let exact = key("thresh reach case v1", &common.exact, &hashes.exact[at]);
+        let observes = common.observes || hashes.observes[at];
+        let masked = match observes {
+            true => exact,
+            false => key("thresh reach case v1, lines ignored", &common.masked, &hashes.masked[at]),
+        };
+        Keys { exact, masked, observes }
+    };
+    let places = places(hashes);
+    let cases = harness.iter().flat_map(|harness| &harness.cases).zip(&rooted.cases);
+    let cases = cases.map(|(case, node)| CaseRecord {
+        name: case.name.clone(),
+        ignored: case.ignored,
+        keys: key(*node),
+        root: places[*node as usize],
+    });
+    let roots = rooted.common.iter().chain(&rooted.kept);
+    Record {
+        whole: None,
+        took_us: 0,
+        libraries,
+        common: Some(common),
+        common_roots: roots.map(|root| places[*root as usize]).collect(),
+        cases: cases.collect(),
+        nodes: nodes(rooted, hashes, &places),
+        leaves: rooted.graph.leaves.iter().copied().zip(rooted.graph.leaf_names.iter().cloned()).collect(),
+    }
+}
+
+fn common(rooted: &Rooted, hashes: &Hashes, surroundings: &Digest) -> Keys {
+    let all = |context: &str, hashes: &[Digest]| {
+        let mut hasher = FieldHasher::new(context);
+        hasher.field(surroundings.as_bytes());
+        for root in &rooted.common {
+            hasher.field(hashes[*root as usize].as_bytes());
+        }
+        let mut kept: Vec<&Digest> = rooted.kept.iter().map(|root| &hashes[*root as usize]).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        hasher.field(b"kept");
+        kept.into_iter().for_each(|hash| {
+            hasher.field(hash.as_bytes());
+        });
+        hasher.finish()
+    };
+    let mut roots = rooted.common.iter().chain(&rooted.kept);
+    Keys {
+        exact: all("thresh reach common v1", &hashes.exact),
+        masked: all("thresh reach common v1, lines ignored", &hashes.masked),
+        observes: roots.any(|root| hashes.observes[*root as usize]),
+    }
+}
+
+/// The number that each reached node has in the record.
+fn places(hashes: &Hashes) -> Vec<u32> {
+    let mut next = 0;
+    let number = |reached: &bool| {
+        let place = next;
+        next += u32::from(*reached);
+        place
+    };
+    hashes.reached.iter().map(number).collect()
+}
+
+fn nodes(rooted: &Rooted, hashes: &Hashes, places: &[u32]) -> Vec<RecordNode> {
+    let graph = &rooted.graph;
+    let reached = (0..graph.nodes.len()).filter(|node| hashes.reached[*node]);
+    let record = |index: usize| {
+        let node = &graph.nodes[index];
+        let edges = graph.edges_of(index as u32).iter().map(|edge| match edge.target {
+            To::Node(to) => (To::Node(places[to as usize]), edge.value),
+            leaf => (leaf, edge.value),
+        });
+        RecordNode {
+            name: node.name.clone(),
+            content: node.content,
+            masked: node.masked,
+            edges: edges.collect(),
+        }
+    };
+    reached.map(record).collect()
+}
+
+impl Record {
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer.optional(self.whole.as_ref(), |writer, why| writer.text(why));
+        writer.number(self.took_us);
+        writer.list(&self.libraries, |writer, library| {
+            writer.text(&library.name);
+            writer.optional(library.digest.as_ref(), Writer::digest);
+        });
+        writer.optional(self.common.as_ref(), write_keys);
+        writer.list(&self.common_roots, |writer, root| writer.number(u64::from(*root)));
+        writer.list(&self.cases, |writer, case| {
+            writer.text(&case.name);
+            writer.flag(case.ignored);
+            write_keys(writer, &case.keys);
+            writer.number(u64::from(case.root));
+        });
+        writer.list(&self.leaves, |writer, (digest, shown)| {
+            writer.digest(digest);
+            writer.text(shown);
+        });
+        writer.list(&self.nodes, |writer, node| {
+            writer.text(&node.name);
+            writer.digest(&node.content);
+            writer.optional(node.masked.as_ref(), Writer::digest);
+            writer.list(&node.edges, |writer, (to, value)| {
+                let (kind, index) = match to {
+                    To::Node(index) => (0, index),
+                    To::Leaf(index) => (1, index),
+                };
+                writer.number(u64::from(*index) * 2 + kind);
+                writer.number(*value);
+            });
+        });
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let record = Self {
+            whole: reader.optional(Reader::text)?,
+            took_us: reader.number()?,
+            libraries: reader.list(|reader| {
+                Ok(Library {
+                    name: reader.text()?,
+                    digest: reader.optional(Reader::digest)?,
+                })
+            })?,
+            common: reader.optional(keys)?,
+            common_roots: reader.list(Reader::index)?,
+            cases: reader.list(|reader| {
+                Ok(CaseRecord {
+                    name: reader.text()?,
+                    ignored: reader.flag()?,
+                    keys: keys(reader)?,
+                    root: reader.index()?,
+                })
+            })?,
+            leaves: reader.list(|reader| Ok((reader.digest()?, reader.text()?)))?,
+            nodes: reader.list(|reader| {
+                Ok(RecordNode {
+                    name: reader.text()?,
+                    content: reader.digest()?,
+                    masked: reader.optional(Reader::digest)?,
+                    edges: reader.list(edge)?,
+                })
+            })?,
+        };
+        record.check()?;
+        Ok(record)
+    }
+
+    fn check(&self) -> Result<(), Damaged> {
+        let node = |index: u32| (index as usize) < self.nodes.len();
+        let leads = |to: &To| match to {
+            To::Node(index) => node(*index),
+            To::Leaf(index) => (*index as usize) < self.leaves.len(),
+        };
+        let edges = self.nodes.iter().flat_map(|node| &node.edges);
+        let sound = self.cases.iter().all(|case| node(case.root))
+            && self.common_roots.iter().all(|root| node(*root))
+            && edges.map(|(to, _)| to).all(leads);
+        if sound { Ok(()) } else { Err(Damaged) }
+    }
+}
+
+fn write_keys(writer: &mut Writer, keys: &Keys) {
+    writer.digest(&keys.exact);
+    writer.digest(&keys.masked);
+    writer.flag(keys.observes);
+}
+
+fn keys(reader: &mut Reader<'_>) -> Result<Keys, Damaged> {
+    Ok(Keys {
+        exact: reader.digest()?,
+        masked: reader.digest()?,
+        observes: reader.flag()?,
+    })
+}
+
+fn edge(reader: &mut Reader<'_>) -> Result<(To, u64), Damaged> {
+    let number = reader.number()?;
+    let index = u32::try_from(number / 2).map_err(|_| Damaged)?;
+    let to = if number % 2 == 0 { To::Node(index) } else { To::Leaf(index) };
+    Ok((to, reader.number()?))
+}

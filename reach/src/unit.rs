@@ -1,0 +1,397 @@
+//! One object file as a part of the graph: its sections as nodes, their relocations as edges.
+//!
+//! A node's content is what the section says by itself: kind, flags, alignment, size, bytes, and of each relocation the
+//! offset, type and addend, in order; for a function its unwind entry too ([`frames`]). *Where* edges lead is not in
+//! it: that is hashed by [`crate::condense`], by what is found there and never by a symbol's name. So renaming a
+//! function changes nothing.
+//!
+//! Two things have an identity besides their content, because code can tell two of them apart that look the same:
+//! what can be written to (two counters that both start as 0), and named statics (whose addresses may be compared).
+//! These have a label.
+
+use std::collections::HashMap;
+
+use object::elf;
+use thresh_core::digest::{Digest, FieldHasher};
+
+use crate::frames::frames;
+use crate::location;
+use crate::pieces::piece;
+use crate::raw::{Place, Raw, RawSection, RawSymbol, Relocation, Shape};
+
+/// An object file as a part of the graph. Indices are within the unit.
+#[derive(Debug, Default)]
+pub(crate) struct Unit {
+    pub(crate) machine: u16,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) names: Vec<String>,
+    pub(crate) references: Vec<Reference>,
+    pub(crate) definitions: Vec<Definition>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) leaves: Vec<Leaf>,
+}
+
+/// A section.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// As the linker knows it: the symbol at its start, or else the section's name.
+    pub(crate) name: String,
+    pub(crate) content: Digest,
+    /// The content without line and column, if this is a panic's location.
+    pub(crate) masked: Option<Digest>,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) role: Role,
+    /// Tells nodes apart that code can tell apart whatever they hold.
+    pub(crate) label: Option<String>,
+    /// The section's name, if `__start_` and `__stop_` symbols may stand for it.
+    pub(crate) listed: Option<String>,
+}
+
+/// What keeps a section in the binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// That something refers to it.
+    Plain,
+    /// It is executed, or read, at the start or the end of every process.
+    Start,
+    /// Its flags, or what it is: a note.
+    Kept,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) target: Target,
+    /// Where in the target, in bytes.
+    pub(crate) value: u64,
+    /// The ELF type of the symbol: a call to an indirect function is not one to a function.
+    pub(crate) kind: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Node(u32),
+    /// Something that is found by its name, here or in another object.
+    Name(u32),
+    Leaf(u32),
+}
+
+/// What has no edges: a piece of a merged section, an absolute address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    pub(crate) digest: Digest,
+    /// For humans.
+    pub(crate) shown: String,
+}
+
+/// A name that is needed from elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reference {
+    pub(crate) name: u32,
+    pub(crate) weak: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Definition {
+    pub(crate) name: u32,
+    pub(crate) target: Target,
+    pub(crate) value: u64,
+    pub(crate) kind: u8,
+    pub(crate) weak: bool,
+}
+
+/// A COMDAT group.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) signature: String,
+    pub(crate) nodes: Vec<u32>,
+}
+
+/// `SHF_GNU_RETAIN`, which the `object` crate names for its writers only.
+const RETAIN: u32 = 1 << 21;
+
+/// Beginnings of the names of sections that run, or are read, at the start or the end of every process.
+const STARTS: &[&str] = &[
+    ".init_array", ".preinit_array", ".fini_array", ".ctors", ".dtors", ".init", ".fini", ".jcr",
+];
+
+impl Unit {
+    /// Makes the graph of an object file.
+    pub(crate) fn parse(data: &[u8]) -> Result<Self, Shape> {
+        Self::of(&Raw::parse(data)?)
+    }
+
+    pub(crate) fn of(raw: &Raw<'_>) -> Result<Self, Shape> {
+        let mut builder = Builder::new(raw);
+        let mut frames_of: HashMap<u32, Vec<crate::frames::Frame>> = HashMap::new();
+        for frame in frames(raw)? {
+            frames_of.entry(frame.section).or_default().push(frame);
+        }
+        for (index, section) in raw.sections.iter().enumerate() {
+            if section.has(elf::SHF_ALLOC) {
+                if section.name.starts_with(".gnu.lto_") {
+                    return Err(Shape::Bitcode);
+                }
+                let frames = frames_of.remove(&(index as u32)).unwrap_or_default();
+                builder.node(index as u32, section, &frames)?;
+            } else if section.name.starts_with(".gnu.lto_") {
+                return Err(Shape::Bitcode);
+            }
+        }
+        builder.symbols()?;
+        builder.groups();
+        Ok(builder.unit)
+    }
+}
+
+struct Builder<'r, 'd> {
+    raw: &'r Raw<'d>,
+    unit: Unit,
+    /// Node by section.
+    nodes: Vec<Option<u32>>,
+    names: HashMap<&'d str, u32>,
+    leaves: HashMap<Digest, u32>,
+    /// Symbols by section, in the object's order.
+    symbols_of: Vec<Vec<u32>>,
+}
+
+impl<'r, 'd> Builder<'r, 'd> {
+    fn new(raw: &'r Raw<'d>) -> Self {
+        let mut count = 0;
+        let nodes = raw.sections.iter().map(|section| {
+            section.has(elf::SHF_ALLOC).then(|| {
+                count += 1;
+                count - 1
+            })
+        });
+        let nodes = nodes.collect();
+        let mut symbols_of = vec![Vec::new(); raw.sections.len()];
+        for (index, symbol) in raw.symbols.iter().enumerate() {
+            if let Place::Section(section) = symbol.place
+                && symbol.kind != elf::STT_SECTION
+                && let Some(list) = symbols_of.get_mut(section as usize)
+            {
+                list.push(index as u32);
+            }
+        }
+        Self {
+            raw,
+            unit: Unit {
+                machine: raw.machine,
+                ..Unit::default()
+            },
+            nodes,
+            names: HashMap::new(),
+            leaves: HashMap::new(),
+            symbols_of,
+        }
+    }
+
+    fn node(
+        &mut self,
+        index: u32,
+        section: &RawSection<'d>,
+        frames: &[crate::frames::Frame],
+    ) -> Result<(), Shape> {
+        let mut text = Vec::with_capacity(section.relocations.len() * 24);
+        let mut edges = Vec::with_capacity(section.relocations.len());
+        self.relocations(&section.relocations, &mut text, &mut edges)?;
+        for frame in frames {
+            text.extend_from_slice(&(frame.bytes.len() as u64).to_le_bytes());
+            text.extend_from_slice(&frame.bytes);
+            self.relocations(&frame.relocations, &mut text, &mut edges)?;
+        }
+        let hash = |data: &[u8]| {
+            let flags = section.flags & !u64::from(elf::SHF_GROUP);
+            let mut hasher = FieldHasher::new("thresh reach section v1");
+            for number in [u64::from(section.kind), flags, section.align, section.size] {
+                hasher.field(&number.to_le_bytes());
+            }
+            hasher.field(data).field(&text);
+            hasher.finish()
+        };
+        let symbols = self.named(index);
+        let first = symbols.iter().min_by_key(|symbol| symbol.value);
+        let location = symbols.is_empty() && location::is_location(self.raw, section);
+        self.unit.nodes.push(Node {
+            name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
+            content: hash(section.data),
+            masked: location.then(|| hash(location::FILE_ONLY(section.data))),
+            edges,
+            role: role(section),
+            label: label(section, &symbols),
+            listed: identifier(section.name).then(|| section.name.to_owned()),
+        });
+        Ok(())
+    }
+
+    /// The symbols with a name in a section.
+    fn named(&self, index: u32) -> Vec<&'r RawSymbol<'d>> {
+        let all = self.symbols_of[index as usize].iter();
+        let all = all.map(|symbol| &self.raw.symbols[*symbol as usize]);
+        all.filter(|symbol| !symbol.name.is_empty() && !symbol.name.starts_with(".L"))
+            .collect()
+    }
+
+    fn relocations(
+        &mut self,
+        relocations: &[Relocation],
+        text: &mut Vec<u8>,
+        edges: &mut Vec<Edge>,
+    ) -> Result<(), Shape> {
+        for relocation in relocations {
+            let mut addend = relocation.addend;
+            if relocation.symbol != 0 {
+                let edge = match piece(self.raw, relocation) {
+                    Some(piece) => {
+                        addend = piece.addend;
+                        let shown = format!("{:?}", String::from_utf8_lossy(&piece.bytes[..piece.bytes.len().min(60)]));
+                        Edge {
+                            target: self.leaf(piece.digest(), shown),
+                            value: piece.offset,
+                            kind: 0,
+                        }
+                    }
+                    None => self.edge(&self.raw.symbols[relocation.symbol as usize])?,
+                };
+                edges.push(edge);
+            }
+            text.extend_from_slice(&relocation.offset.to_le_bytes());
+            text.extend_from_slice(&relocation.kind.to_le_bytes());
+            text.push(u8::from(relocation.symbol != 0));
+            text.extend_from_slice(&addend.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    fn edge(&mut self, symbol: &RawSymbol<'d>) -> Result<Edge, Shape> {
+        if symbol.bind != elf::STB_LOCAL {
+            let target = Target::Name(self.name(symbol.name));
+            return Ok(Edge { target, value: 0, kind: 0 });
+        }
+        let (target, value) = self.place(symbol)?;
+        Ok(Edge {
+            target,
+            value,
+            kind: symbol_kind(symbol.kind),
+        })
+    }
+
+    /// Where a symbol that is defined here stands.
+    fn place(&mut self, symbol: &RawSymbol<'d>) -> Result<(Target, u64), Shape> {
+        match symbol.place {
+            Place::Section(section) => match self.nodes.get(section as usize).copied().flatten() {
+                Some(node) => Ok((Target::Node(node), symbol.value)),
+                None => Err(Shape::Unknown("an address of what is not loaded".to_owned())),
+            },
+            Place::Absolute => {
+                let leaf = Digest::of(format!("absolute {}", symbol.value).as_bytes());
+                Ok((self.leaf(leaf, symbol.name.to_owned()), 0))
+            }
+            Place::Tentative => {
+                let text = format!("tentative {} {} {}", symbol.name, symbol.value, symbol.size);
+                Ok((self.leaf(Digest::of(text.as_bytes()), symbol.name.to_owned()), 0))
+            }
+            Place::Undefined => Err(Shape::Damaged(format!("{} is local and nowhere", symbol.name))),
+        }
+    }
+
+    fn name(&mut self, name: &'d str) -> u32 {
+        let names = &mut self.unit.names;
+        *self.names.entry(name).or_insert_with(|| {
+            names.push(name.to_owned());
+            names.len() as u32 - 1
+        })
+    }
+
+    fn leaf(&mut self, digest: Digest, shown: String) -> Target {
+        let leaves = &mut self.unit.leaves;
+        Target::Leaf(*self.leaves.entry(digest).or_insert_with(|| {
+            leaves.push(Leaf { digest, shown });
+            leaves.len() as u32 - 1
+        }))
+    }
+
+    fn symbols(&mut self) -> Result<(), Shape> {
+        let raw = self.raw;
+        let global = raw.symbols.iter().skip(1).filter(|symbol| symbol.bind != elf::STB_LOCAL);
+        for symbol in global {
+            let name = self.name(symbol.name);
+            let weak = symbol.bind == elf::STB_WEAK;
+            if symbol.place == Place::Undefined {
+                self.unit.references.push(Reference { name, weak });
+                continue;
+            }
+            if let Place::Section(section) = symbol.place
+                && self.nodes.get(section as usize).copied().flatten().is_none()
+            {
+                // Such as the name of a file's metadata, which is not loaded.
+                continue;
+            }
+            let (target, value) = self.place(symbol)?;
+            self.unit.definitions.push(Definition {
+                name,
+                target,
+                value,
+                kind: symbol_kind(symbol.kind),
+                // Of several tentative definitions any gives way to a real one.
+                weak: weak || symbol.place == Place::Tentative,
+            });
+        }
+        Ok(())
+    }
+
+    fn groups(&mut self) {
+        for group in &self.raw.groups {
+            let nodes = group.members.iter();
+            let nodes = nodes.filter_map(|section| self.nodes.get(*section as usize).copied().flatten());
+            self.unit.groups.push(Group {
+                signature: group.signature.to_owned(),
+                nodes: nodes.collect(),
+            });
+        }
+    }
+}
+
+/// Functions and data are called and read alike whatever a symbol says, except where the linker acts on it.
+fn symbol_kind(kind: u8) -> u8 {
+    match kind {
+        elf::STT_TLS | elf::STT_GNU_IFUNC => kind,
+        _ => 0,
+    }
+}
+
+fn role(section: &RawSection<'_>) -> Role {
+    let starts = [elf::SHT_INIT_ARRAY, elf::SHT_FINI_ARRAY, elf::SHT_PREINIT_ARRAY];
+    let named = |start: &str| {
+        let rest = section.name.strip_prefix(start);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    if starts.contains(&section.kind) || STARTS.iter().any(|start| named(start)) {
+        Role::Start
+    } else if section.kind == elf::SHT_NOTE || section.has(RETAIN) {
+        Role::Kept
+    } else {
+        Role::Plain
+    }
+}
+
+/// Whether the linker defines `__start_` and `__stop_` symbols for sections of this name.
+fn identifier(name: &str) -> bool {
+    let head = name.bytes().next();
+    head.is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
+fn label(section: &RawSection<'_>, symbols: &[&RawSymbol<'_>]) -> Option<String> {
+    let constant = section.name == ".data.rel.ro" || section.name.starts_with(".data.rel.ro.");
+    let written = section.has(elf::SHF_WRITE) && !constant;
+    if section.has(elf::SHF_EXECINSTR) || (!written && symbols.is_empty()) {
+        return None;
+    }
+    let mut names: Vec<&str> = symbols.iter().map(|symbol| symbol.name).collect();
+    names.sort_unstable();
+    if names.is_empty() {
+        names.push(section.name);
+    }
+    Some(names.join("\n"))
+}
