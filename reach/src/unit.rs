@@ -54,7 +54,8 @@ pub(crate) enum Role {
     Plain,
     /// It is executed, or read, at the start or the end of every process.
     Start,
-    /// Its flags, or what it is: a note.
+    /// It is a note, which the loader reads. (What is merely flagged to be retained is in the binary, but only read by
+    /// who refers to it.)
     Kept,
 }
 
@@ -105,9 +106,6 @@ pub(crate) struct Group {
     pub(crate) signature: String,
     pub(crate) nodes: Vec<u32>,
 }
-
-/// `SHF_GNU_RETAIN`, which the `object` crate names for its writers only.
-const RETAIN: u32 = 1 << 21;
 
 /// Beginnings of the names of sections that run, or are read, at the start or the end of every process.
 const STARTS: &[&str] = &[
@@ -368,7 +366,7 @@ fn role(section: &RawSection<'_>) -> Role {
     };
     if starts.contains(&section.kind) || STARTS.iter().any(|start| named(start)) {
         Role::Start
-    } else if section.kind == elf::SHT_NOTE || section.has(RETAIN) {
+    } else if section.kind == elf::SHT_NOTE {
         Role::Kept
     } else {
         Role::Plain
@@ -385,7 +383,9 @@ fn identifier(name: &str) -> bool {
 fn label(section: &RawSection<'_>, symbols: &[&RawSymbol<'_>]) -> Option<String> {
     let constant = section.name == ".data.rel.ro" || section.name.starts_with(".data.rel.ro.");
     let written = section.has(elf::SHF_WRITE) && !constant;
-    if section.has(elf::SHF_EXECINSTR) || (!written && symbols.is_empty()) {
+    // Only unwinding reads these, and their symbols are numbered through an object.
+    let unwinding = section.name.starts_with(".gcc_except_table");
+    if section.has(elf::SHF_EXECINSTR) || unwinding || (!written && symbols.is_empty()) {
         return None;
     }
     let mut names: Vec<&str> = symbols.iter().map(|symbol| symbol.name).collect();

@@ -1,0 +1,212 @@
+//! One change in a crate, and the cases whose keys it must change: no fewer, and here no more.
+
+mod build;
+
+use build::{Workshop, changed};
+use thresh_reach::{Locations, explain};
+
+/// What most changes are made to.
+const SOURCE: &str = r#"
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+fn two() -> u32 { std::hint::black_box(2) }
+fn plain(x: u32) -> u32 { x ^ 1 }
+const NUMBER: u32 = 77;
+static TEXT: &str = "text of a static";
+static FIRST: AtomicU32 = AtomicU32::new(0);
+static SECOND: AtomicU32 = AtomicU32::new(0);
+thread_local! { static OWN: Cell<u32> = const { Cell::new(5) }; }
+trait Speak { fn speak(&self) -> u32; }
+struct Cat; impl Speak for Cat { fn speak(&self) -> u32 { 11 } }
+struct Dog; impl Speak for Dog { fn speak(&self) -> u32 { 22 } }
+fn generic<T: Into<u64>>(x: T) -> u64 { x.into() ^ 3 }
+#[inline(always)] fn inlined(x: u32) -> u32 { x ^ 4 }
+const fn constant(x: u32) -> u32 { x ^ 5 }
+macro_rules! made { ($x:expr) => { $x ^ 6 } }
+#[test] fn calls() { assert_ne!(plain(two()), 0); }
+#[test] fn counts() { assert_ne!(NUMBER, std::hint::black_box(1)); }
+#[test] fn reads() { assert_ne!(std::hint::black_box(TEXT), "x"); }
+#[test] fn adds() { FIRST.fetch_add(1, SeqCst); assert_eq!(SECOND.load(SeqCst), 0); }
+#[test] fn keeps() { OWN.with(|own| assert_ne!(own.get(), two())); }
+#[test] fn speaks() { let all: [&dyn Speak; 1] = [&Cat]; assert_ne!(std::hint::black_box(all)[0].speak(), 0); }
+#[test] fn barks() { let all: [&dyn Speak; 1] = [&Dog]; assert_ne!(std::hint::black_box(all)[0].speak(), 0); }
+#[test] fn generalises() { assert_ne!(generic(two()), 0); }
+#[test] fn inlines() { assert_ne!(inlined(two()), 0); }
+#[test] fn evaluates() { const AT: u32 = constant(2); assert_ne!(AT, std::hint::black_box(0)); }
+#[test] fn expands() { assert_ne!(made!(two()), 0); }
+#[test] #[should_panic(expected = "so it does")] fn panics() { panic!("so it does"); }
+#[test] #[ignore = "for now"] fn waits() {}
+"#;
+
+/// How cargo builds tests: with an object for each module, so that a change moves nothing from one to another. (Code
+/// calls into its own object and into others by different instructions.)
+const CARGO: &[&str] = &["-Cincremental=kept"];
+
+/// A change, and the cases that it is for.
+const CHANGES: &[(&str, &str, &[&str])] = &[
+    ("x ^ 1", "x ^ 9", &["calls"]),
+    ("NUMBER: u32 = 77", "NUMBER: u32 = 78", &["counts"]),
+    ("text of a static", "text of a sultan", &["reads"]),
+    ("FIRST.fetch_add", "SECOND.fetch_add", &["adds"]),
+    ("Cell::new(5)", "Cell::new(6)", &["keeps"]),
+    ("{ 11 }", "{ 12 }", &["speaks"]),
+    ("{ 22 }", "{ 23 }", &["barks"]),
+    ("x.into() ^ 3", "x.into() ^ 9", &["generalises"]),
+    ("x ^ 4", "x ^ 9", &["inlines"]),
+    ("x ^ 5", "x ^ 9", &["evaluates"]),
+    ("$x ^ 6", "$x ^ 9", &["expands"]),
+    ("expected = \"so it does\"", "expected = \"so it dies\"", &["panics"]),
+    ("#[should_panic(expected = \"so it does\")]", "#[should_panic]", &["panics"]),
+    ("#[ignore = \"for now\"]", "", &["waits"]),
+];
+
+fn check(flags: &[&str], locations: Locations) {
+    let workshop = Workshop::new(flags);
+    let old = workshop.build(SOURCE);
+    for (before, after, cases) in CHANGES {
+        assert!(SOURCE.contains(before), "{before}");
+        let new = workshop.build(&SOURCE.replacen(before, after, 1));
+        assert_eq!(changed(&old, &new, locations), *cases, "{before} became {after}");
+        for case in *cases {
+            assert!(explain(&old, &new, case, locations).is_some(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_change_is_for_who_reaches_it() {
+    check(CARGO, Locations::IgnoreUnlessObserved);
+}
+
+#[test]
+fn a_change_is_for_who_reaches_it_v0_names() {
+    check(&["-Cincremental=kept", "-Csymbol-mangling-version=v0"], Locations::IgnoreUnlessObserved);
+}
+
+#[test]
+fn a_change_is_for_who_reaches_it_optimised() {
+    // Of two statics that only start alike, optimised code may know which is meant.
+    check(&["-Copt-level=2"], Locations::Exact);
+}
+
+#[test]
+fn cases_do_not_count_for_one_another() {
+    let workshop = Workshop::new(CARGO);
+    let old = workshop.build(SOURCE);
+    let more = format!("{SOURCE}\n#[test] fn another() {{ assert!(plain(two()) > 1); }}\n");
+    let new = workshop.build(&more);
+    assert!(changed(&old, &workshop.build(&more), Locations::Exact).is_empty());
+    let fewer = SOURCE.replace("#[test] fn calls() { assert_ne!(plain(two()), 0); }", "");
+    assert!(changed(&old, &workshop.build(&fewer), Locations::IgnoreUnlessObserved).is_empty());
+}
+
+#[test]
+fn names_of_functions_do_not_count() {
+    let workshop = Workshop::new(CARGO);
+    let old = workshop.build(SOURCE);
+    let new = workshop.build(&SOURCE.replace("plain", "paint").replace("generic", "generous"));
+    assert!(changed(&old, &new, Locations::Exact).is_empty());
+}
+
+#[test]
+fn another_line_counts_only_exactly() {
+    let workshop = Workshop::new(&[]);
+    let observed = "#[test] fn observes() { let at = std::panic::Location::caller(); assert!(at.line() > 0); }";
+    let source = format!("{SOURCE}\n{observed}\n");
+    let (old, new) = (workshop.build(&source), workshop.build(&format!("// a comment\n{source}")));
+    assert_eq!(changed(&old, &new, Locations::IgnoreUnlessObserved), ["observes"]);
+    let exact = changed(&old, &new, Locations::Exact);
+    assert!(exact.len() > 5 && exact.contains(&"calls".to_owned()), "{exact:?}");
+}
+
+#[test]
+fn who_sees_lines_is_known() {
+    let seers = [
+        "fn f() { let hook = |info: &std::panic::PanicHookInfo<'_>| { if info.location().unwrap().line() == 1 { std::process::exit(0) } }; std::panic::set_hook(Box::new(hook)); panic!(); }",
+        "fn f() { std::panic::set_hook(Box::new(|info| { if info.to_string().len() == 1 { std::process::exit(0) } })); panic!(); }",
+        "fn f() { let at = std::panic::Location::caller(); assert!(format!(\"{at:?}\").len() > 1); }",
+        "#[track_caller] fn at() -> u32 { let [at] = [std::panic::Location::caller()].map(|at| at.column()); at } fn f() { at(); }",
+        "fn f() { let at = std::panic::Location::caller(); assert!(at == at); }",
+    ];
+    let workshop = Workshop::new(&[]);
+    for seer in seers {
+        let source = |lines: &str| format!("{lines}{seer}\n#[test] fn sees() {{ f() }}\n#[test] fn blind() {{ panic!() }}");
+        let (old, new) = (workshop.build(&source("")), workshop.build(&source("\n")));
+        assert_eq!(changed(&old, &new, Locations::IgnoreUnlessObserved), ["sees"], "{seer}");
+    }
+}
+
+#[test]
+fn what_runs_at_the_start_is_for_all() {
+    let workshop = Workshop::new(&[]);
+    let source = "
+        static mut SEEN: u32 = 0;
+        extern \"C\" fn start() { unsafe { SEEN = 1 } }
+        #[used] #[unsafe(link_section = \".init_array\")] static START: extern \"C\" fn() = start;
+        #[test] fn one() {} #[test] fn two() { assert!(true) }";
+    let (old, new) = (workshop.build(source), workshop.build(&source.replace("SEEN = 1", "SEEN = 2")));
+    assert_eq!(changed(&old, &new, Locations::Exact), ["one", "two"]);
+}
+
+#[test]
+fn a_list_of_a_section_is_for_who_reads_it() {
+    let workshop = Workshop::new(&[]);
+    let source = "
+        unsafe extern \"C\" { #[link_name = \"__start_registry\"] static START: [u32; 2]; }
+        #[used] #[unsafe(link_section = \"registry\")] static A: u32 = 1;
+        #[used] #[unsafe(link_section = \"registry\")] static B: u32 = 2;
+        #[test] fn lists() { assert_ne!(unsafe { START[0] }, 9) } #[test] fn other() { assert!(true) }";
+    let (old, new) = (workshop.build(source), workshop.build(&source.replace("B: u32 = 2", "B: u32 = 3")));
+    assert_eq!(changed(&old, &new, Locations::Exact), ["lists"]);
+}
+
+#[test]
+fn constants_in_a_circle_have_a_hash() {
+    let workshop = Workshop::new(&[]);
+    let source = "
+        struct Ring { next: &'static Ring, number: u32 }
+        static ONE: Ring = Ring { next: &TWO, number: 1 };
+        static TWO: Ring = Ring { next: &ONE, number: 2 };
+        #[test] fn walks() { assert_ne!(ONE.next.next.next.number, 0) } #[test] fn other() { assert!(true) }";
+    let old = workshop.build(source);
+    let new = workshop.build(&source.replace("number: 2", "number: 3"));
+    assert_eq!(changed(&old, &new, Locations::Exact), ["walks"]);
+    let difference = explain(&old, &new, "walks", Locations::Exact).expect("it differs");
+    assert_eq!(difference.changed, ["demo::TWO"]);
+    assert!(difference.path.contains(&"demo::walks".to_owned()), "{:?}", difference.path);
+}
+
+#[test]
+fn two_symbols_of_one_name_are_two() {
+    let workshop = Workshop::new(&[]);
+    let source = "
+        mod a { pub fn of() -> u32 { fn same() -> u32 { 1 } same() } }
+        mod b { pub fn of() -> u32 { fn same() -> u32 { 2 } same() } }
+        #[test] fn left() { assert_ne!(a::of(), 0) } #[test] fn right() { assert_ne!(b::of(), 0) }";
+    let (old, new) = (workshop.build(source), workshop.build(&source.replace("{ 2 }", "{ 3 }")));
+    assert_eq!(changed(&old, &new, Locations::Exact), ["right"]);
+}
+
+#[test]
+fn c_code_counts_by_its_sections() {
+    for (flags, other) in [(&["-ffunction-sections", "-fdata-sections"][..], false), (&[], true)] {
+        let mut workshop = Workshop::new(&[]);
+        let link = workshop.path().display().to_string();
+        workshop.flags = ["-L", &link, "-lstatic=code"].map(str::to_owned).to_vec();
+        let source = "unsafe extern \"C\" { fn f() -> i32; fn g() -> i32; }
+            #[test] fn calls() { assert_ne!(unsafe { f() }, 9) } #[test] fn other() { assert_ne!(unsafe { g() }, 9) }
+            #[test] fn neither() { assert!(true) }";
+        let build = |code: &str| {
+            std::fs::write(workshop.path().join("code.c"), code).expect("written");
+            workshop.run("cc", &[&["-c", "code.c", "-o", "code.o"], flags].concat());
+            workshop.run("ar", &["rcs", "libcode.a", "code.o"]);
+            workshop.build(source)
+        };
+        let code = "static int n, m; int f(void) { return n++ + 1; } int g(void) { return m + 2; }";
+        let old = build(code);
+        let expected: &[&str] = if other { &["calls", "other"] } else { &["calls"] };
+        assert_eq!(changed(&old, &build(&code.replace("+ 1", "+ 3")), Locations::Exact), expected);
+        // The same bytes, but another variable.
+        assert_eq!(changed(&old, &build(&code.replace("n++", "m++")), Locations::Exact), expected);
+    }
+}

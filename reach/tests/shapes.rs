@@ -1,0 +1,125 @@
+//! Links that cannot be taken apart: the binary counts whole, the build never fails, nothing panics.
+
+mod build;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use build::Workshop;
+use thresh_reach::{Analysis, LoadError, Locations};
+
+const SOURCE: &str = "fn f(x: u32) -> u32 { x + 1 } #[test] fn one() { assert_eq!(f(1), 2); } #[test] fn two() {}";
+
+/// The last of the crate's objects.
+fn object(workshop: &Workshop) -> PathBuf {
+    let entries = fs::read_dir(workshop.path()).expect("the folder can be read");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut objects: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(".rcgu.o")).collect();
+    objects.sort();
+    objects.pop().expect("there is an object")
+}
+
+fn reason(workshop: &Workshop, arguments: &[OsString]) -> String {
+    let analysis = workshop.analyse(arguments);
+    assert_eq!(analysis.keys(Locations::Exact).count(), 0);
+    assert_eq!(analysis.program(Locations::Exact), None);
+    analysis.whole().expect("it counts whole").to_owned()
+}
+
+#[test]
+fn a_truncated_object_makes_the_binary_whole() {
+    let workshop = Workshop::new(&[]);
+    let arguments = workshop.link(SOURCE);
+    let object = object(&workshop);
+    let content = fs::read(&object).expect("an object");
+    for length in (0..content.len()).step_by(content.len() / 97) {
+        fs::write(&object, &content[..length]).expect("written");
+        reason(&workshop, &arguments);
+    }
+}
+
+#[test]
+fn no_damage_makes_the_analysis_panic() {
+    let workshop = Workshop::new(&[]);
+    let arguments = workshop.link(SOURCE);
+    let object = object(&workshop);
+    let content = fs::read(&object).expect("an object");
+    for step in 0..400usize {
+        let mut damaged = content.clone();
+        let at = step * 7919 % damaged.len();
+        damaged[at] = damaged[at].wrapping_add(1 + step as u8);
+        fs::write(&object, &damaged).expect("written");
+        workshop.analyse(&arguments);
+    }
+}
+
+#[test]
+fn bitcode_makes_the_binary_whole() {
+    let workshop = Workshop::new(&[]);
+    let arguments = workshop.link(SOURCE);
+    fs::write(object(&workshop), b"BC\xc0\xde and so on").expect("written");
+    assert!(reason(&workshop, &arguments).contains("bitcode"));
+}
+
+#[test]
+fn another_machine_makes_the_binary_whole() {
+    let workshop = Workshop::new(&[]);
+    let arguments = workshop.link(SOURCE);
+    let object = object(&workshop);
+    let mut content = fs::read(&object).expect("an object");
+    content[18] = 0xf3;
+    fs::write(&object, content).expect("written");
+    assert!(reason(&workshop, &arguments).contains("no ELF object"));
+}
+
+#[test]
+fn a_linker_script_makes_the_binary_whole() {
+    let workshop = Workshop::new(&[]);
+    let mut arguments = workshop.link(SOURCE);
+    arguments.push(OsString::from("-Tx.ld"));
+    assert!(reason(&workshop, &arguments).contains("-Tx.ld"));
+}
+
+#[test]
+fn optimisation_at_link_time_by_rustc_is_no_obstacle() {
+    for flag in ["-Clto=fat", "-Clto=thin"] {
+        let workshop = Workshop::new(&["-Copt-level=1", flag]);
+        let analysis = workshop.build(SOURCE);
+        assert_eq!(analysis.whole(), None, "{flag}");
+        assert_eq!(analysis.keys(Locations::Exact).count(), 2);
+    }
+}
+
+#[test]
+fn a_program_without_harness_has_one_key() {
+    let workshop = Workshop::new(&["--cfg", "own"]);
+    let arguments = workshop.link("fn main() {}");
+    // `--test` gives a harness without cases.
+    let analysis = workshop.analyse(&arguments);
+    assert_eq!((analysis.whole(), analysis.keys(Locations::Exact).count()), (None, 0));
+}
+
+#[test]
+fn a_kept_analysis_of_another_version_is_none() {
+    let workshop = Workshop::new(&[]);
+    let path = workshop.path().join("x.reach");
+    assert!(matches!(Analysis::load(&path), Err(LoadError::Read { .. })));
+    fs::write(&path, "thresh reach 999\n").expect("written");
+    assert!(matches!(Analysis::load(&path), Err(LoadError::Version(_))));
+    let arguments = workshop.link(SOURCE);
+    let kept = thresh_reach::analyse(&arguments, &workshop.graphs()).expect("written").expect("an executable");
+    let mut content = fs::read(&kept).expect("it is there");
+    content.truncate(content.len() / 2);
+    fs::write(&path, content).expect("written");
+    assert!(matches!(Analysis::load(&path), Err(LoadError::Damaged(_))));
+}
+
+#[test]
+fn by_hand_the_wrapper_says_what_is_missing() {
+    assert_eq!(thresh_reach::link(&[], |_| None), 96);
+    let set = |name: &str| Some(OsString::from(if name == thresh_reach::LINKER_VARIABLE { "false" } else { "." }));
+    assert_eq!(thresh_reach::link(&[], set), 1);
+    let gone = |name: &str| Some(OsString::from(if name == thresh_reach::LINKER_VARIABLE { "./none" } else { "." }));
+    assert_eq!(thresh_reach::link(&[], gone), 127);
+}
