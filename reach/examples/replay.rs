@@ -53,7 +53,10 @@ fn main() {
         folder,
         linker,
         arguments: rest,
-        shown: std::env::var("REPLAY_SHOW").ok().and_then(|shown| shown.parse().ok()).unwrap_or(0),
+        shown: std::env::var("REPLAY_SHOW")
+            .ok()
+            .and_then(|shown| shown.parse().ok())
+            .unwrap_or(0),
     };
     fs::create_dir_all(&plan.state).expect("a folder for graphs");
     let commits = git(&plan, &["rev-list", "--first-parent", "-n", &count, &head]);
@@ -67,7 +70,10 @@ fn main() {
             println!("{} does not build", &commit[..8]);
             continue;
         };
-        let tally = last.as_ref().map(|last| compare(&plan, last, &built)).unwrap_or_default();
+        let tally = last
+            .as_ref()
+            .map(|last| compare(&plan, last, &built))
+            .unwrap_or_default();
         print_row(commit, took, &built, &tally);
         for (total, one) in [
             (&mut sum.cases, tally.cases),
@@ -90,8 +96,13 @@ fn main() {
 }
 
 fn print_row(commit: &str, took: Duration, built: &Built, tally: &Tally) {
-    let analysis: Duration = built.values().filter_map(|binary| Some(binary.analysis.as_ref()?.took())).sum();
-    let whole = built.values().filter_map(|binary| binary.analysis.as_ref()?.whole());
+    let analysis: Duration = built
+        .values()
+        .filter_map(|binary| Some(binary.analysis.as_ref()?.took()))
+        .sum();
+    let whole = built
+        .values()
+        .filter_map(|binary| binary.analysis.as_ref()?.whole());
     println!(
         "{}  {:8.1}  {:11.0}  {:5}  {:6}  {:5}  {:6}  {}",
         &commit[..8],
@@ -106,8 +117,17 @@ fn print_row(commit: &str, took: Duration, built: &Built, tally: &Tally) {
 }
 
 fn git(plan: &Plan, arguments: &[&str]) -> String {
-    let output = Command::new("git").arg("-C").arg(&plan.folder).args(arguments).output().expect("git runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(&plan.folder)
+        .args(arguments)
+        .output()
+        .expect("git runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("text")
 }
 
@@ -115,10 +135,13 @@ fn git(plan: &Plan, arguments: &[&str]) -> String {
 fn build(plan: &Plan) -> Option<(Built, Duration)> {
     let start = Instant::now();
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--no-run", "--message-format", "json", "-q"]).args(&plan.arguments);
+    cargo
+        .args(["test", "--no-run", "--message-format", "json", "-q"])
+        .args(&plan.arguments);
     cargo
         .current_dir(&plan.folder)
-        .env_remove("CARGO_BUILD_JOBS").env("CARGO_TARGET_DIR", plan.state.join("target"))
+        .env_remove("CARGO_BUILD_JOBS")
+        .env("CARGO_TARGET_DIR", plan.state.join("target"))
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", &plan.linker)
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", &plan.linker)
         .env(thresh_reach::FOLDER_VARIABLE, plan.state.join("reach"));
@@ -128,7 +151,10 @@ fn build(plan: &Plan) -> Option<(Built, Duration)> {
         return None;
     }
     let took = start.elapsed();
-    let messages = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let messages = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
     let mut built = Built::new();
     for message in messages {
         let message: serde_json::Value = serde_json::from_slice(message).expect("json");
@@ -183,8 +209,13 @@ fn compare(plan: &Plan, old: &Built, new: &Built) -> Tally {
             if !same && shown < plan.shown {
                 shown += 1;
                 let old = before.and_then(|before| before.analysis.as_ref());
-                let difference = old.and_then(|old| explain(old, analysis, key.name, Locations::IgnoreUnlessObserved));
-                println!("    {} {}: {difference:#?}", key.name, if key.observes { "(observes)" } else { "" });
+                let difference =
+                    old.and_then(|old| explain(old, analysis, key.name, Locations::IgnoreUnlessObserved));
+                println!(
+                    "    {} {}: {difference:#?}",
+                    key.name,
+                    if key.observes { "(observes)" } else { "" }
+                );
             }
         }
     }

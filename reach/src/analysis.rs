@@ -90,7 +90,9 @@ impl Analysis {
             path: path.to_owned(),
             cause,
         })?;
-        let packed = bytes.strip_prefix(HEAD).ok_or_else(|| LoadError::Version(path.to_owned()))?;
+        let packed = bytes
+            .strip_prefix(HEAD)
+            .ok_or_else(|| LoadError::Version(path.to_owned()))?;
         let damaged = || LoadError::Damaged(path.to_owned());
         let bytes = zstd::decode_all(packed).map_err(|_| damaged())?;
         let mut reader = Reader::new(&bytes);
@@ -106,12 +108,19 @@ impl Analysis {
 
     /// The keys of all cases, in the order of the binary's array. Of several cases with one name each is given.
     pub fn keys(&self, locations: Locations) -> impl Iterator<Item = CaseKey<'_>> {
-        self.record.cases.iter().map(move |case| case_key(case, locations))
+        self.record
+            .cases
+            .iter()
+            .map(move |case| case_key(case, locations))
     }
 
     /// The key of all that a program reaches from its `main`, if it is no test binary and could be analysed.
     pub fn program(&self, locations: Locations) -> Option<Digest> {
-        let common = self.record.common.as_ref().filter(|_| self.record.whole.is_none())?;
+        let common = self
+            .record
+            .common
+            .as_ref()
+            .filter(|_| self.record.whole.is_none())?;
         self.record.cases.is_empty().then_some(match locations {
             Locations::IgnoreUnlessObserved if !common.observes => common.masked,
             _ => common.exact,
@@ -194,6 +203,11 @@ fn is_build_script(output: &Path) -> bool {
 
 fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<Record, String> {
     let Inputs { parts, libraries } = inputs::read(link, memo).map_err(|error| error.to_string())?;
+    if let Some(name) = unseen(&libraries, image) {
+        return Err(format!(
+            "it was linked with {name} from a folder of the system, perhaps statically"
+        ));
+    }
     let entries = graph::ENTRIES.iter().map(|name| (*name).to_owned());
     let roots: Vec<String> = link.kept.iter().chain(&image.exports).cloned().collect();
     let needed: Vec<String> = entries.chain(roots.iter().cloned()).collect();
@@ -204,12 +218,30 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<Record, Stri
         return Err("its objects are for several machines".to_owned());
     }
     let by_part = harness.as_ref().map(|(part, harness)| (*part, harness));
-    let rooted = graph::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;
+    let rooted =
+        graph::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;
     let all = [&rooted.common[..], &rooted.kept, &rooted.cases].concat();
     let hashes = condense::hashes(&rooted.graph, &all);
     let surroundings = surroundings(link, machine.unwrap_or_default(), &libraries, harness.is_some());
     let harness = harness.as_ref().map(|(_, harness)| harness);
-    Ok(record::of_graph(&rooted, &hashes, harness, &surroundings, libraries))
+    Ok(record::of_graph(
+        &rooted,
+        &hashes,
+        harness,
+        &surroundings,
+        libraries,
+    ))
+}
+
+/// A library of the system that was named and is not among those that the binary is loaded with: it may be a static one,
+/// and then its content should count.
+fn unseen<'l>(libraries: &'l [Library], image: &image::Image) -> Option<&'l str> {
+    let named = libraries.iter().filter(|library| library.digest.is_none());
+    let mut names = named.map(|library| library.name.trim_start_matches("-l"));
+    names.find(|name| {
+        let file = format!("lib{name}.so");
+        !inputs::SYSTEM.contains(name) && !image.needed.iter().any(|needed| needed.starts_with(&file))
+    })
 }
 
 /// What counts for every case besides the graph: how it was linked, and dynamic libraries whole.
@@ -234,10 +266,16 @@ fn surroundings(link: &Link, machine: u16, libraries: &[Library], harness: bool)
 fn harness(parts: &[Part], resolution: &Resolution<'_>) -> Result<Option<(u32, Harness)>, String> {
     let calls = |part: &Part| {
         let unit = &part.unit;
-        let mut names = unit.references.iter().map(|reference| &unit.names[reference.name as usize]);
+        let mut names = unit
+            .references
+            .iter()
+            .map(|reference| &unit.names[reference.name as usize]);
         names.any(|name| harness::is_entry(name))
     };
-    let mut callers = resolution.taken.iter().filter(|index| calls(&parts[**index as usize]));
+    let mut callers = resolution
+        .taken
+        .iter()
+        .filter(|index| calls(&parts[**index as usize]));
     let Some(index) = callers.next() else {
         return Ok(None);
     };
@@ -245,7 +283,10 @@ fn harness(parts: &[Part], resolution: &Resolution<'_>) -> Result<Option<(u32, H
         return Err(harness::HarnessError::Several.to_string());
     }
     let part = &parts[*index as usize];
-    let path = part.path.as_ref().ok_or_else(|| format!("its harness is in {}", part.name))?;
+    let path = part
+        .path
+        .as_ref()
+        .ok_or_else(|| format!("its harness is in {}", part.name))?;
     let content = fs::read(path).map_err(|cause| format!("{} cannot be read: {cause}", path.display()))?;
     let raw = Raw::parse(&content).map_err(|cause| format!("{}: {cause}", path.display()))?;
     let harness = harness::find(&raw).map_err(|error| error.to_string())?;

@@ -43,23 +43,73 @@ pub(crate) enum Source {
 
 /// Flags that change where names lead, or what a file is.
 const REFUSED: &[&str] = &[
-    "-T", "-dT", "--script", "--default-script", "--defsym", "--wrap", "-R", "--just-symbols", "--format", "-b",
-    "--start-lib", "--remap-inputs", "--remap-inputs-file", "--section-start", "-x", "--in-implib", "--why-extract",
+    "-T",
+    "-dT",
+    "--script",
+    "--default-script",
+    "--defsym",
+    "--wrap",
+    "-R",
+    "--just-symbols",
+    "--format",
+    "-b",
+    "--start-lib",
+    "--remap-inputs",
+    "--remap-inputs-file",
+    "--section-start",
+    "-x",
+    "--in-implib",
+    "--why-extract",
 ];
 
 /// Flags whose value is the next argument.
 const VALUED: &[&str] = &[
-    "-z", "-m", "-rpath", "--rpath", "-rpath-link", "--rpath-link", "-dynamic-linker", "--dynamic-linker", "-I",
-    "-soname", "--soname", "-h", "-Map", "--Map", "-target", "--target", "--sysroot", "-B", "-plugin", "--plugin",
-    "-plugin-opt", "--plugin-opt", "--hash-style", "--dependency-file", "--param",
+    "-z",
+    "-m",
+    "-rpath",
+    "--rpath",
+    "-rpath-link",
+    "--rpath-link",
+    "-dynamic-linker",
+    "--dynamic-linker",
+    "-I",
+    "-soname",
+    "--soname",
+    "-h",
+    "-Map",
+    "--Map",
+    "-target",
+    "--target",
+    "--sysroot",
+    "-B",
+    "-plugin",
+    "--plugin",
+    "-plugin-opt",
+    "--plugin-opt",
+    "--hash-style",
+    "--dependency-file",
+    "--param",
 ];
 
 /// Flags whose value is a file that says what is exported: its content counts, not its path.
-const LISTS: &[&str] = &["--dynamic-list", "--version-script", "--export-dynamic-symbol-list", "--retain-symbols-file"];
+const LISTS: &[&str] = &[
+    "--dynamic-list",
+    "--version-script",
+    "--export-dynamic-symbol-list",
+    "--retain-symbols-file",
+];
 
 /// Flags whose value is a symbol that is kept.
 const KEPT: &[&str] = &[
-    "-u", "--undefined", "--require-defined", "-e", "--entry", "-init", "--init", "-fini", "--fini",
+    "-u",
+    "--undefined",
+    "--require-defined",
+    "-e",
+    "--entry",
+    "-init",
+    "--init",
+    "-fini",
+    "--fini",
 ];
 
 /// Reads the arguments of a linker. Relative paths stay as they are.
@@ -185,19 +235,20 @@ impl Reading {
     }
 
     fn value(&mut self, flag: &str) -> Result<OsString, Unclear> {
-        self.words.next().ok_or_else(|| Unclear(format!("{flag} and no value")))
+        self.words
+            .next()
+            .ok_or_else(|| Unclear(format!("{flag} and no value")))
     }
 
     /// `-o`, `-L` and `-l`, each with its value behind it or beside it.
     fn input(&mut self, text: &str) -> Result<bool, Unclear> {
-        let forms = [
-            ("-o", "--output"),
-            ("-L", "--library-path"),
-            ("-l", "--library"),
-        ];
+        let forms = [("-o", "--output"), ("-L", "--library-path"), ("-l", "--library")];
         let found = forms.iter().find_map(|(short, long)| {
             if let Some(rest) = text.strip_prefix(long) {
-                return rest.strip_prefix('=').or(rest.is_empty().then_some("")).map(|rest| (*short, rest));
+                return rest
+                    .strip_prefix('=')
+                    .or(rest.is_empty().then_some(""))
+                    .map(|rest| (*short, rest));
             }
             text.strip_prefix(short).map(|rest| (*short, rest))
         });
@@ -213,7 +264,9 @@ impl Reading {
             "-o" => self.link.output = PathBuf::from(value),
             "-L" => self.link.folders.push(PathBuf::from(value)),
             _ => {
-                let name = value.into_string().map_err(|_| Unclear("a library whose name is no text".to_owned()))?;
+                let name = value
+                    .into_string()
+                    .map_err(|_| Unclear("a library whose name is no text".to_owned()))?;
                 self.link.inputs.push(Input {
                     source: Source::Library {
                         name,
@@ -239,7 +292,10 @@ impl Reading {
             "--no-whole-archive" => self.state.whole = false,
             "--push-state" => self.pushed.push(self.state),
             "--pop-state" => {
-                self.state = self.pushed.pop().ok_or_else(|| Unclear(format!("{text} too often")))?;
+                self.state = self
+                    .pushed
+                    .pop()
+                    .ok_or_else(|| Unclear(format!("{text} too often")))?;
             }
             "-shared" | "--shared" | "-Bshareable" | "-r" | "--relocatable" => {
                 self.link.partial = true;
@@ -262,7 +318,8 @@ impl Reading {
         let said = match value {
             None => flag.to_owned(),
             Some(path) if LISTS.contains(&flag) => {
-                let content = fs::read(Path::new(&path)).map_err(|_| Unclear(format!("{flag} and no such file")))?;
+                let content =
+                    fs::read(Path::new(&path)).map_err(|_| Unclear(format!("{flag} and no such file")))?;
                 format!("{flag}={}", thresh_core::digest::Digest::of(&content))
             }
             Some(value) => {
@@ -287,7 +344,18 @@ mod tests {
 
     #[test]
     fn inputs_keep_their_order() {
-        let link = of(&["-m64", "a.o", "-Wl,-Bstatic", "b.rlib", "-lz", "-Wl,-Bdynamic", "-l", "c", "-o", "out"]);
+        let link = of(&[
+            "-m64",
+            "a.o",
+            "-Wl,-Bstatic",
+            "b.rlib",
+            "-lz",
+            "-Wl,-Bdynamic",
+            "-l",
+            "c",
+            "-o",
+            "out",
+        ]);
         let link = link.expect("it is clear");
         let library = |name: &str, is_static| Source::Library {
             name: name.to_owned(),
@@ -295,7 +363,15 @@ mod tests {
         };
         let sources: Vec<Source> = link.inputs.into_iter().map(|input| input.source).collect();
         let file = |name: &str| Source::File(PathBuf::from(name));
-        assert_eq!(sources, [file("a.o"), file("b.rlib"), library("z", true), library("c", false)]);
+        assert_eq!(
+            sources,
+            [
+                file("a.o"),
+                file("b.rlib"),
+                library("z", true),
+                library("c", false)
+            ]
+        );
         assert_eq!(link.output, Path::new("out"));
         assert_eq!(link.flags, ["-m64"]);
     }
@@ -319,7 +395,16 @@ mod tests {
 
     #[test]
     fn whole_archives_are_noted() {
-        let link = of(&["-Wl,--push-state,--whole-archive", "a.a", "-Wl,--pop-state", "b.a"]).expect("it is clear");
-        assert_eq!(link.inputs.iter().map(|input| input.whole).collect::<Vec<_>>(), [true, false]);
+        let link = of(&[
+            "-Wl,--push-state,--whole-archive",
+            "a.a",
+            "-Wl,--pop-state",
+            "b.a",
+        ])
+        .expect("it is clear");
+        assert_eq!(
+            link.inputs.iter().map(|input| input.whole).collect::<Vec<_>>(),
+            [true, false]
+        );
     }
 }

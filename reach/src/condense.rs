@@ -226,7 +226,10 @@ impl<'g> Hashing<'g> {
         let mut told = distinct(&colours).len();
         let mut rounds = 0u64;
         let set = loop {
-            colours = (0..nodes.len()).into_par_iter().map(|at| next(&colours, at, &inner[at])).collect();
+            colours = (0..nodes.len())
+                .into_par_iter()
+                .map(|at| next(&colours, at, &inner[at]))
+                .collect();
             rounds += 1;
             let set = distinct(&colours);
             if set.len() == told {

@@ -117,7 +117,11 @@ impl<'a> Reader<'a> {
         &mut self,
         each: impl FnOnce(&mut Self) -> Result<T, Damaged>,
     ) -> Result<Option<T>, Damaged> {
-        if self.flag()? { each(self).map(Some) } else { Ok(None) }
+        if self.flag()? {
+            each(self).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     pub(crate) fn end(&self) -> Result<(), Damaged> {
@@ -138,7 +142,10 @@ mod tests {
         let bytes = writer.into_bytes();
         let mut reader = Reader::new(&bytes);
         assert_eq!(reader.number(), Ok(u64::MAX));
-        assert_eq!(reader.list(Reader::text), Ok(vec!["a".to_owned(), "bc".to_owned()]));
+        assert_eq!(
+            reader.list(Reader::text),
+            Ok(vec!["a".to_owned(), "bc".to_owned()])
+        );
         assert_eq!(reader.optional(Reader::digest), Ok(Some(Digest::of(b"x"))));
         assert_eq!(reader.end(), Ok(()));
     }

@@ -36,7 +36,12 @@ pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations)
         return None;
     }
     let roots = [(old_root, new_root)];
-    let common = old.record.common_roots.iter().copied().zip(new.record.common_roots.iter().copied());
+    let common = old
+        .record
+        .common_roots
+        .iter()
+        .copied()
+        .zip(new.record.common_roots.iter().copied());
     let mut walk = Walk {
         old: &old.record,
         new: &new.record,
@@ -89,11 +94,14 @@ impl Walk<'_> {
             }
             for ((old_to, old_value), (new_to, new_value)) in old.edges.iter().zip(&new.edges) {
                 match (*old_to, *new_to) {
-                    (To::Node(old), To::Node(new)) if old_value == new_value => self.meet((old, new), Some(pair)),
+                    (To::Node(old), To::Node(new)) if old_value == new_value => {
+                        self.meet((old, new), Some(pair))
+                    }
                     (To::Leaf(old), To::Leaf(new)) if old_value == new_value => {
                         let (old, new) = (&self.old.leaves[old as usize], &self.new.leaves[new as usize]);
                         if old.0 != new.0 {
-                            self.found.push((pair, Some(format!("{} became {}", old.1, new.1))));
+                            self.found
+                                .push((pair, Some(format!("{} became {}", old.1, new.1))));
                         }
                     }
                     _ => self.found.push((pair, Some("what it refers to".to_owned()))),

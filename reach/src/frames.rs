@@ -96,7 +96,9 @@ fn function(
         let base = frame.bytes.len() as u64;
         frame.bytes.extend_from_slice(&table.data[from + HEAD..to]);
         let moved = within(table, from, to).iter().map(|relocation| Relocation {
-            offset: (relocation.offset - from as u64).wrapping_sub(HEAD as u64).wrapping_add(base),
+            offset: (relocation.offset - from as u64)
+                .wrapping_sub(HEAD as u64)
+                .wrapping_add(base),
             ..*relocation
         });
         frame.relocations.extend(moved);

@@ -73,8 +73,21 @@ pub(crate) enum GraphError {
 
 /// Names that the linker defines and that tell where parts of the binary lie. Who uses one can read everything.
 const IMAGE: &[&str] = &[
-    "__executable_start", "__ehdr_start", "etext", "_etext", "__etext", "edata", "_edata", "end", "_end",
-    "__bss_start", "__data_start", "data_start", "__eh_frame_start", "__eh_frame_end", "__eh_frame_hdr_start",
+    "__executable_start",
+    "__ehdr_start",
+    "etext",
+    "_etext",
+    "__etext",
+    "edata",
+    "_edata",
+    "end",
+    "_end",
+    "__bss_start",
+    "__data_start",
+    "data_start",
+    "__eh_frame_start",
+    "__eh_frame_end",
+    "__eh_frame_hdr_start",
     "__GNU_EH_FRAME_HDR",
 ];
 
@@ -202,8 +215,15 @@ impl<'p> Builder<'p> {
     ) -> Result<(), GraphError> {
         let part = &self.parts[index as usize];
         let base = self.base[&index];
-        let harness = harness.filter(|(part, _)| *part == index).map(|(_, harness)| harness);
-        let observing: Vec<bool> = part.unit.names.iter().map(|name| location::observes(name)).collect();
+        let harness = harness
+            .filter(|(part, _)| *part == index)
+            .map(|(_, harness)| harness);
+        let observing: Vec<bool> = part
+            .unit
+            .names
+            .iter()
+            .map(|name| location::observes(name))
+            .collect();
         for (number, node) in part.unit.nodes.iter().enumerate() {
             let start = self.graph.edges.len() as u32;
             let cut = harness.and_then(|harness| harness.cut(number as u32));
@@ -274,7 +294,10 @@ impl<'p> Builder<'p> {
                 kind: definition.kind,
             });
         }
-        let target = match name.strip_prefix("__start_").or_else(|| name.strip_prefix("__stop_")) {
+        let target = match name
+            .strip_prefix("__start_")
+            .or_else(|| name.strip_prefix("__stop_"))
+        {
             Some(list) => match self.list_nodes.get(list) {
                 Some(node) => To::Node(*node),
                 None => self.external(name),
@@ -283,7 +306,11 @@ impl<'p> Builder<'p> {
         };
         // The start of a list and its end are told apart.
         let value = value.wrapping_add(u64::from(name.starts_with("__stop_")));
-        Ok(GraphEdge { target, value, kind: 0 })
+        Ok(GraphEdge {
+            target,
+            value,
+            kind: 0,
+        })
     }
 
     fn external(&mut self, name: &str) -> To {

@@ -50,6 +50,9 @@ pub(crate) struct Case {
     pub(crate) descriptor: u32,
 }
 
+/// A case, and what is left of its descriptor's node.
+type CaseAndCut = (Case, (u32, Cut));
+
 /// A node of which only a part counts.
 #[derive(Debug)]
 pub(crate) struct Cut {
@@ -75,7 +78,8 @@ impl Harness {
 /// Whether a symbol is the function of libtest that a harness's `main` calls.
 pub(crate) fn is_entry(symbol: &str) -> bool {
     symbol.contains("test_main_static")
-        && ["test::test_main_static", "test::test_main_static_abort"].contains(&crate::name::shown(symbol).as_str())
+        && ["test::test_main_static", "test::test_main_static_abort"]
+            .contains(&crate::name::shown(symbol).as_str())
 }
 
 /// The fields of a descriptor of 64-bit compilers, as of Rust 1.95.
@@ -103,8 +107,13 @@ pub(crate) fn find(raw: &Raw<'_>) -> Result<Harness, HarnessError> {
         let symbol = raw.symbols.get(relocation.symbol as usize);
         symbol.is_some_and(|symbol| is_entry(symbol.name))
     };
-    let calls = |section: &&RawSection<'_>| section.has(elf::SHF_ALLOC) && section.relocations.iter().any(&entry);
-    let mut mains = raw.sections.iter().enumerate().filter(|(_, section)| calls(section));
+    let calls =
+        |section: &&RawSection<'_>| section.has(elf::SHF_ALLOC) && section.relocations.iter().any(&entry);
+    let mut mains = raw
+        .sections
+        .iter()
+        .enumerate()
+        .filter(|(_, section)| calls(section));
     let (main, section) = mains.next().ok_or(HarnessError::None)?;
     if mains.next().is_some() {
         return Err(HarnessError::Several);
@@ -115,7 +124,10 @@ pub(crate) fn find(raw: &Raw<'_>) -> Result<Harness, HarnessError> {
         Some(array) => finding.cases(array)?,
         None => Vec::new(),
     };
-    let kept = section.relocations.iter().filter(|relocation| relocation.symbol != 0);
+    let kept = section
+        .relocations
+        .iter()
+        .filter(|relocation| relocation.symbol != 0);
     let kept = kept.enumerate().filter(|(_, relocation)| entry(relocation));
     let main_cut = Cut {
         content: finding.main_content(section, cases.len()),
@@ -124,7 +136,13 @@ pub(crate) fn find(raw: &Raw<'_>) -> Result<Harness, HarnessError> {
     let array = array_index.map(|index| finding.node(index));
     let array_cut = array.map(|array| {
         let content = Digest::of(b"the array of cases");
-        (array, Cut { content, kept: Vec::new() })
+        (
+            array,
+            Cut {
+                content,
+                kept: Vec::new(),
+            },
+        )
     });
     let main_cut = (finding.node(main as u32), main_cut);
     let (cases, cuts): (Vec<Case>, Vec<(u32, Cut)>) = cases.into_iter().unzip();
@@ -163,7 +181,8 @@ impl<'r, 'd> Finding<'r, 'd> {
         let mut found = None;
         for relocation in main.relocations.iter().filter(|relocation| !entry(relocation)) {
             let (symbol, section) = self.place(relocation).ok_or(HarnessError::Main)?;
-            let inside = symbol.value == 0 && (symbol.kind == elf::STT_SECTION || symbol.bind == elf::STB_LOCAL);
+            let inside =
+                symbol.value == 0 && (symbol.kind == elf::STT_SECTION || symbol.bind == elf::STB_LOCAL);
             if !inside || found.is_some_and(|found| found != section) {
                 return Err(HarnessError::Main);
             }
@@ -212,7 +231,7 @@ impl<'r, 'd> Finding<'r, 'd> {
         hasher.finish()
     }
 
-    fn cases(&self, array: &RawSection<'d>) -> Result<Vec<(Case, (u32, Cut))>, HarnessError> {
+    fn cases(&self, array: &RawSection<'d>) -> Result<Vec<CaseAndCut>, HarnessError> {
         if array.data.len() != array.relocations.len() * 8 || array.data.iter().any(|byte| *byte != 0) {
             return Err(HarnessError::Array);
         }
@@ -228,12 +247,18 @@ impl<'r, 'd> Finding<'r, 'd> {
         Ok(cases)
     }
 
-    fn case(&self, index: u32) -> Option<(Case, (u32, Cut))> {
+    fn case(&self, index: u32) -> Option<CaseAndCut> {
         let section = self.raw.sections.get(index as usize)?;
         if section.data.len() != field::BYTES || section.has(elf::SHF_EXECINSTR) {
             return None;
         }
-        let known = [field::PANIC_TEXT, field::NAME, field::FILE, field::IGNORE_TEXT, field::FUNCTION];
+        let known = [
+            field::PANIC_TEXT,
+            field::NAME,
+            field::FILE,
+            field::IGNORE_TEXT,
+            field::FUNCTION,
+        ];
         let plain = |relocation: &Relocation| {
             known.contains(&relocation.offset) && relocation.kind == whole_address(self.raw.machine)
         };
@@ -244,7 +269,8 @@ impl<'r, 'd> Finding<'r, 'd> {
             && number(section, field::FUNCTION_KIND)? == field::STATIC_TEST
             && number(section, field::PANIC)? <= 2;
         let flags = section.data.get(field::FLAGS as usize..)?.get(..4)?;
-        let lines = (0..4).all(|line| number(section, field::LINES + 8 * line).is_some_and(|line| line < 1 << 32));
+        let lines =
+            (0..4).all(|line| number(section, field::LINES + 8 * line).is_some_and(|line| line < 1 << 32));
         if !kinds || !lines || flags[..3].iter().any(|flag| *flag > 1) || flags[3] > 3 {
             return None;
         }
@@ -262,16 +288,21 @@ impl<'r, 'd> Finding<'r, 'd> {
     }
 
     fn relocation<'s>(&self, section: &'s RawSection<'d>, offset: u64) -> Option<&'s Relocation> {
-        section.relocations.iter().find(|relocation| relocation.offset == offset)
+        section
+            .relocations
+            .iter()
+            .find(|relocation| relocation.offset == offset)
     }
 
     fn is_function(&self, section: &RawSection<'d>) -> bool {
         let relocation = self.relocation(section, field::FUNCTION);
         let symbol = relocation.and_then(|relocation| self.raw.symbols.get(relocation.symbol as usize));
         symbol.is_some_and(|symbol| match symbol.place {
-            Place::Section(section) => {
-                self.raw.sections.get(section as usize).is_some_and(|section| section.has(elf::SHF_EXECINSTR))
-            }
+            Place::Section(section) => self
+                .raw
+                .sections
+                .get(section as usize)
+                .is_some_and(|section| section.has(elf::SHF_EXECINSTR)),
             // Its object says what it is, and the graph leads there.
             Place::Undefined => true,
             _ => false,
@@ -287,7 +318,11 @@ impl<'r, 'd> Finding<'r, 'd> {
             None => {
                 let (symbol, target) = self.place(relocation)?;
                 let start = symbol.value.checked_add_signed(relocation.addend)?;
-                self.raw.sections.get(target as usize)?.data.get(usize::try_from(start).ok()?..)?
+                self.raw
+                    .sections
+                    .get(target as usize)?
+                    .data
+                    .get(usize::try_from(start).ok()?..)?
             }
         };
         String::from_utf8(bytes.get(..length)?.to_vec()).ok()
@@ -308,8 +343,14 @@ fn cut(section: &RawSection<'_>) -> Cut {
     let mut hasher = FieldHasher::new("thresh reach descriptor v1");
     hasher.field(&data);
     let mut kept = Vec::new();
-    let edges = section.relocations.iter().filter(|relocation| relocation.symbol != 0);
-    for (place, relocation) in edges.enumerate().filter(|(_, relocation)| relocation.offset != field::FILE) {
+    let edges = section
+        .relocations
+        .iter()
+        .filter(|relocation| relocation.symbol != 0);
+    for (place, relocation) in edges
+        .enumerate()
+        .filter(|(_, relocation)| relocation.offset != field::FILE)
+    {
         hasher.field(&relocation.offset.to_le_bytes());
         kept.push(place);
     }

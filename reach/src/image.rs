@@ -2,7 +2,7 @@
 
 use object::LittleEndian;
 use object::elf;
-use object::read::elf::{FileHeader, Sym};
+use object::read::elf::{Dyn, FileHeader, Sym};
 use thresh_core::digest::Digest;
 
 /// A linked executable.
@@ -11,6 +11,8 @@ pub(crate) struct Image {
     pub(crate) digest: Digest,
     /// Names that dynamic libraries may find in it.
     pub(crate) exports: Vec<String>,
+    /// File names of the dynamic libraries that it is loaded with.
+    pub(crate) needed: Vec<String>,
 }
 
 impl Image {
@@ -23,12 +25,25 @@ impl Image {
         }
         let sections = header.sections(endian, content).ok()?;
         let symbols = sections.symbols(endian, content, elf::SHT_DYNSYM).ok()?;
-        let defined = symbols.iter().filter(|symbol| symbol.st_shndx(endian) != elf::SHN_UNDEF);
+        let defined = symbols
+            .iter()
+            .filter(|symbol| symbol.st_shndx(endian) != elf::SHN_UNDEF);
         let names = defined.filter_map(|symbol| symbol.name(endian, symbols.strings()).ok());
         let names = names.filter_map(|name| std::str::from_utf8(name).ok());
+        let text = |name: &[u8]| std::str::from_utf8(name).ok().map(str::to_owned);
+        let mut needed = Vec::new();
+        if let Some((entries, strings)) = sections.dynamic(endian, content).ok()? {
+            let strings = sections.strings(endian, content, strings).ok()?;
+            let entries = entries
+                .iter()
+                .filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED));
+            let names = entries.filter_map(|entry| entry.string(endian, strings).ok());
+            needed.extend(names.filter_map(text));
+        }
         let digest = blake3::Hasher::new().update_rayon(content).finalize();
         Some(Self {
             digest: Digest::from_bytes(*digest.as_bytes()),
+            needed,
             exports: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         })
     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use thresh_core::digest::Digest;
 
 use crate::arguments::{Input, Link, Source};
-use crate::memo::Memo;
+use crate::memo::{Memo, stamp};
 use crate::raw::Shape;
 use crate::unit::Unit;
 
@@ -83,7 +83,9 @@ fn input_of(link: &Link, input: &Input, memo: &Memo) -> Result<Inputs, InputErro
 }
 
 /// Libraries of the C compiler and the C library, which are told by the platform's part of a key.
-const SYSTEM: &[&str] = &["c", "m", "dl", "rt", "util", "pthread", "gcc", "gcc_eh", "gcc_s", "unwind"];
+pub(crate) const SYSTEM: &[&str] = &[
+    "c", "m", "dl", "rt", "util", "pthread", "gcc", "gcc_eh", "gcc_s", "unwind",
+];
 
 fn search(folders: &[PathBuf], name: &str, is_static: bool) -> Option<PathBuf> {
     let names = match name.strip_prefix(':') {
@@ -91,17 +93,28 @@ fn search(folders: &[PathBuf], name: &str, is_static: bool) -> Option<PathBuf> {
         None if is_static => vec![format!("lib{name}.a")],
         None => vec![format!("lib{name}.so"), format!("lib{name}.a")],
     };
-    let mut paths = folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name)));
+    let mut paths = folders
+        .iter()
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)));
     paths.find(|path| path.is_file())
 }
 
 fn file(path: &Path, whole: bool, memo: &Memo) -> Result<Inputs, InputError> {
+    let stamp = stamp(path);
+    let digest = stamp.as_ref().and_then(|stamp| memo.digest(stamp));
+    if let Some(units) = digest.and_then(|digest| memo.archive(&digest)) {
+        return Ok(archive(path, units, whole));
+    }
     let content = fs::read(path).map_err(|cause| InputError::Read {
         path: path.display().to_string(),
         cause,
     })?;
     if content.starts_with(b"!<arch>\n") {
-        return archive(path, &content, whole, memo);
+        return Ok(archive(
+            path,
+            units(path, &content, stamp.as_deref(), memo)?,
+            whole,
+        ));
     }
     if is_dynamic(&content) {
         return Ok(Inputs {
@@ -113,7 +126,10 @@ fn file(path: &Path, whole: bool, memo: &Memo) -> Result<Inputs, InputError> {
         });
     }
     let name = path.display().to_string();
-    let unit = Unit::parse(&content).map_err(|cause| InputError::Shape { name: name.clone(), cause })?;
+    let unit = Unit::parse(&content).map_err(|cause| InputError::Shape {
+        name: name.clone(),
+        cause,
+    })?;
     let part = Part {
         unit,
         name,
@@ -131,18 +147,31 @@ fn is_dynamic(content: &[u8]) -> bool {
     content.starts_with(b"\x7fELF") && content.get(16..18) == Some(&object::elf::ET_DYN.to_le_bytes()[..])
 }
 
-fn archive(path: &Path, content: &[u8], whole: bool, memo: &Memo) -> Result<Inputs, InputError> {
-    let toolchain = path.components().any(|component| component.as_os_str() == "rustlib");
+fn units(
+    path: &Path,
+    content: &[u8],
+    stamp: Option<&str>,
+    memo: &Memo,
+) -> Result<Vec<(String, Unit)>, InputError> {
     let digest = Digest::from_bytes(*blake3::Hasher::new().update_rayon(content).finalize().as_bytes());
-    let units = match memo.archive(&digest) {
-        Some(units) => units,
-        None => {
-            let units = members(path, content)?;
-            memo.keep_archive(&digest, &units);
-            units
-        }
-    };
-    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(stamp) = stamp {
+        memo.keep_digest(stamp, &digest);
+    }
+    if let Some(units) = memo.archive(&digest) {
+        return Ok(units);
+    }
+    let units = members(path, content)?;
+    memo.keep_archive(&digest, &units);
+    Ok(units)
+}
+
+fn archive(path: &Path, units: Vec<(String, Unit)>, whole: bool) -> Inputs {
+    let toolchain = is_toolchain(path);
+    let file = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let parts = units.into_iter().map(|(member, unit)| Part {
         unit,
         name: format!("{file}({member})"),
@@ -150,10 +179,17 @@ fn archive(path: &Path, content: &[u8], whole: bool, memo: &Memo) -> Result<Inpu
         toolchain,
         path: None,
     });
-    Ok(Inputs {
+    Inputs {
         parts: parts.collect(),
         libraries: Vec::new(),
-    })
+    }
+}
+
+/// Whether an archive is one of the toolchain's own: `…/rustlib/TARGET/lib/FILE`.
+fn is_toolchain(path: &Path) -> bool {
+    let mut folders = path.ancestors().skip(1).map(Path::file_name);
+    let library = folders.next().flatten().is_some_and(|name| name == "lib");
+    library && folders.nth(1).flatten().is_some_and(|name| name == "rustlib")
 }
 
 /// Takes the members of an archive apart, except the metadata that only the compiler reads.

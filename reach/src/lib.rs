@@ -1,4 +1,54 @@
-//! What each case of a test binary can reach in the link graph, as a key. (docs below)
+//! What each case of a test binary can reach in the link graph, as a key.
+//!
+//! `cargo` calls [`link()`] in the linker's place. It calls the real linker, then takes what was linked apart and keeps an
+//! [`Analysis`] under the digest of the linked binary; [`Analysis::keys`] gives a *code key* for each case. Two cases with
+//! one key execute the same code on the same data, wherever the rest of their binaries differs. [`explain()`] says what
+//! differs between two analyses, and how the case reaches it.
+//!
+//! # Method
+//!
+//! `rustc` emits a section for each function and each constant. Sections are nodes, relocations are edges: what a case can
+//! execute or read is what its descriptor reaches, as `--gc-sections` reckons it.
+//!
+//! 1. `arguments`: the command line, its response files, flags that change what names mean.
+//! 2. `raw`, `unit`, `frames`, `pieces`: an object file as nodes, with unwind tables joined to their functions, and
+//!    references into merged sections led to the piece that is meant.
+//! 3. `inputs`, `memo`: all files of the link; graphs of archives are kept by digest.
+//! 4. `resolve`: which definition a name leads to, which members of archives are taken, which COMDAT groups.
+//! 5. `harness`: the array of libtest's descriptors, which is cut off, and the descriptor of each case.
+//! 6. `graph`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
+//! 7. `location`: panic locations and who can observe their lines.
+//! 8. `record`, `analysis`, `explain`: what is kept, and what is said of it.
+//!
+//! A case's key is made of the hash of its descriptor and of what is *common* to all cases: what `main` and start-up code
+//! reach (`.init_array` and its kin), what the binary exports to dynamic libraries, notes, the linker's flags, dynamic
+//! libraries whole. What lies between `__start_x` and `__stop_x` belongs to who refers to these.
+//!
+//! # Why it is sound
+//!
+//! Code touches other code and data only through addresses, and every address of another section in an object is a
+//! relocation. So a process executes and reads nothing but what its roots reach; equal keys mean bisimilar reach
+//! (proved in `condense`), with the same identity of everything that can be written to and of all named statics
+//! (`unit`). Whatever is not understood makes the binary one piece ([`Analysis::whole`]): truncated and foreign objects,
+//! bitcode, linker scripts, renamed symbols, descriptors of an unknown layout.
+//!
+//! # What is not seen
+//!
+//! Code that looks at itself other than through addresses it was given:
+//! - Backtraces. Names of symbols and debug information are not in a key; a case whose outcome depends on the text of a
+//!   backtrace needs its binary's digest. Nor are lines of panics that a case reads from the standard error of a child.
+//! - Its own file (`/proc/self/exe`), `dlsym` on itself for what the binary does not export, the memory map, an address
+//!   computed from another section's.
+//! - Whether two functions, or two constants without a name, have one address or two: compilers promise neither.
+//! - Where `resolve` and the linker choose differently among several definitions of a name.
+//! - Libraries of the system, startup files and compiler-runtime archives that `cc` adds by itself: named, not read. They
+//!   belong to the platform's part of a key.
+//!
+//! # Deliberately absent
+//!
+//! Files that a case reads; what a child process reaches; machines other than x86-64 and AArch64; registries that register
+//! themselves in start-up code (`inventory`, `ctor`): what they reach is every case's. Nothing here is asynchronous, and
+//! nothing here decides: keys are looked up elsewhere.
 
 mod analysis;
 mod arguments;

@@ -60,7 +60,10 @@ pub fn link(arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString>)
     }
     match Command::new(&linker).args(arguments).status() {
         Err(cause) => {
-            say(&format!("failed to start the linker {}: {cause}", linker.display()));
+            say(&format!(
+                "failed to start the linker {}: {cause}",
+                linker.display()
+            ));
             NOT_STARTED
         }
         Ok(status) if status.success() => {

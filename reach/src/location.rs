@@ -44,7 +44,9 @@ fn recognise(raw: &Raw<'_>, section: &RawSection<'_>) -> Option<()> {
     let name = piece(raw, &relocation)?;
     let length = u64::from_le_bytes(section.data[LENGTH_AT..LINE_AT].try_into().ok()?);
     let text = std::str::from_utf8(name.bytes).ok()?;
-    let numbers = section.data[LINE_AT..].chunks_exact(4).all(|number| number != [0; 4]);
+    let numbers = section.data[LINE_AT..]
+        .chunks_exact(4)
+        .all(|number| number != [0; 4]);
     let fits = name.terminated && name.offset == 0 && name.addend == 0 && length == text.len() as u64;
     (fits && numbers && text.ends_with(".rs")).then_some(())
 }
@@ -59,7 +61,12 @@ pub(crate) fn observes(symbol: &str) -> bool {
         return false;
     }
     let name = format!("{:#}", rustc_demangle::demangle(symbol));
-    let silent = ["Location::caller", "Location::file", "Location::file_as_c_str", "Location::internal_constructor"];
+    let silent = [
+        "Location::caller",
+        "Location::file",
+        "Location::file_as_c_str",
+        "Location::internal_constructor",
+    ];
     if name.contains("panic::location::Location") || name.contains("panic..location..Location") {
         return !silent.iter().any(|end| name.ends_with(end));
     }

@@ -1,10 +1,17 @@
 //! Graphs of archives, kept by the archive's digest: what was taken apart once is only read again.
+//!
+//! The digest itself is kept by the file's path, device, inode, size and times of change, so that a toolchain's archives
+//! are not read at every link. A file that changed within the last seconds is read anyway: its times may not tell it
+//! from a next version.
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use thresh_core::digest::Digest;
+use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::encode::{Damaged, Reader, Writer};
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
@@ -20,6 +27,19 @@ impl Memo {
     pub(crate) fn new(folder: &Path) -> Self {
         let folder = folder.join("archives").join(VERSION);
         Self(fs::create_dir_all(&folder).is_ok().then_some(folder))
+    }
+
+    /// The digest that a file with this stamp had when it was last read.
+    pub(crate) fn digest(&self, stamp: &str) -> Option<Digest> {
+        let text = fs::read_to_string(self.0.as_ref()?.join(stamp)).ok()?;
+        text.parse().ok()
+    }
+
+    /// Keeps the digest of a file whose stamp was taken before it was read.
+    pub(crate) fn keep_digest(&self, stamp: &str, digest: &Digest) {
+        if let Some(folder) = &self.0 {
+            let _ = write_whole(&folder.join(stamp), &[digest.to_string().as_bytes()]);
+        }
     }
 
     fn path(&self, digest: &Digest) -> Option<PathBuf> {
@@ -52,6 +72,37 @@ impl Memo {
         // Without it the next link takes the archive apart again, nothing worse.
         let _ = write_whole(&path, &[Digest::of(&bytes).as_bytes(), &bytes]);
     }
+}
+
+/// How long a file must be left alone until its times tell its versions apart.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// The name under which a file's digest is kept; none if the file has just changed.
+pub(crate) fn stamp(file: &Path) -> Option<String> {
+    let data = fs::metadata(file).ok()?;
+    let changed = [
+        (data.mtime(), data.mtime_nsec()),
+        (data.ctime(), data.ctime_nsec()),
+    ];
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let settled = now.checked_sub(SETTLED)?.as_secs();
+    if changed
+        .iter()
+        .any(|(seconds, _)| u64::try_from(*seconds).map_or(true, |seconds| seconds >= settled))
+    {
+        return None;
+    }
+    let mut hasher = FieldHasher::new("thresh reach stamp v1");
+    hasher.field(file.as_os_str().as_bytes());
+    for number in [data.dev(), data.ino(), data.size()] {
+        hasher.field(&number.to_le_bytes());
+    }
+    for (seconds, nanoseconds) in changed {
+        hasher
+            .field(&seconds.to_le_bytes())
+            .field(&nanoseconds.to_le_bytes());
+    }
+    Some(format!("stamp-{}", hasher.finish()))
 }
 
 /// Writes a file so that it is there with all its content or not at all.

@@ -64,7 +64,9 @@ fn target(machine: u16, symbol: &RawSymbol<'_>, relocation: &Relocation) -> Opti
 }
 
 fn around<'d>(section: &RawSection<'d>, at: usize) -> Option<(usize, &'d [u8], bool)> {
-    let size = usize::try_from(section.entry_size).ok().filter(|size| *size > 0)?;
+    let size = usize::try_from(section.entry_size)
+        .ok()
+        .filter(|size| *size > 0)?;
     let data = section.data;
     if at >= data.len() {
         return None;
@@ -76,7 +78,10 @@ fn around<'d>(section: &RawSection<'d>, at: usize) -> Option<(usize, &'d [u8], b
     if size != 1 {
         return None;
     }
-    let start = data[..at].iter().rposition(|byte| *byte == 0).map_or(0, |zero| zero + 1);
+    let start = data[..at]
+        .iter()
+        .rposition(|byte| *byte == 0)
+        .map_or(0, |zero| zero + 1);
     let length = data[start..].iter().position(|byte| *byte == 0)?;
     Some((start, &data[start..start + length], true))
 }

@@ -135,7 +135,8 @@ impl<'d> Raw<'d> {
     fn relocations(&mut self, table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<(), Shape> {
         for section in table.iter() {
             let target = section.sh_info(LE) as usize;
-            if section.rel(LE, data)?.is_some() && self.sections.get(target).is_some_and(|t| t.has(elf::SHF_ALLOC))
+            if section.rel(LE, data)?.is_some()
+                && self.sections.get(target).is_some_and(|t| t.has(elf::SHF_ALLOC))
             {
                 return Err(Shape::Unknown("relocations without addends".to_owned()));
             }
@@ -174,9 +175,10 @@ impl<'d> Raw<'d> {
             let signature = self.symbols.get(section.sh_info(LE) as usize);
             let signature = signature.ok_or_else(|| Shape::Damaged("a group without a name".to_owned()))?;
             let name = match signature.place {
-                Place::Section(index) if signature.kind == elf::STT_SECTION => {
-                    self.sections.get(index as usize).map_or("", |section| section.name)
-                }
+                Place::Section(index) if signature.kind == elf::STT_SECTION => self
+                    .sections
+                    .get(index as usize)
+                    .map_or("", |section| section.name),
                 _ => signature.name,
             };
             self.groups.push(RawGroup {
@@ -195,7 +197,8 @@ fn sections<'d>(table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<Vec<
         // Debug sections are long and not looked at.
         let looked_at = flags & u64::from(elf::SHF_ALLOC) != 0;
         Ok(RawSection {
-            name: std::str::from_utf8(name).map_err(|_| Shape::Unknown("a name that is no text".to_owned()))?,
+            name: std::str::from_utf8(name)
+                .map_err(|_| Shape::Unknown("a name that is no text".to_owned()))?,
             kind: section.sh_type(LE),
             flags,
             align: section.sh_addralign(LE),
@@ -227,7 +230,8 @@ fn symbols<'d>(table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<Vec<R
             _ => return Err(Shape::Damaged("a symbol of no section".to_owned())),
         };
         Ok(RawSymbol {
-            name: std::str::from_utf8(name).map_err(|_| Shape::Unknown("a name that is no text".to_owned()))?,
+            name: std::str::from_utf8(name)
+                .map_err(|_| Shape::Unknown("a name that is no text".to_owned()))?,
             place,
             value: symbol.st_value(LE),
             size: symbol.st_size(LE),

@@ -69,12 +69,23 @@ pub(crate) fn of_graph(
         let observes = common.observes || hashes.observes[at];
         let masked = match observes {
             true => exact,
-            false => key("thresh reach case v1, lines ignored", &common.masked, &hashes.masked[at]),
+            false => key(
+                "thresh reach case v1, lines ignored",
+                &common.masked,
+                &hashes.masked[at],
+            ),
         };
-        Keys { exact, masked, observes }
+        Keys {
+            exact,
+            masked,
+            observes,
+        }
     };
     let places = places(hashes);
-    let cases = harness.iter().flat_map(|harness| &harness.cases).zip(&rooted.cases);
+    let cases = harness
+        .iter()
+        .flat_map(|harness| &harness.cases)
+        .zip(&rooted.cases);
     let cases = cases.map(|(case, node)| CaseRecord {
         name: case.name.clone(),
         ignored: case.ignored,
@@ -90,7 +101,13 @@ pub(crate) fn of_graph(
         common_roots: roots.map(|root| places[*root as usize]).collect(),
         cases: cases.collect(),
         nodes: nodes(rooted, hashes, &places),
-        leaves: rooted.graph.leaves.iter().copied().zip(rooted.graph.leaf_names.iter().cloned()).collect(),
+        leaves: rooted
+            .graph
+            .leaves
+            .iter()
+            .copied()
+            .zip(rooted.graph.leaf_names.iter().cloned())
+            .collect(),
     }
 }
 
@@ -248,6 +265,10 @@ fn keys(reader: &mut Reader<'_>) -> Result<Keys, Damaged> {
 fn edge(reader: &mut Reader<'_>) -> Result<(To, u64), Damaged> {
     let number = reader.number()?;
     let index = u32::try_from(number / 2).map_err(|_| Damaged)?;
-    let to = if number % 2 == 0 { To::Node(index) } else { To::Leaf(index) };
+    let to = if number % 2 == 0 {
+        To::Node(index)
+    } else {
+        To::Leaf(index)
+    };
     Ok((to, reader.number()?))
 }

@@ -109,7 +109,14 @@ pub(crate) struct Group {
 
 /// Beginnings of the names of sections that run, or are read, at the start or the end of every process.
 const STARTS: &[&str] = &[
-    ".init_array", ".preinit_array", ".fini_array", ".ctors", ".dtors", ".init", ".fini", ".jcr",
+    ".init_array",
+    ".preinit_array",
+    ".fini_array",
+    ".ctors",
+    ".dtors",
+    ".init",
+    ".fini",
+    ".jcr",
 ];
 
 impl Unit {
@@ -242,7 +249,10 @@ impl<'r, 'd> Builder<'r, 'd> {
                 let edge = match piece(self.raw, relocation) {
                     Some(piece) => {
                         addend = piece.addend;
-                        let shown = format!("{:?}", String::from_utf8_lossy(&piece.bytes[..piece.bytes.len().min(60)]));
+                        let shown = format!(
+                            "{:?}",
+                            String::from_utf8_lossy(&piece.bytes[..piece.bytes.len().min(60)])
+                        );
                         Edge {
                             target: self.leaf(piece.digest(), shown),
                             value: piece.offset,
@@ -264,7 +274,11 @@ impl<'r, 'd> Builder<'r, 'd> {
     fn edge(&mut self, symbol: &RawSymbol<'d>) -> Result<Edge, Shape> {
         if symbol.bind != elf::STB_LOCAL {
             let target = Target::Name(self.name(symbol.name));
-            return Ok(Edge { target, value: 0, kind: 0 });
+            return Ok(Edge {
+                target,
+                value: 0,
+                kind: 0,
+            });
         }
         let (target, value) = self.place(symbol)?;
         Ok(Edge {
@@ -311,7 +325,11 @@ impl<'r, 'd> Builder<'r, 'd> {
 
     fn symbols(&mut self) -> Result<(), Shape> {
         let raw = self.raw;
-        let global = raw.symbols.iter().skip(1).filter(|symbol| symbol.bind != elf::STB_LOCAL);
+        let global = raw
+            .symbols
+            .iter()
+            .skip(1)
+            .filter(|symbol| symbol.bind != elf::STB_LOCAL);
         for symbol in global {
             let name = self.name(symbol.name);
             let weak = symbol.bind == elf::STB_WEAK;
@@ -377,7 +395,9 @@ fn role(section: &RawSection<'_>) -> Role {
 fn identifier(name: &str) -> bool {
     let head = name.bytes().next();
     head.is_some_and(|byte| byte == b'_' || byte.is_ascii_alphabetic())
-        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
 fn label(section: &RawSection<'_>, symbols: &[&RawSymbol<'_>]) -> Option<String> {

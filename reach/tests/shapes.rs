@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use build::Workshop;
 use thresh_reach::{Analysis, LoadError, Locations};
 
-const SOURCE: &str = "fn f(x: u32) -> u32 { x + 1 } #[test] fn one() { assert_eq!(f(1), 2); } #[test] fn two() {}";
+const SOURCE: &str =
+    "fn f(x: u32) -> u32 { x + 1 } #[test] fn one() { assert_eq!(f(1), 2); } #[test] fn two() {}";
 
 /// The last of the crate's objects.
 fn object(workshop: &Workshop) -> PathBuf {
     let entries = fs::read_dir(workshop.path()).expect("the folder can be read");
     let paths = entries.map(|entry| entry.expect("an entry").path());
-    let mut objects: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(".rcgu.o")).collect();
+    let mut objects: Vec<PathBuf> = paths
+        .filter(|path| path.to_string_lossy().ends_with(".rcgu.o"))
+        .collect();
     objects.sort();
     objects.pop().expect("there is an object")
 }
@@ -97,7 +100,10 @@ fn a_program_without_harness_has_one_key() {
     let arguments = workshop.link("fn main() {}");
     // `--test` gives a harness without cases.
     let analysis = workshop.analyse(&arguments);
-    assert_eq!((analysis.whole(), analysis.keys(Locations::Exact).count()), (None, 0));
+    assert_eq!(
+        (analysis.whole(), analysis.keys(Locations::Exact).count()),
+        (None, 0)
+    );
 }
 
 #[test]
@@ -108,7 +114,9 @@ fn a_kept_analysis_of_another_version_is_none() {
     fs::write(&path, "thresh reach 999\n").expect("written");
     assert!(matches!(Analysis::load(&path), Err(LoadError::Version(_))));
     let arguments = workshop.link(SOURCE);
-    let kept = thresh_reach::analyse(&arguments, &workshop.graphs()).expect("written").expect("an executable");
+    let kept = thresh_reach::analyse(&arguments, &workshop.graphs())
+        .expect("written")
+        .expect("an executable");
     let mut content = fs::read(&kept).expect("it is there");
     content.truncate(content.len() / 2);
     fs::write(&path, content).expect("written");
@@ -118,8 +126,20 @@ fn a_kept_analysis_of_another_version_is_none() {
 #[test]
 fn by_hand_the_wrapper_says_what_is_missing() {
     assert_eq!(thresh_reach::link(&[], |_| None), 96);
-    let set = |name: &str| Some(OsString::from(if name == thresh_reach::LINKER_VARIABLE { "false" } else { "." }));
+    let set = |name: &str| {
+        Some(OsString::from(if name == thresh_reach::LINKER_VARIABLE {
+            "false"
+        } else {
+            "."
+        }))
+    };
     assert_eq!(thresh_reach::link(&[], set), 1);
-    let gone = |name: &str| Some(OsString::from(if name == thresh_reach::LINKER_VARIABLE { "./none" } else { "." }));
+    let gone = |name: &str| {
+        Some(OsString::from(if name == thresh_reach::LINKER_VARIABLE {
+            "./none"
+        } else {
+            "."
+        }))
+    };
     assert_eq!(thresh_reach::link(&[], gone), 127);
 }

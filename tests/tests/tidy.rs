@@ -16,12 +16,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("thresh-core", &[]),
     ("thresh-proto", &["thresh-core"]),
     ("thresh-cas", &["thresh-core"]),
+    ("thresh-reach", &["thresh-core"]),
     (
         "thresh-coordinator",
         &["thresh-core", "thresh-cas", "thresh-proto"],
     ),
     ("thresh-worker", &["thresh-core", "thresh-cas", "thresh-proto"]),
-    ("thresh-client", &["thresh-core", "thresh-cas", "thresh-proto"]),
+    (
+        "thresh-client",
+        &["thresh-core", "thresh-cas", "thresh-proto", "thresh-reach"],
+    ),
 ];
 
 const CORE_DEPENDENCIES: &[&str] = &["blake3", "thiserror"];

@@ -1,6 +1,5 @@
 //! Builds small crates with rustc and analyses their links.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -9,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use thresh_core::digest::Digest;
-use thresh_reach::{Analysis, Locations};
+use thresh_reach::Analysis;
 
 /// A folder in which one crate is built again and again.
 pub(crate) struct Workshop {
@@ -42,17 +40,31 @@ impl Workshop {
     }
 
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
-        let output = Command::new(program).args(arguments).current_dir(self.path()).output();
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(self.path())
+            .output();
         let output = output.unwrap_or_else(|cause| panic!("{program}: {cause}"));
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{program}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// Links the tests of a crate and returns the linker's arguments. Objects stay where they are.
     pub(crate) fn link(&self, source: &str) -> Vec<OsString> {
         fs::write(self.path().join("demo.rs"), source).expect("written");
         let fixed = [
-            "demo.rs", "--edition=2024", "--test", "-Csave-temps", "-Cdebuginfo=0", "-Clinker=./linker",
-            "-Clinker-flavor=gcc", "-odemo", "-Awarnings",
+            "demo.rs",
+            "--edition=2024",
+            "--test",
+            "-Csave-temps",
+            "-Cdebuginfo=0",
+            "-Clinker=./linker",
+            "-Clinker-flavor=gcc",
+            "-odemo",
+            "-Awarnings",
         ];
         let own: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         self.run("rustc", &[&fixed[..], &own].concat());
@@ -66,7 +78,11 @@ impl Workshop {
         let word = OsString::from_vec(word.to_vec());
         let path = self.path().join(&word);
         let relative = !Path::new(&word).is_absolute() && !word.to_string_lossy().starts_with('-');
-        if relative && path.exists() { path.into_os_string() } else { word }
+        if relative && path.exists() {
+            path.into_os_string()
+        } else {
+            word
+        }
     }
 
     pub(crate) fn analyse(&self, arguments: &[OsString]) -> Analysis {
@@ -77,16 +93,4 @@ impl Workshop {
     pub(crate) fn build(&self, source: &str) -> Analysis {
         self.analyse(&self.link(source))
     }
-}
-
-pub(crate) fn keys(analysis: &Analysis, locations: Locations) -> BTreeMap<String, Digest> {
-    assert_eq!(analysis.whole(), None);
-    analysis.keys(locations).map(|key| (key.name.to_owned(), key.key)).collect()
-}
-
-/// The cases that are in both and whose keys differ.
-pub(crate) fn changed(old: &Analysis, new: &Analysis, locations: Locations) -> Vec<String> {
-    let (old, new) = (keys(old, locations), keys(new, locations));
-    let differ = new.iter().filter(|(name, key)| old.get(*name).is_some_and(|old| old != *key));
-    differ.map(|(name, _)| name.clone()).collect()
 }
