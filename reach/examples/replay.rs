@@ -1,7 +1,13 @@
 //! Walks commits of a repository and prints how many cases each leaves untouched: by binary and by reach.
 //!
 //! `replay DIR LINKER COMMITS [--head REV] [-- ARGUMENTS OF cargo test]`: `DIR` is a clone to check commits out in,
-//! `LINKER` the wrapper.
+//! `LINKER` the wrapper. `REPLAY_SHOW=N` explains the first N cases of each commit that are not reused.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +50,7 @@ fn main() {
     let count = next("COMMITS");
     let mut rest: Vec<String> = arguments.collect();
     let head = match rest.iter().position(|argument| argument == "--head") {
-        Some(at) => rest.drain(at..at + 2).last().expect("a revision"),
+        Some(at) => rest.drain(at..at + 2).next_back().expect("a revision"),
         None => "HEAD".to_owned(),
     };
     rest.retain(|argument| argument != "--");
