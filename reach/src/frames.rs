@@ -79,6 +79,16 @@ fn within<'t>(table: &'t RawSection<'_>, from: usize, to: usize) -> &'t [Relocat
     &table.relocations[start..stop.max(start)]
 }
 
+/// Entries are padded with zeros, which do nothing, as their place in the table asks for. (A zero that ends the last
+/// instruction is cut off as well: zeros behind what is left say the same, however many there are.)
+fn unpadded(entry: &[u8]) -> &[u8] {
+    let length = entry
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
+    &entry[..length]
+}
+
 fn function(
     raw: &Raw<'_>,
     table: &RawSection<'_>,
@@ -93,8 +103,10 @@ fn function(
         relocations: Vec::new(),
     };
     for (from, to) in [(common, common_end), (at, end)] {
+        let entry = unpadded(&table.data[from + HEAD..to]);
+        frame.bytes.extend_from_slice(&(entry.len() as u64).to_le_bytes());
         let base = frame.bytes.len() as u64;
-        frame.bytes.extend_from_slice(&table.data[from + HEAD..to]);
+        frame.bytes.extend_from_slice(entry);
         let moved = within(table, from, to).iter().map(|relocation| Relocation {
             offset: (relocation.offset - from as u64)
                 .wrapping_sub(HEAD as u64)
