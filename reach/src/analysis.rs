@@ -106,7 +106,9 @@ impl Analysis {
         self.record.whole.as_deref()
     }
 
-    /// The keys of all cases, in the order of the binary's array. Of several cases with one name each is given.
+    /// The keys of all cases, in the order of the binary's array. Of several cases with one name each is given. A case
+    /// that is not among them has no key but the digest of the binary: optimisation at link time, for one, can make
+    /// libtest a part of `main`, and then no case is found.
     pub fn keys(&self, locations: Locations) -> impl Iterator<Item = CaseKey<'_>> {
         self.record
             .cases
