@@ -174,10 +174,11 @@ impl<'p> Builder<'p> {
         })
     }
 
-    /// The label of each node that has one. Names are normalised, where one is left with a single bearer; labels of one
-    /// link are all different, which is all that soundness asks of them.
+    /// The label of each node that has one: its name without hashes, and which one it is of those that share the name.
+    /// Labels of one link are all different, which is all that soundness asks of them; that they are the same in the
+    /// next link is only what reuse asks.
     fn labels(&self) -> HashMap<u32, Digest> {
-        let mut bearers: BTreeMap<String, Vec<(u32, &str, &str)>> = BTreeMap::new();
+        let mut bearers: BTreeMap<String, Vec<(Digest, u32)>> = BTreeMap::new();
         for index in &self.resolution.taken {
             let part = &self.parts[*index as usize];
             let base = self.base[index];
@@ -186,22 +187,16 @@ impl<'p> Builder<'p> {
                     && !self.resolution.is_dropped(*index, number as u32)
                 {
                     let names: Vec<String> = label.lines().map(normalised).collect();
-                    let bearer = (base + number as u32, label.as_str(), part.name.as_str());
+                    let bearer = (node.content, base + number as u32);
                     bearers.entry(names.join("\n")).or_default().push(bearer);
                 }
             }
         }
         let mut labels = HashMap::new();
-        for (name, bearers) in bearers {
-            if let [(node, _, _)] = bearers[..] {
-                labels.insert(node, label(&["alone", &name]));
-                continue;
-            }
-            let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
-            for (node, raw, _) in &bearers {
-                let count = seen.entry(raw).or_default();
-                labels.insert(*node, label(&["one of several", raw, &count.to_string()]));
-                *count += 1;
+        for (name, mut bearers) in bearers {
+            bearers.sort_unstable();
+            for (number, (_, node)) in bearers.into_iter().enumerate() {
+                labels.insert(node, label(&["label", &name, &number.to_string()]));
             }
         }
         labels
