@@ -49,6 +49,8 @@ use shipped::ShippedInputs;
 pub(crate) use brief::Brief;
 pub use error::DataDirError;
 pub(crate) use error::PrepareError;
+#[cfg(test)]
+pub(crate) use peers::PeerServer;
 pub(crate) use preparation::{News, Preparation};
 pub(crate) use ready::Ready;
 

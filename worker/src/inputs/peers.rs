@@ -33,7 +33,7 @@ const FRAMES_MAX: usize = thresh_proto::FRAMES_BYTES_MAX / CHUNK_BYTES_MAX;
 
 /// Serves other workers until it is dropped.
 #[derive(Debug)]
-pub(super) struct PeerServer {
+pub(crate) struct PeerServer {
     serving: AbortHandle,
 }
 
@@ -42,7 +42,7 @@ impl PeerServer {
     ///
     /// # Errors
     /// It is taken, or not this machine's.
-    pub(super) fn start(address: SocketAddr, store: BlobStore) -> std::io::Result<Self> {
+    pub(crate) fn start(address: SocketAddr, store: BlobStore) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;

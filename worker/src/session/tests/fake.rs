@@ -15,6 +15,7 @@ use thresh_proto::convert::{
 };
 use thresh_proto::v1::blobs_server::{Blobs, BlobsServer};
 use thresh_proto::v1::coordinator_message::Message as Order;
+use thresh_proto::v1::sites_server::{Sites, SitesServer};
 use thresh_proto::v1::work_server::{Work, WorkServer};
 use thresh_proto::v1::worker_message::Message;
 use thresh_proto::v1::worker_report::Report;
@@ -48,6 +49,10 @@ pub(super) struct Service {
     pub(super) recipes: Arc<Mutex<BTreeMap<Digest, Recipe>>>,
     /// Bytes of chunks that were sent.
     pub(super) sent_bytes: Arc<AtomicUsize>,
+    /// Who is named to give blobs, in turn; then it is the coordinator.
+    pub(super) givers: Arc<Mutex<VecDeque<String>>>,
+    /// Blobs that were offered.
+    pub(super) offered: Arc<Mutex<Vec<Digest>>>,
     terms: (Duration, Duration),
 }
 
@@ -79,11 +84,14 @@ impl Fake {
             asked: Arc::default(),
             recipes: Arc::default(),
             sent_bytes: Arc::default(),
+            givers: Arc::default(),
+            offered: Arc::default(),
             terms: (heartbeat, lease_ttl),
         };
         let router = Server::builder()
             .add_service(WorkServer::new(service.clone()))
-            .add_service(BlobsServer::new(service.clone()));
+            .add_service(BlobsServer::new(service.clone()))
+            .add_service(SitesServer::new(service.clone()));
         let server = tokio::spawn(async move {
             router
                 .serve_with_incoming(TcpListenerStream::new(listener))
@@ -117,7 +125,6 @@ impl Fake {
         self.service.answers.store(true, Ordering::SeqCst);
     }
 
-    /// Stores a blob.
     /// Puts a blob of several chunks there, a newer version of `base`.
     pub(super) fn put_large(&self, content: &[u8], base: Option<Digest>) -> Digest {
         let pieces = thresh_cas::Cutter::new(content).map(|piece| {
@@ -386,5 +393,23 @@ impl Blobs for Service {
 
     async fn demands(&self, _: Request<v1::DemandsRequest>) -> Result<Response<Self::DemandsStream>, Status> {
         Err(Status::unimplemented("not for workers"))
+    }
+}
+
+#[tonic::async_trait]
+impl Sites for Service {
+    type SourceStream = ReceiverStream<Result<v1::SourceReply, Status>>;
+
+    async fn source(&self, _: Request<v1::SourceRequest>) -> Result<Response<Self::SourceStream>, Status> {
+        let address = self.givers.lock().unwrap().pop_front().unwrap_or_default();
+        let (replies, stream) = mpsc::channel(1);
+        replies.try_send(Ok(v1::SourceReply { address })).unwrap();
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldReply>, Status> {
+        let digests = digests_from_wire("digests", &request.into_inner().digests)?;
+        self.offered.lock().unwrap().extend(digests);
+        Ok(Response::new(v1::HoldReply {}))
     }
 }

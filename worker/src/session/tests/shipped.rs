@@ -1,20 +1,24 @@
 //! Cases whose inputs come as blobs.
 
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use thresh_cas::{Entry, EntryKind, Manifest};
+use thresh_cas::{BlobStore, Entry, EntryKind, Manifest};
 use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
 use thresh_core::outcome::Outcome;
-use thresh_proto::convert::{digest_to_wire, run_id_to_wire};
+use thresh_proto::convert::{digest_to_wire, frame_from_wire, run_id_to_wire};
 use thresh_proto::v1::coordinator_message::Message as Order;
+use thresh_proto::v1::peers_client::PeersClient;
 use thresh_proto::v1::worker_report::Report;
 use thresh_proto::v1::{self, Forget, cordon};
 
 use super::*;
+use crate::inputs::PeerServer;
 use crate::inputs::testing::in_place_header;
-use crate::session::{Shipped, WorkerConfig};
+use crate::session::{Shipped, Site, WorkerConfig};
 
 pub(super) const SOURCE: &str = "/thresh-test-client/repo";
 pub(super) const TARGET: &str = "/thresh-test-client/repo/target";
@@ -251,6 +255,73 @@ async fn of_a_newer_version_only_what_differs_is_fetched() {
     let sent = fake.service.sent_bytes.load(Ordering::SeqCst);
     assert!(sent < program.len() / 20, "{sent}");
     assert!(fake.service.asked.lock().unwrap().len() < 40);
+}
+
+/// A worker of a site that has nothing, and its address.
+fn empty_handed() -> (tempfile::TempDir, PeerServer, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(folder.path()).unwrap();
+    let address = free_address();
+    let server = PeerServer::start(address, store).unwrap();
+    (folder, server, address.to_string())
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn what_no_worker_of_the_site_gives_comes_from_the_coordinator() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let address = free_address();
+    let site = Site {
+        name: "here".to_owned(),
+        address,
+    };
+    let shipped = Shipped {
+        site: Some(site),
+        ..Shipped::in_folder(data.path())
+    };
+    // Some have dropped it, one is not there, and then nobody is left to name.
+    let others: Vec<_> = (0..4).map(|_| empty_handed()).collect();
+    let mut named: VecDeque<String> = others.iter().map(|(_, _, address)| address.clone()).collect();
+    named.insert(1, free_address().to_string());
+    *fake.service.givers.lock().unwrap() = named;
+    let _worker = worker(&fake, shipped);
+    let mut session = fake.session().await;
+    let mut program = [PROGRAM, b"exit\n"].concat();
+    program.extend((0..100_000u32).flat_map(|n| *Digest::of(&n.to_le_bytes()).as_bytes()));
+    let digest = fake.put_large(&program, None);
+    let manifest = Manifest::new(vec![file("debug/deps/bin", &program, true)]).unwrap();
+    let mut header = header(&fake);
+    header.binaries[0].manifest = digest_to_wire(fake.put(&manifest.encode()));
+    session.lease(header, vec![case(0, "echo $0")]);
+    assert_eq!(session.attempt().await.1, Outcome::Passed);
+    assert_eq!(fake.service.givers.lock().unwrap().len(), 2, "three were tried");
+    assert!(fake.service.offered.lock().unwrap().contains(&digest));
+
+    // Whom it gives it to then asks here.
+    let piece = fake.service.recipes.lock().unwrap()[&digest].parts()[0].digest;
+    let mut peer = PeersClient::connect(format!("http://{address}")).await.unwrap();
+    let request = |digest: Digest| v1::GetRequest {
+        chunks: vec![v1::Wanted {
+            digest: digest_to_wire(digest),
+            bases: Vec::new(),
+        }],
+        elsewhere: false,
+    };
+    let mut answer = peer.get(request(piece)).await.unwrap().into_inner();
+    let frames = answer.message().await.unwrap().unwrap().frames;
+    let frame = frame_from_wire(frames[0].clone()).unwrap();
+    assert_eq!(Digest::of(&thresh_cas::unpack(&frame, &[]).unwrap()), piece);
+    let mut answer = peer
+        .get(request(Digest::of(b"nobody's")))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(answer.message().await.unwrap_err().code(), tonic::Code::NotFound);
 }
 
 #[tokio::test]
