@@ -7,6 +7,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// The longest path in bytes (`PATH_MAX`).
+pub(crate) const PATH_BYTES_MAX: usize = 4_095;
+/// The most names in a path. Who walks a tree may go a level deeper into its own stack for each.
+pub(crate) const LEVELS_MAX: usize = 512;
+
 /// Checks everything that makes entries a manifest.
 pub(super) fn check(entries: &[Entry]) -> Result<(), ManifestError> {
     for entry in entries {
@@ -54,8 +59,13 @@ fn path_defect(path: &[u8]) -> Option<PathDefect> {
     if path.contains(&0) {
         return Some(PathDefect::Nul);
     }
+    if path.len() > PATH_BYTES_MAX {
+        return Some(PathDefect::TooLong);
+    }
     path.split(|byte| *byte == b'/')
-        .find_map(|component| match component {
+        .enumerate()
+        .find_map(|(level, component)| match component {
+            _ if level == LEVELS_MAX => Some(PathDefect::TooDeep),
             b".." => Some(PathDefect::Parent),
             b"." | b"" => Some(PathDefect::NotNormal),
             _ => None,

@@ -1,5 +1,6 @@
 //! Why entries or bytes are no manifest.
 
+use super::check::{LEVELS_MAX, PATH_BYTES_MAX};
 use std::fmt;
 use std::path::PathBuf;
 use thresh_core::fault::Fault;
@@ -80,6 +81,10 @@ pub enum PathDefect {
     NotNormal,
     /// It holds a NUL byte.
     Nul,
+    /// It is longer than 4,095 bytes.
+    TooLong,
+    /// It has more than 512 components.
+    TooDeep,
 }
 
 impl fmt::Display for PathDefect {
@@ -90,6 +95,8 @@ impl fmt::Display for PathDefect {
             Self::Parent => "holds `..`",
             Self::NotNormal => "holds `.` or an empty component",
             Self::Nul => "holds a NUL byte",
+            Self::TooLong => return write!(f, "is longer than {PATH_BYTES_MAX} bytes"),
+            Self::TooDeep => return write!(f, "is deeper than {LEVELS_MAX} levels"),
         })
     }
 }

@@ -10,6 +10,7 @@ mod encoding;
 mod error;
 mod model;
 
+pub(crate) use check::{LEVELS_MAX, PATH_BYTES_MAX};
 pub use diff::ManifestDiff;
 pub use error::{ManifestError, PathDefect};
 pub use model::{Entry, EntryKind, Manifest};

@@ -114,6 +114,24 @@ fn paths_that_leave_the_tree_are_refused() {
 }
 
 #[test]
+fn paths_that_are_too_long_or_too_deep_are_refused() {
+    let of = |names: usize, length: usize| vec!["d".repeat(length); names].join("/");
+    for path in [of(1, 4_095), of(512, 1), of(512, 7)] {
+        assert!(Manifest::new(vec![file(&path, "")]).is_ok());
+    }
+    let cases = [
+        (of(1, 4_096), PathDefect::TooLong),
+        (of(513, 1), PathDefect::TooDeep),
+        (of(1_000_000, 1), PathDefect::TooLong),
+    ];
+    for (path, defect) in cases {
+        let parsed = Manifest::parse(&encoding::encode(&[file(&path, "")]));
+        let path = path.into();
+        assert_eq!(parsed, Err(ManifestError::Path { path, defect }));
+    }
+}
+
+#[test]
 fn disorder_duplicates_and_entries_below_a_link_are_refused() {
     let parse = |entries: &[Entry]| Manifest::parse(&encoding::encode(entries));
     let twice = [file("a", "1"), file("a", "2")];
