@@ -100,7 +100,8 @@ impl Execution {
         }
     }
 
-    /// Begins, or goes on waiting, and follows until it has ended.
+    /// Begins, or goes on waiting, and follows until it has ended. An engine may say nothing for hours: whether it is
+    /// still there is found out by the connection itself.
     async fn attempt(
         &self,
         running: &Running,

@@ -299,7 +299,7 @@ impl Shards {
             async move { client.read(request).await }
         });
         let (mut pieces, mut content) = (pieces.await?, Vec::new());
-        while let Some(piece) = pieces.message().await? {
+        while let Some(piece) = remote.next(&mut pieces).await? {
             content.extend_from_slice(&piece.data);
             if content.len() as u64 > name.size {
                 break;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bazel_remote_apis::build::bazel::remote::execution::v2::content_addressable_storage_client::ContentAddressableStorageClient;
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
@@ -17,7 +18,7 @@ use tonic::Status;
 
 use super::blobs::{Sent, Source};
 use super::error::EngineError;
-use crate::remote::Remote;
+use crate::remote::{Remote, all_stored};
 
 /// Blobs that are sent in one message together have at most so many bytes, unless the engine takes less.
 const TOGETHER_BYTES_MAX: u64 = 1 << 20;
@@ -171,15 +172,7 @@ async fn together(remote: &Remote, blobs: Vec<Blob>) -> Result<Sent, EngineError
     let reply = remote.patiently(|| {
         let mut client = ContentAddressableStorageClient::new(remote.channel());
         let request = request.clone();
-        async move {
-            let reply = client.batch_update_blobs(request).await?;
-            let failed = reply.get_ref().responses.iter().find_map(|response| {
-                let status = response.status.as_ref()?;
-                // An engine that is busy may say so of single blobs.
-                (status.code != 0).then(|| Status::new(status.code.into(), status.message.clone()))
-            });
-            failed.map_or(Ok(reply), Err)
-        }
+        async move { all_stored(client.batch_update_blobs(request).await?) }
     });
     reply.await.map_err(|status| refused(remote, status))?;
     Ok(sent)
@@ -187,7 +180,10 @@ async fn together(remote: &Remote, blobs: Vec<Blob>) -> Result<Sent, EngineError
 
 async fn stream(remote: &Remote, limits: Limits, name: BlobName, source: &Source) -> Result<(), EngineError> {
     let failure = Arc::new(std::sync::Mutex::new(None));
-    let written = remote.patiently(|| {
+    // A long blob takes its time: the engine is late only when it takes no more of it.
+    let taken = Arc::new(AtomicU64::new(0));
+    let progress = || taken.load(Ordering::Relaxed);
+    let written = remote.patiently_while(progress, || {
         let mut client = ByteStreamClient::new(remote.channel());
         let kind = if limits.zstd {
             "compressed-blobs/zstd"
@@ -196,9 +192,14 @@ async fn stream(remote: &Remote, limits: Limits, name: BlobName, source: &Source
         };
         let resource = remote.resource(&format!("uploads/{}/{kind}", uuid::Uuid::new_v4()), &name);
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-        let (source, failure) = (source.clone(), failure.clone());
+        let (source, failure, taken) = (source.clone(), failure.clone(), taken.clone());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(&source, name, limits, &resource, &sender) {
+            let send = |request: WriteRequest| {
+                let is_taken = sender.blocking_send(request).is_ok();
+                taken.fetch_add(1, Ordering::Relaxed);
+                is_taken
+            };
+            if let Err(error) = read(&source, name, limits, &resource, send) {
                 *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
             }
         });
@@ -218,13 +219,13 @@ async fn stream(remote: &Remote, limits: Limits, name: BlobName, source: &Source
 }
 
 /// Reads a blob piece by piece, and ends the stream only if it was the blob. An engine that has it already may end the
-/// stream before.
+/// stream before: then `send` returns false.
 fn read(
     source: &Source,
     name: BlobName,
     limits: Limits,
     resource: &str,
-    pieces: &mpsc::Sender<WriteRequest>,
+    send: impl Fn(WriteRequest) -> bool,
 ) -> Result<(), EngineError> {
     let unreadable = |cause: std::io::Error| EngineError::Unreadable(cause.to_string());
     let mut hashing = Hashing {
@@ -232,7 +233,7 @@ fn read(
         hasher: NameHasher::new(name.function),
     };
     let mut offset = 0;
-    let mut send = |data: Vec<u8>| {
+    let mut send_piece = |data: Vec<u8>| {
         let request = WriteRequest {
             resource_name: if offset == 0 {
                 resource.to_owned()
@@ -244,7 +245,7 @@ fn read(
             data,
         };
         offset += request.data.len() as i64;
-        pieces.blocking_send(request).is_ok()
+        send(request)
     };
     let mut cut = |reader: &mut dyn Read| loop {
         let mut data = Vec::with_capacity(PIECE_BYTES);
@@ -255,7 +256,7 @@ fn read(
         if data.is_empty() {
             return Ok(true);
         }
-        if !send(data) {
+        if !send_piece(data) {
             return Ok(false);
         }
     };
@@ -277,7 +278,7 @@ fn read(
         ..WriteRequest::default()
     };
     // Fails only when the engine has ended the stream.
-    let _ = pieces.blocking_send(end);
+    let _ = send(end);
     Ok(())
 }
 

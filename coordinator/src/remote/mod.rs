@@ -6,4 +6,4 @@ mod address;
 mod service;
 
 pub use address::{InvalidAddress, RemoteAddress};
-pub(crate) use service::{Patience, Remote, Takes};
+pub(crate) use service::{Patience, Remote, Takes, all_stored};

@@ -1,16 +1,17 @@
 //! Asking another program.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_client::CapabilitiesClient;
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
-    CacheCapabilities, GetCapabilitiesRequest, ServerCapabilities, digest_function,
+    BatchUpdateBlobsResponse, CacheCapabilities, GetCapabilitiesRequest, ServerCapabilities, digest_function,
 };
 use thresh_cas::{BlobName, DigestFunction};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, Streaming};
 
 use super::address::RemoteAddress;
 
@@ -19,6 +20,16 @@ const AT_ONCE: usize = 16;
 /// After the first refusal so long is waited, then twice as long, …, but never longer than the second.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often it is asked whether it is still there while it says nothing. gRPC servers take clients that ask more often
+/// than every 5 min to be broken, and end their connections.
+const KEEPALIVE: Duration = Duration::from_secs(310);
+/// How long it may take to answer that.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same below HTTP/2, which no server counts: it finds out sooner, but only about the next machine, which may be a
+/// proxy.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const TCP_KEEPALIVE_RETRIES: u32 = 3;
 
 /// How long it is waited.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +84,13 @@ impl Remote {
         let channel = endpoint
             .connect_timeout(patience.answer)
             .tcp_nodelay(true)
+            .tcp_keepalive(Some(TCP_KEEPALIVE))
+            .tcp_keepalive_interval(Some(TCP_KEEPALIVE_INTERVAL))
+            .tcp_keepalive_retries(Some(TCP_KEEPALIVE_RETRIES))
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            // Without streams nobody waits, and gRPC servers then count every question as one too many.
+            .keep_alive_while_idle(false)
             .connect_lazy();
         Ok(Self {
             address,
@@ -127,25 +145,61 @@ impl Remote {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        self.patiently_while(|| 0, ask).await
+    }
+
+    /// The same, where the time for an answer begins anew whenever `progress` has changed.
+    pub(crate) async fn patiently_while<T, F>(
+        &self,
+        progress: impl Fn() -> u64,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let (began, mut pause) = (Instant::now(), PAUSE);
         loop {
             let answer = {
                 let _permit = self.requests.acquire().await;
-                timeout(self.patience.answer, ask()).await
+                self.in_time(&progress, ask()).await
             };
             let status = match answer {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => {
-                    let seconds = self.patience.answer.as_secs();
-                    Status::deadline_exceeded(format!("it did not answer within {seconds} s"))
-                }
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
             };
             if !self.may_pass(&status) || began.elapsed() + pause > self.patience.busy {
                 return Err(status);
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// The next message of a stream from which one is due.
+    pub(crate) async fn next<T>(&self, messages: &mut Streaming<T>) -> Result<Option<T>, Status> {
+        self.in_time(&|| 0, messages.message()).await
+    }
+
+    /// What comes of asking, unless for the time of an answer there is neither that nor progress.
+    async fn in_time<T>(
+        &self,
+        progress: &impl Fn() -> u64,
+        ask: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let mut ask = pin!(ask);
+        let mut seen = progress();
+        loop {
+            if let Ok(answer) = timeout(self.patience.answer, &mut ask).await {
+                return answer;
+            }
+            let now = progress();
+            if now == seen {
+                let seconds = self.patience.answer.as_secs();
+                return Err(Status::deadline_exceeded(format!(
+                    "it did not answer within {seconds} s"
+                )));
+            }
+            seen = now;
         }
     }
 
@@ -156,5 +210,70 @@ impl Remote {
             Code::Unavailable => self.patience.waits_for_connection,
             _ => false,
         }
+    }
+}
+
+/// An answer to blobs, unless one of them was not stored: servers say that of each by itself, and a busy one of some.
+pub(crate) fn all_stored(
+    reply: Response<BatchUpdateBlobsResponse>,
+) -> Result<Response<BatchUpdateBlobsResponse>, Status> {
+    let failed = reply.get_ref().responses.iter().find_map(|response| {
+        let status = response.status.as_ref()?;
+        (status.code != 0).then(|| Status::new(status.code.into(), status.message.clone()))
+    });
+    failed.map_or(Ok(reply), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bazel_remote_apis::build::bazel::remote::execution::v2::batch_update_blobs_response;
+    use bazel_remote_apis::google::rpc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Nobody is there, which does not matter.
+    fn remote(answer: Duration) -> Remote {
+        let patience = Patience {
+            answer,
+            busy: Duration::ZERO,
+            waits_for_connection: false,
+        };
+        Remote::new("reapi://127.0.0.1:1".parse().unwrap(), patience).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_not_waited_for_without_end() {
+        let remote = remote(Duration::from_millis(1));
+        let late = remote.patiently(std::future::pending::<Result<Response<()>, Status>>);
+        assert_eq!(late.await.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn who_goes_on_is_waited_for_and_who_stops_is_not() {
+        let remote = remote(Duration::from_millis(1));
+        // Each look at the progress sees some, ten times.
+        let looks = AtomicU64::new(0);
+        let progress = || looks.fetch_add(1, Ordering::Relaxed).min(10);
+        let late = remote.patiently_while(progress, std::future::pending::<Result<Response<()>, Status>>);
+        assert_eq!(late.await.unwrap_err().code(), Code::DeadlineExceeded);
+        assert_eq!(looks.load(Ordering::Relaxed), 12);
+    }
+
+    #[test]
+    fn blobs_are_stored_when_all_of_them_are() {
+        let reply = |codes: &[Code]| {
+            let responses = codes.iter().map(|code| batch_update_blobs_response::Response {
+                status: Some(rpc::Status {
+                    code: (*code).into(),
+                    ..rpc::Status::default()
+                }),
+                ..Default::default()
+            });
+            let responses = responses.collect();
+            all_stored(Response::new(BatchUpdateBlobsResponse { responses })).map_err(|status| status.code())
+        };
+        assert!(reply(&[Code::Ok, Code::Ok]).is_ok());
+        let refused = reply(&[Code::Ok, Code::ResourceExhausted]);
+        assert_eq!(refused.unwrap_err(), Code::ResourceExhausted);
     }
 }
