@@ -58,6 +58,8 @@ pub(super) struct Shards {
 struct Order {
     action: BlobName,
     run: BlobName,
+    /// The same for all actions: it is never forgotten, for another one may be about to send it.
+    command: BlobName,
     root: Root,
     /// What no other action needs.
     own: Vec<BlobName>,
@@ -130,7 +132,7 @@ impl Shards {
         for tree in &order.root.trees {
             self.blobs.ensure_together(&tree.blobs).await?;
         }
-        let shared = [self.runner, order.run];
+        let shared = [self.runner, order.run, order.command];
         let names: Vec<BlobName> = order
             .root
             .own
@@ -197,7 +199,8 @@ impl Shards {
         Ok(Order {
             action,
             run: files.run,
-            own: vec![files.shard, root.name, command, action],
+            command,
+            own: vec![files.shard, root.name, action],
             root,
         })
     }
@@ -312,4 +315,41 @@ impl Shards {
 /// `FAILED_PRECONDITION` is what the API says for an action whose blobs are not there.
 fn is_missing_blobs(status: &Status) -> bool {
     matches!(status.code(), Code::FailedPrecondition | Code::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bazel_remote_apis::build::bazel::remote::execution::v2::CacheCapabilities;
+    use thresh_cas::DigestFunction;
+
+    use super::super::upload::Limits;
+    use super::*;
+    use crate::remote::{Patience, Remote};
+
+    #[tokio::test]
+    async fn what_an_action_forgets_no_other_one_needs() {
+        let patience = Patience {
+            answer: Duration::ZERO,
+            busy: Duration::ZERO,
+            waits_for_connection: false,
+        };
+        let remote = Arc::new(Remote::new("reapi://127.0.0.1:1".parse().unwrap(), patience).unwrap());
+        let limits = Limits::of(&CacheCapabilities::default());
+        let blobs = Arc::new(Blobs::new(remote, DigestFunction::Sha256, limits));
+        let shards = Shards {
+            runner: blobs.add_bytes(b"runner".to_vec()),
+            blobs,
+            inputs: Inputs::default(),
+            properties: Vec::new(),
+        };
+        let order = || shards.action(&RunBrief::default(), Vec::new()).unwrap();
+        let (one, other) = (order(), order());
+        let needed = [other.action, other.run, other.command, shards.runner];
+        let needed = needed.iter().chain(&other.own).chain(&other.root.own);
+        for name in needed {
+            assert!(!one.own.contains(name), "{name}");
+        }
+    }
 }
