@@ -12,13 +12,13 @@ use bazel_remote_apis::build::bazel::remote::execution::v2::{
 use thresh_cas::BlobName;
 use thresh_core::id::RunId;
 use thresh_core::reuse::CaseKey;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Status};
 
 use super::entry::{Entry, is_pass, result};
-use crate::remote::{Patience, Remote, RemoteAddress, Takes};
+use crate::remote::{Patience, Remote, RemoteAddress, Takes, all_stored};
 
 /// Passes that are stored at once.
 const AT_ONCE: usize = 16;
@@ -28,6 +28,8 @@ const PATIENCE: Patience = Patience {
     busy: Duration::from_secs(3),
     waits_for_connection: false,
 };
+/// A cache that did not say what it can do is asked again after this time.
+const ASKED_EVERY: Duration = Duration::from_secs(60);
 /// How long all lookups of a run together may take.
 const LOOKUP_TIME: Duration = Duration::from_secs(60);
 /// How long passes that are not yet stored hold up the end of the coordinator.
@@ -45,9 +47,21 @@ pub(crate) struct ExternalCache {
 #[derive(Debug)]
 struct Inner {
     remote: Remote,
-    abilities: OnceCell<Option<Takes>>,
+    abilities: Mutex<Abilities>,
     /// Whether it was said that the cache cannot be used.
     has_complained: AtomicBool,
+}
+
+/// What is known of a cache.
+#[derive(Clone, Copy, Debug, Default)]
+enum Abilities {
+    #[default]
+    Unasked,
+    /// It did not say.
+    Unknown {
+        asked: Instant,
+    },
+    Known(Takes),
 }
 
 #[derive(Debug)]
@@ -62,7 +76,7 @@ impl ExternalCache {
     pub(crate) fn new(address: RemoteAddress) -> Result<Self, tonic::transport::Error> {
         let inner = Arc::new(Inner {
             remote: Remote::new(address, PATIENCE)?,
-            abilities: OnceCell::new(),
+            abilities: Mutex::default(),
             has_complained: AtomicBool::new(false),
         });
         let (passes, waiting) = mpsc::channel(WAITING_MAX);
@@ -73,7 +87,7 @@ impl ExternalCache {
     /// Returns for each key whether the cache has its pass.
     pub(crate) async fn find(&self, keys: &[CaseKey]) -> Vec<bool> {
         let mut found = vec![false; keys.len()];
-        let Some(abilities) = self.inner.abilities().await else {
+        let Some(abilities) = self.inner.abilities(Instant::now()).await else {
             return found;
         };
         let (mut lookups, deadline) = (JoinSet::new(), Instant::now() + LOOKUP_TIME);
@@ -94,6 +108,8 @@ impl ExternalCache {
         if !lookups.is_empty() {
             let late = format!("it did not answer within {} s", LOOKUP_TIME.as_secs());
             self.inner.complain(&Status::deadline_exceeded(late));
+        } else if !keys.is_empty() {
+            self.inner.recovered();
         }
         found
     }
@@ -129,7 +145,8 @@ async fn store_all(inner: Arc<Inner>, mut waiting: mpsc::Receiver<Stored>) {
                 }
                 let inner = inner.clone();
                 storing.spawn(async move {
-                    if let Some(abilities) = inner.abilities().await.filter(|abilities| abilities.results)
+                    let abilities = inner.abilities(Instant::now()).await;
+                    if let Some(abilities) = abilities.filter(|abilities| abilities.results)
                         && let Err(status) = inner.put(abilities, key, run).await
                     {
                         inner.complain(&status);
@@ -146,18 +163,29 @@ async fn store_all(inner: Arc<Inner>, mut waiting: mpsc::Receiver<Stored>) {
 }
 
 impl Inner {
-    /// What the cache can do; `None` when it cannot be used.
-    async fn abilities(&self) -> Option<Takes> {
-        let ask = || async {
-            match self.ask_abilities().await {
-                Ok(abilities) => Some(abilities),
-                Err(status) => {
-                    self.complain(&status);
-                    None
-                }
+    /// What the cache can do; `None` while it cannot be used.
+    async fn abilities(&self, now: Instant) -> Option<Takes> {
+        // Who comes while it is asked waits for the answer.
+        let mut abilities = self.abilities.lock().await;
+        match *abilities {
+            Abilities::Known(takes) => return Some(takes),
+            Abilities::Unknown { asked } if now.saturating_duration_since(asked) < ASKED_EVERY => {
+                return None;
             }
-        };
-        *self.abilities.get_or_init(ask).await
+            Abilities::Unknown { .. } | Abilities::Unasked => {}
+        }
+        match self.ask_abilities().await {
+            Ok(takes) => {
+                *abilities = Abilities::Known(takes);
+                self.recovered();
+                Some(takes)
+            }
+            Err(status) => {
+                *abilities = Abilities::Unknown { asked: now };
+                self.complain(&status);
+                None
+            }
+        }
     }
 
     async fn ask_abilities(&self) -> Result<Takes, Status> {
@@ -209,8 +237,9 @@ impl Inner {
         let put = self.remote.patiently(|| {
             let mut client = ContentAddressableStorageClient::new(self.remote.channel());
             let request = request.clone();
-            async move { client.batch_update_blobs(request).await }
+            async move { all_stored(client.batch_update_blobs(request).await?) }
         });
+        // A result whose blobs are not there is none to others.
         put.await?;
         let request = UpdateActionResultRequest {
             instance_name: self.remote.instance(),
@@ -227,11 +256,81 @@ impl Inner {
         updated.await.map(drop)
     }
 
+    /// The cache can be used: when it next cannot, that is said again.
+    fn recovered(&self) {
+        self.has_complained.store(false, Ordering::Relaxed);
+    }
+
     /// Says that the cache cannot be used, once.
     fn complain(&self, status: &Status) {
         if !self.has_complained.swap(true, Ordering::Relaxed) {
             let (address, code, message) = (self.remote.address(), status.code(), status.message());
             tracing::warn!("passes of others are not reused as they could be: {address}: {message} ({code})");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_server::{
+        Capabilities, CapabilitiesServer,
+    };
+    use bazel_remote_apis::build::bazel::remote::execution::v2::{
+        CacheCapabilities, GetCapabilitiesRequest, ServerCapabilities,
+    };
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::transport::Server;
+    use tonic::{Request, Response};
+
+    use super::*;
+
+    /// A cache that does not say at first what it can do.
+    #[derive(Clone, Default)]
+    struct Fake {
+        asked: Arc<AtomicU32>,
+    }
+
+    #[tonic::async_trait]
+    impl Capabilities for Fake {
+        async fn get_capabilities(
+            &self,
+            _: Request<GetCapabilitiesRequest>,
+        ) -> Result<Response<ServerCapabilities>, Status> {
+            if self.asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                return Err(Status::internal("not yet"));
+            }
+            Ok(Response::new(ServerCapabilities {
+                cache_capabilities: Some(CacheCapabilities::default()),
+                ..ServerCapabilities::default()
+            }))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_did_not_answer_is_asked_again_after_a_while() {
+        let fake = Fake::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("reapi://{}", listener.local_addr().unwrap());
+        let served = Server::builder()
+            .add_service(CapabilitiesServer::new(fake.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(served);
+        let cache = ExternalCache::new(address.parse().unwrap()).unwrap();
+        let (inner, began) = (&cache.inner, Instant::now());
+        let asked = || fake.asked.load(Ordering::Relaxed);
+        assert!(inner.abilities(began).await.is_none());
+        assert!(inner.has_complained.load(Ordering::Relaxed));
+        // Not with every run.
+        assert!(inner.abilities(began).await.is_none());
+        assert_eq!(asked(), 1);
+        let later = began + ASKED_EVERY;
+        assert!(inner.abilities(later).await.is_some());
+        assert!(!inner.has_complained.load(Ordering::Relaxed));
+        // What it said holds.
+        assert!(inner.abilities(later + ASKED_EVERY).await.is_some());
+        assert_eq!(asked(), 2);
     }
 }
