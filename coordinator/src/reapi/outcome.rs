@@ -18,6 +18,9 @@ use super::status;
 
 /// Streams of at most so many bytes stand in the answer itself, too.
 const RAW_BYTES_MAX: usize = 16 << 10;
+/// The longest manifest of outputs in bytes, which is the worker's word: workers bring a million at most, and an entry has
+/// 45 bytes and its path.
+const OUTPUTS_BYTES_MAX: u64 = 128 << 20;
 /// What shells say of a program that a signal ended: this and its number.
 const SIGNALLED: i32 = 128;
 
@@ -118,8 +121,7 @@ impl Ended {
         (result.stdout_raw, result.stdout_digest) = stdout;
         (result.stderr_raw, result.stderr_digest) = stderr;
         if let Ok(digest) = Digest::try_from(&attempt.outputs[..]) {
-            let manifest = blobs.read_whole(&digest).map_err(failed)?;
-            let manifest = Manifest::parse(&manifest).map_err(|error| Status::internal(error.to_string()))?;
+            let manifest = read_outputs(blobs, &digest, OUTPUTS_BYTES_MAX)?;
             for path in wanted {
                 add_output(blobs, function, &manifest, path, &mut result)?;
             }
@@ -152,6 +154,19 @@ fn timestamp(micros: u64) -> Timestamp {
         seconds: since.as_secs().cast_signed(),
         nanos: since.subsec_nanos().cast_signed(),
     }
+}
+
+/// Reads the manifest of what an action left. That it is one is the worker's word.
+fn read_outputs(blobs: &PackStore, digest: &Digest, bytes_max: u64) -> Result<Manifest, Status> {
+    if let Some(size) = blobs.size(digest).filter(|size| *size > bytes_max) {
+        let problem =
+            format!("the manifest of the outputs has {size} bytes, and {bytes_max} at most are read");
+        return Err(Status::internal(problem));
+    }
+    let encoded = blobs
+        .read_whole(digest)
+        .map_err(|error| status::of_blob(&error))?;
+    Manifest::parse(&encoded).map_err(|error| Status::internal(error.to_string()))
 }
 
 /// Stores what a process wrote. What is short is returned, too.
@@ -265,4 +280,37 @@ fn add_folder(
         ..OutputDirectory::default()
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_say_of_outputs_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let read = |encoded: &[u8], bytes_max| {
+            let name = BlobName::of(DigestFunction::Blake3, encoded);
+            let digest = store.ingest(&name, encoded).unwrap();
+            read_outputs(&store, &digest, bytes_max)
+        };
+        let entry = Entry {
+            path: "out".into(),
+            kind: EntryKind::EmptyDir,
+        };
+        let encoded = Manifest::new(vec![entry]).unwrap().encode();
+        let length = encoded.len() as u64;
+        assert!(read(&encoded, length).is_ok());
+        let refused = read(&encoded, length - 1).unwrap_err();
+        assert!(refused.message().contains("at most are read"), "{refused}");
+        // A path so deep that no stack is deep enough for it.
+        let path = ["d"; 100_000].join("/");
+        let mut deep = Manifest::default().encode();
+        deep.push(b'd');
+        deep.extend(u32::try_from(path.len()).unwrap().to_le_bytes());
+        deep.extend(path.as_bytes());
+        let refused = read(&deep, OUTPUTS_BYTES_MAX).unwrap_err();
+        assert!(refused.message().contains("longer than 4095 bytes"), "{refused}");
+    }
 }
