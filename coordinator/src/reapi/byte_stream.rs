@@ -148,11 +148,11 @@ impl ByteStream for ByteStreamService {
     ) -> Result<Response<WriteResponse>, Status> {
         let mut messages = request.into_inner();
         let first = messages.message().await?;
+        let blobs = self.reapi.blobs.clone();
+        let is_there = blocking(move || Ok(blobs.locate(&resource.blob).is_some())).await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the stream has no message"))?;
         let name = first.resource_name.clone();
         let resource = Resource::of_write(&name)?;
-        let blobs = self.reapi.blobs.clone();
-        let is_there = blocking(move || Ok(blobs.locate(&resource.blob).is_some())).await?;
         if resource.blob.size > BLOB_BYTES_MAX {
             return Err(Status::invalid_argument(format!(
                 "a blob has {BLOB_BYTES_MAX} bytes at most"

@@ -35,5 +35,30 @@ pub(crate) use state::Reapi;
 const BATCH_BYTES_MAX: usize = 3 << 20;
 /// The most bytes of a message.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// The longest blob in bytes.
-const BLOB_BYTES_MAX: u64 = 1 << 40;
+/// The longest blob in bytes: packs read no recipe of over 64 MiB, and one of so many bytes is shorter even where each
+/// chunk is as small as chunks may be (36 bytes for every 16 KiB).
+const BLOB_BYTES_MAX: u64 = 28 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::BLOB_BYTES_MAX;
+    use thresh_cas::{CHUNK_BYTES_MIN, encode_recipe};
+    use thresh_core::chunk::{Part, Recipe};
+    use thresh_core::digest::Digest;
+
+    #[test]
+    fn the_longest_blob_has_a_recipe_that_is_read() {
+        let recipe_bytes = |count: u64| {
+            let part = Part {
+                digest: Digest::of(b"part"),
+                size: u32::try_from(CHUNK_BYTES_MIN).unwrap(),
+            };
+            let recipe = Recipe::new(vec![part; usize::try_from(count).unwrap()]).unwrap();
+            encode_recipe(&recipe).len() as u64
+        };
+        let each = recipe_bytes(1_001) - recipe_bytes(1_000);
+        let around = recipe_bytes(1) - each;
+        let longest = around + each * BLOB_BYTES_MAX.div_ceil(CHUNK_BYTES_MIN as u64);
+        assert!(longest <= 64 << 20, "{longest}");
+    }
+}
