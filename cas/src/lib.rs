@@ -41,4 +41,6 @@ pub use packs::{
 pub use snapshot::{ListError, Snapshot, SnapshotError, folder_files, workspace_files};
 pub use stamp::{FileStamp, SETTLE_MS};
 pub use store::{BlobReader, BlobStore, BlobWriter, READ_BYTES_MAX, STALE_AFTER, StoreError, Trimmed};
-pub use tree::{BuildError, Built, ENTRIES_MAX, NameDefect, TreeError, build, expand, folders};
+pub use tree::{
+    BuildError, Built, ENTRIES_MAX, Folders, NameDefect, TreeError, build, entries_of_tree, expand, folders,
+};

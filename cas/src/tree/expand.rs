@@ -8,19 +8,20 @@ use bazel_remote_apis::build::bazel::remote::execution::v2;
 use prost::Message;
 use thresh_core::digest::Digest;
 
+use super::entries::entries;
 use super::error::{NameDefect, TreeError};
-use crate::manifest::{Entry, EntryKind, Manifest};
+use crate::manifest::{Entry, EntryKind, LEVELS_MAX, Manifest, PATH_BYTES_MAX};
 use crate::packs::{BlobName, PackStore};
 
 /// The most entries of a tree.
 pub const ENTRIES_MAX: usize = 4_000_000;
-/// The deepest folder, and the longest path in bytes (`PATH_MAX`).
-const DEPTH_MAX: usize = 512;
-const PATH_BYTES_MAX: usize = 4_095;
 /// The longest name of an entry in bytes (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
 /// The longest message in bytes, and all messages and all paths of a tree together.
 const DIRECTORY_BYTES_MAX: u64 = 16 << 20;
+/// The most entries of a message. An entry with the digest that it needs has over 64 bytes, so that a message of the
+/// longest hardly has more; but an empty one has two, and takes a hundred times as much when it is read.
+const DIRECTORY_ENTRIES_MAX: usize = 250_000;
 const DIRECTORIES_BYTES_MAX: u64 = 256 << 20;
 const PATHS_BYTES_MAX: usize = 256 << 20;
 
@@ -64,37 +65,64 @@ pub(super) fn expand_within(
     Ok(Manifest::new(expansion.entries)?)
 }
 
-/// Reads all folders of the tree with this root, each once, the root first.
-///
-/// # Errors
-/// One is missing, or is not allowed.
-pub fn folders(store: &PackStore, root: &BlobName) -> Result<Vec<v2::Directory>, TreeError> {
-    let mut seen = HashSet::from([*root]);
-    let mut next = VecDeque::from([(PathBuf::new(), *root)]);
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    while let Some((at, name)) = next.pop_front() {
-        bytes += name.size;
-        if bytes > DIRECTORIES_BYTES_MAX {
-            let what = format!("folders of more than {DIRECTORIES_BYTES_MAX} bytes");
-            return Err(TreeError::TooLarge { root: *root, what });
+/// The folders of a tree, each once, the root first: no more of them is in memory than their names.
+#[derive(Debug)]
+pub struct Folders {
+    store: PackStore,
+    root: BlobName,
+    seen: HashSet<BlobName>,
+    next: VecDeque<(PathBuf, BlobName)>,
+    bytes: u64,
+}
+
+/// Reads all folders of the tree with this root. After an error there are no more.
+pub fn folders(store: &PackStore, root: &BlobName) -> Folders {
+    Folders {
+        store: store.clone(),
+        root: *root,
+        seen: HashSet::from([*root]),
+        next: VecDeque::from([(PathBuf::new(), *root)]),
+        bytes: 0,
+    }
+}
+
+impl Iterator for Folders {
+    /// Fails when one is missing, or is not allowed.
+    type Item = Result<v2::Directory, TreeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (at, name) = self.next.pop_front()?;
+        let read = self.read(&at, &name);
+        if read.is_err() {
+            self.next.clear();
         }
-        if found.len() == ENTRIES_MAX {
-            let what = format!("more than {ENTRIES_MAX} folders");
-            return Err(TreeError::TooLarge { root: *root, what });
+        Some(read)
+    }
+}
+
+impl Folders {
+    fn read(&mut self, at: &Path, name: &BlobName) -> Result<v2::Directory, TreeError> {
+        let root = self.root;
+        let too_large = |what| Err(TreeError::TooLarge { root, what });
+        self.bytes = self.bytes.saturating_add(name.size);
+        if self.bytes > DIRECTORIES_BYTES_MAX {
+            return too_large(format!("folders of more than {DIRECTORIES_BYTES_MAX} bytes"));
         }
-        let folder = read_folder(store, root, &at, &name)?.ok_or_else(|| TreeError::Missing {
-            root: *root,
-            missing: vec![name],
+        let folder = read_folder(&self.store, &root, at, name)?.ok_or_else(|| TreeError::Missing {
+            root,
+            missing: vec![*name],
         })?;
         for inner in &folder.directories {
-            let name = name_of(root, &at, &inner.name, inner.digest.as_ref())?;
-            if seen.insert(name) {
-                next.push_back((at.join(&inner.name), name));
+            let name = name_of(&root, at, &inner.name, inner.digest.as_ref())?;
+            if self.seen.insert(name) {
+                self.next.push_back((at.join(&inner.name), name));
             }
         }
-        found.push(folder);
+        if self.seen.len() > ENTRIES_MAX {
+            return too_large(format!("more than {ENTRIES_MAX} folders"));
+        }
+        Ok(folder)
     }
-    Ok(found)
 }
 
 struct Expansion<'a> {
@@ -118,9 +146,9 @@ impl Expansion<'_> {
         name: &BlobName,
         next: &mut Vec<(PathBuf, BlobName)>,
     ) -> Result<(), TreeError> {
-        if at.components().count() > DEPTH_MAX || at.as_os_str().len() > PATH_BYTES_MAX {
+        if at.components().count() > LEVELS_MAX || at.as_os_str().len() > PATH_BYTES_MAX {
             return Err(self.too_large(format!(
-                "folders deeper than {DEPTH_MAX} or paths longer than {PATH_BYTES_MAX} bytes"
+                "folders deeper than {LEVELS_MAX} or paths longer than {PATH_BYTES_MAX} bytes"
             )));
         }
         let Some(folder) = self.read(&at, name)? else {
@@ -198,11 +226,11 @@ impl Expansion<'_> {
         if let Some(read) = self.folders.get(name) {
             return Ok(read.clone());
         }
-        self.folders_bytes += name.size;
+        self.folders_bytes = self.folders_bytes.saturating_add(name.size);
         if self.folders_bytes > DIRECTORIES_BYTES_MAX {
             return Err(self.too_large(format!("folders of more than {DIRECTORIES_BYTES_MAX} bytes")));
         }
-        let folder = read_folder(self.store, &self.root, at, name)?.map(Arc::new);
+        let folder = read_folder(self.store, &self.root, at, name)?.map(|folder| Arc::new(bare(folder)));
         if folder.is_none() {
             self.missing.insert(*name);
         }
@@ -231,9 +259,25 @@ fn read_folder(
         cause,
     };
     let content = store.read_whole(&digest)?;
+    if entries(&content) > DIRECTORY_ENTRIES_MAX {
+        let what = format!("a folder of more than {DIRECTORY_ENTRIES_MAX} entries");
+        return Err(TreeError::TooLarge { root: *root, what });
+    }
     let folder = v2::Directory::decode(&content[..]).map_err(unreadable)?;
     check_names(at, &folder)?;
     Ok(Some(folder))
+}
+
+/// A folder without what manifests do not have.
+fn bare(mut folder: v2::Directory) -> v2::Directory {
+    folder.node_properties = None;
+    for file in &mut folder.files {
+        file.node_properties = None;
+    }
+    for link in &mut folder.symlinks {
+        link.node_properties = None;
+    }
+    folder
 }
 
 fn name_of(

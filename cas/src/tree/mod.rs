@@ -6,11 +6,13 @@
 //! to too much (a small number of messages can stand for any number of files).
 
 mod build;
+mod entries;
 mod error;
 mod expand;
 #[cfg(test)]
 mod tests;
 
 pub use build::{BuildError, Built, build};
+pub use entries::entries_of_tree;
 pub use error::{NameDefect, TreeError};
-pub use expand::{ENTRIES_MAX, expand, folders};
+pub use expand::{ENTRIES_MAX, Folders, expand, folders};

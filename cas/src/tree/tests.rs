@@ -161,6 +161,16 @@ fn names_that_are_none_are_refused() {
         ..Default::default()
     };
     assert!(ground.refused(&twice).contains("occurs twice"));
+    let is_repeated = |folder: &v2::Directory| ground.refused(folder).contains("occurs twice");
+    assert!(is_repeated(&v2::Directory {
+        files: vec![file("a", &content), file("a", &content)],
+        ..Default::default()
+    }));
+    assert!(is_repeated(&v2::Directory {
+        files: vec![file("a", &content)],
+        directories: vec![folder("a", &ground.folder(&v2::Directory::default()))],
+        ..Default::default()
+    }));
     let unsorted = v2::Directory {
         files: vec![file("b", &content), file("a", &content)],
         ..Default::default()
@@ -230,6 +240,77 @@ fn a_small_number_of_messages_does_not_unfold_without_end() {
         expand(&ground.store, &deep),
         Err(TreeError::TooLarge { .. })
     ));
+}
+
+#[test]
+fn messages_of_countless_entries_are_refused_before_they_are_read() {
+    let ground = Ground::new(DigestFunction::Blake3);
+    let empty = |tag: u8| [tag << 3 | 2, 0].repeat(300_000);
+    // Files, folders, links.
+    for tag in [1, 2, 3] {
+        let error = expand(&ground.store, &ground.put(&empty(tag))).unwrap_err();
+        assert!(matches!(error, TreeError::TooLarge { .. }), "{error}");
+    }
+    // Properties, of the folder and of a file in it.
+    let properties = v2::NodeProperties {
+        properties: vec![v2::NodeProperty::default(); 300_000],
+        ..Default::default()
+    };
+    let of_file = v2::FileNode {
+        node_properties: Some(properties.clone()),
+        ..Default::default()
+    };
+    let folders = [
+        v2::Directory {
+            node_properties: Some(properties),
+            ..Default::default()
+        },
+        v2::Directory {
+            files: vec![of_file],
+            ..Default::default()
+        },
+    ];
+    for folder in folders {
+        assert!(entries::entries(&folder.encode_to_vec()) > 300_000);
+        assert!(ground.refused(&folder).contains("entries"));
+        let tree = v2::Tree {
+            root: Some(folder.clone()),
+            children: vec![folder],
+        };
+        assert!(entries_of_tree(&tree.encode_to_vec()) > 600_000);
+    }
+    // Entries as they should be count as one.
+    let file = file("a", &ground.put(b"x"));
+    let folder = v2::Directory {
+        files: vec![file; 3],
+        ..Default::default()
+    };
+    assert_eq!(entries::entries(&folder.encode_to_vec()), 3);
+    assert_eq!(entries::entries(b"\xff no message"), 0);
+}
+
+#[test]
+fn folders_are_read_one_by_one_until_one_is_missing() {
+    let ground = Ground::new(DigestFunction::Sha256);
+    let leaf = ground.folder(&v2::Directory {
+        symlinks: vec![link("l", "m")],
+        ..Default::default()
+    });
+    let gone = BlobName::of(ground.function, b"gone");
+    let root = v2::Directory {
+        directories: vec![
+            folder("a", &leaf),
+            folder("b", &leaf),
+            folder("c", &gone),
+            folder("d", &leaf),
+        ],
+        ..Default::default()
+    };
+    let mut read = folders(&ground.store, &ground.folder(&root));
+    assert_eq!(read.next().unwrap().unwrap(), root);
+    assert_eq!(read.next().unwrap().unwrap().symlinks.len(), 1);
+    assert!(matches!(read.next(), Some(Err(TreeError::Missing { .. }))));
+    assert!(read.next().is_none());
 }
 
 #[test]

@@ -8,13 +8,13 @@ use bazel_remote_apis::google::bytestream::{
     QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
 };
 use thresh_cas::{BlobPieces, BlobReading};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::BLOB_BYTES_MAX;
 use super::cas::ZSTD_LEVEL;
+use super::outgoing::{Outgoing, Unsent};
 use super::resource::{Encoding, Resource};
 use super::state::{Reapi, blocking};
 use super::status;
@@ -24,8 +24,6 @@ use super::uploads::Upload;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes in one message that goes out.
 const MESSAGE_BYTES: usize = 256 << 10;
-/// Messages between the thread that reads a blob and its connection.
-const MESSAGES_AHEAD: usize = 4;
 
 /// See [`ByteStream`].
 pub(crate) struct ByteStreamService {
@@ -127,19 +125,13 @@ impl ByteStream for ByteStreamService {
                 .map_err(|error| status::of_blob(&error))
         });
         let pieces = pieces.await?;
-        let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
-        tokio::task::spawn_blocking(move || {
+        Ok(Response::new(Outgoing::start(move |replies| {
             let _permit = permit;
-            let sent = match encoding {
-                Encoding::Identity => send_plain(pieces, limit, &replies),
-                Encoding::Zstd => send_compressed(pieces, &replies),
-            };
-            if let Err(status) = sent {
-                // Nobody may listen any more.
-                let _ = replies.blocking_send(Err(status));
+            match encoding {
+                Encoding::Identity => send_plain(pieces, limit, replies),
+                Encoding::Zstd => send_compressed(pieces, replies),
             }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        })))
     }
 
     async fn write(
@@ -148,8 +140,6 @@ impl ByteStream for ByteStreamService {
     ) -> Result<Response<WriteResponse>, Status> {
         let mut messages = request.into_inner();
         let first = messages.message().await?;
-        let blobs = self.reapi.blobs.clone();
-        let is_there = blocking(move || Ok(blobs.locate(&resource.blob).is_some())).await?;
         let first = first.ok_or_else(|| Status::invalid_argument("the stream has no message"))?;
         let name = first.resource_name.clone();
         let resource = Resource::of_write(&name)?;
@@ -158,6 +148,8 @@ impl ByteStream for ByteStreamService {
                 "a blob has {BLOB_BYTES_MAX} bytes at most"
             )));
         }
+        let blobs = self.reapi.blobs.clone();
+        let is_there = blocking(move || Ok(blobs.locate(&resource.blob).is_some())).await?;
         let _permit = self.reapi.stream()?;
         let committed = if is_there {
             // Its client need not send the rest. Of what is compressed it is not known how long it would be.
@@ -167,7 +159,7 @@ impl ByteStream for ByteStreamService {
             }
         } else {
             let received = self.receive(&name, resource, first, &mut messages).await?;
-            self.reapi.demands.note_stored();
+            self.reapi.note_stored();
             received.cast_signed()
         };
         Ok(Response::new(WriteResponse {
@@ -195,23 +187,24 @@ impl ByteStream for ByteStreamService {
     }
 }
 
-type Replies = mpsc::Sender<Result<ReadResponse, Status>>;
+type Replies = Outgoing<ReadResponse>;
 
 /// Sends what there is, up to a limit (0: none).
-fn send_plain(pieces: BlobPieces, limit: u64, replies: &Replies) -> Result<(), Status> {
+fn send_plain(pieces: BlobPieces, limit: u64, replies: &Replies) -> Result<(), Unsent> {
     let mut left = if limit == 0 { u64::MAX } else { limit };
     for piece in pieces {
         let mut data = piece.map_err(|error| status::of_blob(&error))?;
         data.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         left -= data.len() as u64;
-        if replies.blocking_send(Ok(ReadResponse { data })).is_err() || left == 0 {
+        replies.send(ReadResponse { data })?;
+        if left == 0 {
             break;
         }
     }
     Ok(())
 }
 
-fn send_compressed(pieces: BlobPieces, replies: &Replies) -> Result<(), Status> {
+fn send_compressed(pieces: BlobPieces, replies: &Replies) -> Result<(), Unsent> {
     let failed = |cause: std::io::Error| Status::data_loss(cause.to_string());
     let mut encoder =
         zstd::stream::read::Encoder::new(BlobReading::from(pieces), ZSTD_LEVEL).map_err(failed)?;
@@ -221,8 +214,9 @@ fn send_compressed(pieces: BlobPieces, replies: &Replies) -> Result<(), Status> 
             .take(MESSAGE_BYTES as u64)
             .read_to_end(&mut data)
             .map_err(failed)?;
-        if data.is_empty() || replies.blocking_send(Ok(ReadResponse { data })).is_err() {
+        if data.is_empty() {
             return Ok(());
         }
+        replies.send(ReadResponse { data })?;
     }
 }

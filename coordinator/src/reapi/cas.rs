@@ -10,17 +10,17 @@ use prost::Message;
 use rayon::prelude::*;
 use thresh_cas::{BlobName, DigestFunction, PackStore, folders};
 use tokio_stream::Iter;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::BATCH_BYTES_MAX;
 use super::instance::Instance;
+use super::outgoing::{Outgoing, Unsent};
 use super::state::{Reapi, blocking};
 use super::status;
 use super::uploads::decoder;
 use super::wire::{function_from_wire, name_from_wire};
 
-/// To look for so many blobs takes no longer than to hand that to another thread.
-const DIGESTS_AT_ONCE_MAX: usize = 32;
 /// Bytes of folders in one message, if it is not a single one: clients take 4 MiB by default.
 const PAGE_BYTES_MAX: usize = 2 << 20;
 /// The compression of what is sent: Zstandard's own default.
@@ -55,16 +55,14 @@ impl ContentAddressableStorage for CasService {
             .map(|digest| name_from_wire("blob_digests", function, Some(digest)));
         let names = names.collect::<Result<Vec<BlobName>, _>>()?;
         let blobs = self.reapi.blobs.clone();
-        let find = move || {
+        // Also for few of them: where packs rest elsewhere, one may have to be asked for.
+        let missing = blocking(move || {
             let missing = names.iter().filter(|name| blobs.locate(name).is_none());
-            missing.map(BlobName::to_wire).collect()
-        };
-        let missing_blob_digests = if blob_digests.len() <= DIGESTS_AT_ONCE_MAX {
-            find()
-        } else {
-            blocking(move || Ok(find())).await?
-        };
-        Ok(Response::new(FindMissingBlobsResponse { missing_blob_digests }))
+            Ok(missing.map(BlobName::to_wire).collect())
+        });
+        Ok(Response::new(FindMissingBlobsResponse {
+            missing_blob_digests: missing.await?,
+        }))
     }
 
     async fn batch_update_blobs(
@@ -91,7 +89,7 @@ impl ContentAddressableStorage for CasService {
             Ok(put.collect())
         });
         let responses = responses.await?;
-        self.reapi.demands.note_stored();
+        self.reapi.note_stored();
         Ok(Response::new(BatchUpdateBlobsResponse { responses }))
     }
 
@@ -127,7 +125,7 @@ impl ContentAddressableStorage for CasService {
         }))
     }
 
-    type GetTreeStream = Iter<std::vec::IntoIter<Result<GetTreeResponse, Status>>>;
+    type GetTreeStream = ReceiverStream<Result<GetTreeResponse, Status>>;
 
     async fn get_tree(
         &self,
@@ -149,31 +147,29 @@ impl ContentAddressableStorage for CasService {
             ));
         }
         let blobs = self.reapi.blobs.clone();
-        let folders = blocking(move || match blobs.locate(&root) {
+        let permit = self.reapi.stream()?;
+        // What is wrong with the root is the answer itself.
+        let read = self.reapi.reading(move || match blobs.locate(&root) {
             None => Err(Status::not_found(format!(
                 "input root {root} is not in the store"
             ))),
-            Some(_) => folders(&blobs, &root).map_err(status::of_tree),
-        });
-        let folders: Vec<v2::Directory> = folders.await?;
-        let mut pages: Vec<GetTreeResponse> = Vec::new();
-        let mut bytes = 0;
-        for folder in folders {
-            let length = folder.encoded_len();
-            match pages.last_mut().filter(|_| bytes + length <= PAGE_BYTES_MAX) {
-                Some(page) => page.directories.push(folder),
-                None => {
-                    bytes = 0;
-                    pages.push(GetTreeResponse {
-                        directories: vec![folder],
-                        next_page_token: String::new(),
-                    });
-                }
+            Some(_) => {
+                let mut folders = folders(&blobs, &root);
+                let first = folders.next().transpose().map_err(status::of_tree)?;
+                let rest = folders.map(|folder| folder.map_err(status::of_tree));
+                Ok(first.into_iter().map(Ok).chain(rest))
             }
-            bytes += length;
-        }
-        let pages: Vec<_> = pages.into_iter().map(Ok).collect();
-        Ok(Response::new(tokio_stream::iter(pages)))
+        });
+        let (mut folders, reapi) = (read.await?, self.reapi.clone());
+        Ok(Response::new(Outgoing::start(move |pages| {
+            let _permit = permit;
+            // Clients that are slow to take folders hold up nobody who reads.
+            let next = || match pages.wait_for(reapi.reading_place()) {
+                Ok(_place) => folders.next(),
+                Err(status) => Some(Err(status)),
+            };
+            send_pages(std::iter::from_fn(next), pages)
+        })))
     }
 
     async fn split_blob(
@@ -205,6 +201,25 @@ impl ContentAddressableStorage for CasService {
     ) -> Result<Response<v2::RegisterChunkMappingResponse>, Status> {
         Err(Status::unimplemented("blobs are not put together for clients"))
     }
+}
+
+/// Sends folders, several in a message.
+fn send_pages(
+    folders: impl Iterator<Item = Result<v2::Directory, Status>>,
+    pages: &Outgoing<GetTreeResponse>,
+) -> Result<(), Unsent> {
+    let (mut page, mut bytes) = (GetTreeResponse::default(), 0);
+    for folder in folders {
+        let folder = folder?;
+        let length = folder.encoded_len();
+        if bytes + length > PAGE_BYTES_MAX && !page.directories.is_empty() {
+            pages.send(std::mem::take(&mut page))?;
+            bytes = 0;
+        }
+        page.directories.push(folder);
+        bytes += length;
+    }
+    pages.send(page)
 }
 
 fn status_of(done: Result<(), Status>) -> bazel_remote_apis::google::rpc::Status {

@@ -110,7 +110,8 @@ impl ExecutionApi for ExecutionService {
         let instance = execution.instance()?;
         let blobs = self.reapi.blobs.clone();
         let (answers, stream) = mpsc::channel(ANSWERS_AHEAD);
-        let ordered = match blocking(move || Ordered::read(&blobs, &action)).await {
+        let reading = self.reapi.reading(move || Ordered::read(&blobs, &action));
+        let ordered = match reading.await {
             Ok(ordered) => ordered,
             Err(status) => return refused(&execution, status),
         };
@@ -199,9 +200,7 @@ impl ExecutionService {
         let (blobs, ordered) = (self.reapi.blobs.clone(), Arc::new(ordered));
         let reading = ordered.clone();
         // A large input root takes memory while it is read.
-        let permit = self.reapi.expansions.acquire().await;
-        let inputs = blocking(move || reading.inputs(&blobs)).await?;
-        drop(permit);
+        let inputs = self.reapi.expanding(move || reading.inputs(&blobs)).await?;
         let mut submission = ordered.submission(run, instance, asker, inputs, priority)?;
         submission.estimate(&*self.reapi.estimates(&instance.project).await);
         self.reapi
@@ -216,6 +215,8 @@ impl ExecutionService {
 /// The answer to an action that is not executed. What is missing is named in its body: there is room for it.
 fn refused(
     execution: &Execution,
+        self.reapi.note_stored();
+        self.reapi.before_run().await;
     status: Status,
 ) -> Result<Response<ReceiverStream<Result<Operation, Status>>>, Status> {
     if status.details().is_empty() {
@@ -298,10 +299,7 @@ fn look(ended: &mut Ended, events: Vec<thresh_proto::v1::RunEvent>) -> Stage {
 async fn finish(reapi: &Reapi, execution: &Execution, ended: Ended) -> Result<Operation, Status> {
     let (blobs, action) = (reapi.blobs.clone(), execution.action);
     let is_clean = ended.is_clean();
-    let response = blocking(move || {
-        let ordered = Ordered::read(&blobs, &action)?;
-        Ok(ended.response(&blobs, action.function, &ordered.outputs()))
-    });
+    let response = blocking(move || Ok(ended.response(&blobs, action.function, &wanted)));
     let response = response.await?;
     let instance = execution.instance()?;
     if let Some(result) = response
@@ -310,12 +308,17 @@ async fn finish(reapi: &Reapi, execution: &Execution, ended: Ended) -> Result<Op
         .filter(|_| is_clean && execution.is_cached)
     {
         // Without it the next client executes it again.
+    let reading = blobs.clone();
+    let wanted = reapi.reading(move || Ok(Ordered::read(&reading, &action)?.outputs()));
+    let wanted = wanted.await?;
         if let Err(status) = reapi.keep_result(&instance, &action, result).await {
             tracing::warn!("the result of action {action} is not kept: {}", status.message());
         }
     }
     reapi.unshare(&results::key(&instance.namespace(), &action), execution.run);
     Ok(execution.operation(Stage::Completed, Some(&response)))
+    // What it wrote, and its folders.
+    reapi.note_stored();
 }
 
 /// See [`Operations`].

@@ -16,6 +16,7 @@ mod execution;
 mod instance;
 mod operation;
 mod outcome;
+mod outgoing;
 mod recent;
 mod resource;
 mod results;

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2::{self, ActionResult};
 use prost::Message;
-use thresh_cas::{BlobName, DigestFunction, PackStore};
+use thresh_cas::{BlobName, DigestFunction, PackStore, entries_of_tree};
 use thresh_core::digest::{Digest, FieldHasher};
 use tonic::Status;
 
 use super::instance::Instance;
 use super::state::{Reapi, blocking};
 
-/// To look for so many blobs takes no longer than to hand that to another thread.
-const FILES_AT_ONCE_MAX: usize = 16;
+/// The longest `Tree` of an output in bytes, and the most entries in it: it is read whenever its result is asked for.
+const TREE_BYTES_MAX: u64 = 64 << 20;
+const TREE_ENTRIES_MAX: usize = 1_000_000;
+/// Results whose trees are longer together are looked at a few at a time.
+const TREES_BYTES_MAX: i64 = 1 << 20;
 /// The longest result in bytes.
 const RESULT_BYTES_MAX: usize = 4 << 20;
 
@@ -46,12 +49,12 @@ impl Reapi {
                 continue;
             };
             let blobs = self.blobs.clone();
-            let is_short =
-                result.output_directories.is_empty() && result.output_files.len() <= FILES_AT_ONCE_MAX;
-            let (is_whole, result) = if is_short {
-                (is_whole(&blobs, function, &result), result)
-            } else {
-                blocking(move || Ok((is_whole(&blobs, function, &result), result))).await?
+            let is_large = trees(&result).fold(0, |sum: i64, tree| sum.saturating_add(tree.size_bytes))
+                > TREES_BYTES_MAX;
+            let look = move || Ok((is_whole(&blobs, function, &result), result));
+            let (is_whole, result) = match is_large {
+                true => self.expanding(look).await?,
+                false => blocking(look).await?,
             };
             if is_whole {
                 return Ok(Some(result));
@@ -80,14 +83,7 @@ impl Reapi {
         action: &BlobName,
         result: &ActionResult,
     ) -> Result<(), Status> {
-        let encoded = result.encode_to_vec();
-        if encoded.len() > RESULT_BYTES_MAX {
-            let problem = format!(
-                "a result has {RESULT_BYTES_MAX} bytes at most, this one {}",
-                encoded.len()
-            );
-            return Err(Status::invalid_argument(problem));
-        }
+        let encoded = encode(result)?;
         let key = key(&instance.namespace(), action);
         let kept = self
             .store
@@ -97,6 +93,30 @@ impl Reapi {
         self.recent.put(key, &encoded);
         Ok(())
     }
+}
+
+/// Encodes a result, if it is one that is kept.
+fn encode(result: &ActionResult) -> Result<Vec<u8>, Status> {
+    let is_long = |tree: &&v2::Digest| u64::try_from(tree.size_bytes).is_ok_and(|size| size > TREE_BYTES_MAX);
+    if let Some(tree) = trees(result).find(is_long) {
+        let size = tree.size_bytes;
+        let problem = format!("the tree of a folder has {TREE_BYTES_MAX} bytes at most, this one {size}");
+        return Err(Status::invalid_argument(problem));
+    }
+    let encoded = result.encode_to_vec();
+    if encoded.len() > RESULT_BYTES_MAX {
+        let problem = format!(
+            "a result has {RESULT_BYTES_MAX} bytes at most, this one {}",
+            encoded.len()
+        );
+        return Err(Status::invalid_argument(problem));
+    }
+    Ok(encoded)
+}
+
+fn trees(result: &ActionResult) -> impl Iterator<Item = &v2::Digest> {
+    let folders = result.output_directories.iter();
+    folders.filter_map(|folder| folder.tree_digest.as_ref())
 }
 
 /// Whether all blobs of a result are there; they count as just used.
@@ -116,8 +136,10 @@ fn is_whole(blobs: &PackStore, function: DigestFunction, result: &ActionResult) 
 
 fn is_tree_whole(blobs: &PackStore, function: DigestFunction, tree: &v2::Digest) -> bool {
     let read = || {
-        let digest = blobs.locate(&BlobName::from_wire(function, tree)?)?;
-        v2::Tree::decode(&blobs.read_whole(&digest).ok()?[..]).ok()
+        let name = BlobName::from_wire(function, tree).filter(|name| name.size <= TREE_BYTES_MAX)?;
+        let content = blobs.read_whole(&blobs.locate(&name)?).ok()?;
+        let is_sound = entries_of_tree(&content) <= TREE_ENTRIES_MAX;
+        is_sound.then(|| v2::Tree::decode(&content[..]).ok()).flatten()
     };
     read().is_some_and(|tree| {
         let folders = tree.root.iter().chain(&tree.children);
@@ -130,4 +152,49 @@ fn is_tree_whole(blobs: &PackStore, function: DigestFunction, tree: &v2::Digest)
             name.is_some_and(|name| blobs.locate(&name).is_some())
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store and a tree in it.
+    fn stored(content: &[u8]) -> (tempfile::TempDir, PackStore, v2::Digest) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let name = BlobName::of(DigestFunction::Sha256, content);
+        store.ingest(&name, content).unwrap();
+        (folder, store, name.to_wire())
+    }
+
+    #[test]
+    fn results_with_endless_trees_are_not_kept() {
+        let result = |size_bytes| ActionResult {
+            output_directories: vec![v2::OutputDirectory {
+                tree_digest: Some(v2::Digest {
+                    size_bytes,
+                    ..v2::Digest::default()
+                }),
+                ..v2::OutputDirectory::default()
+            }],
+            ..ActionResult::default()
+        };
+        assert!(encode(&result(64 << 20)).is_ok());
+        let refused = encode(&result((64 << 20) + 1)).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(refused.message().contains("67108864 bytes at most"), "{refused}");
+    }
+
+    #[test]
+    fn a_tree_is_whole_when_it_can_be_read_and_its_files_are_there() {
+        let tree = v2::Tree {
+            root: Some(v2::Directory::default()),
+            ..v2::Tree::default()
+        };
+        let (_folder, store, digest) = stored(&tree.encode_to_vec());
+        assert!(is_tree_whole(&store, DigestFunction::Sha256, &digest));
+        // Folders without end, of two bytes each.
+        let (_folder, store, digest) = stored(&[0x12, 0].repeat(TREE_ENTRIES_MAX + 1));
+        assert!(!is_tree_whole(&store, DigestFunction::Sha256, &digest));
+    }
 }

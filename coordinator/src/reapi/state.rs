@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::recent::Recent;
 use super::uploads::Uploads;
+use crate::bucket::Bucket;
 use crate::clock::Clock;
 use crate::demand::Demands;
 use crate::driver::Handle;
@@ -21,8 +22,10 @@ use crate::store::Store;
 
 /// Streams at once: fewer than there are threads, which others need, too.
 const STREAMS_MAX: usize = 192;
-/// Input roots that are read at once.
+/// Trees that are read at once.
 const EXPANSIONS_MAX: usize = 4;
+/// Actions, commands and folders that are read at once.
+const READINGS_MAX: usize = 8;
 /// Of so many actions it is remembered which run executes them.
 const RUNNING_MAX: usize = 100_000;
 /// How long what is known of a project's actions is used before it is asked for again.
@@ -73,13 +76,17 @@ pub(crate) struct Reapi {
     pub(super) driver: Handle,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
-    pub(super) demands: Demands,
+    demands: Demands,
+    /// Where blobs are, too.
+    bucket: Option<Bucket>,
     pub(super) uploads: Uploads,
     pub(super) recent: Recent,
     /// Blobs that come or go as streams, each with a thread.
     pub(super) streams: Arc<Semaphore>,
-    /// Input roots that are read at once.
-    pub(super) expansions: Arc<Semaphore>,
+    /// Who reads trees.
+    expansions: Arc<Semaphore>,
+    /// Who reads messages.
+    readings: Arc<Semaphore>,
     /// The run of each action that is being executed and may be shared.
     running: Arc<Mutex<HashMap<Digest, Shared>>>,
     /// Whoever waits for an action to be submitted looks again.
@@ -96,14 +103,52 @@ impl Reapi {
             store: shared.store.clone(),
             clock: shared.clock,
             demands: shared.demands.clone(),
+            bucket: shared.bucket.clone(),
             uploads: Uploads::default(),
             recent: Recent::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             expansions: Arc::new(Semaphore::new(EXPANSIONS_MAX)),
+            readings: Arc::new(Semaphore::new(READINGS_MAX)),
             running: Arc::default(),
             submitted: Arc::default(),
             estimates: Arc::default(),
         })
+    }
+
+    /// Blobs were stored.
+    pub(super) fn note_stored(&self) {
+        self.demands.note_stored();
+        if let Some(bucket) = &self.bucket {
+            bucket.note_stored();
+        }
+    }
+
+    /// Has what a run needs where its workers look for it first.
+    pub(super) async fn before_run(&self) {
+        if let Some(bucket) = &self.bucket {
+            bucket.before_run().await;
+        }
+    }
+
+    /// Runs what blocks, and takes memory for a whole tree, on a thread: a few of those at once.
+    pub(super) async fn expanding<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        holding(place(&self.expansions).await?, action).await
+    }
+
+    /// The same for the memory of a single message, so that those do not wait for trees.
+    pub(super) async fn reading<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        holding(self.reading_place().await?, action).await
+    }
+
+    /// A place among those who read messages.
+    pub(super) async fn reading_place(&self) -> Result<OwnedSemaphorePermit, Status> {
+        place(&self.readings).await
     }
 
     /// A place for a stream.
@@ -176,6 +221,23 @@ impl Reapi {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Each change is a single step, so that a panic elsewhere leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+    let permit = places.clone().acquire_owned().await;
+    permit.map_err(|_| Status::unavailable("the coordinator is shutting down"))
+}
+
+/// Runs what blocks, and holds a place until it has ended, also when nobody waits for it any more.
+async fn holding<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
+    action: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    blocking(move || {
+        let _permit = permit;
+        action()
+    })
+    .await
 }
 
 /// Runs what blocks on a thread for that.

@@ -1,6 +1,6 @@
 use super::Ground;
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
-    ActionResult, OutputFile, UpdateActionResultRequest,
+    ActionResult, OutputDirectory, OutputFile, UpdateActionResultRequest,
 };
 use thresh_cas::{BlobName, DigestFunction};
 use thresh_tests::reapi::Client;
@@ -56,4 +56,31 @@ fn results_are_seen_by_those_who_trust_their_origin_and_while_all_of_them_is_the
     let again = ground.client("shop", function);
     let result = ground.block_on(again.result(&action)).unwrap();
     assert_eq!(result.output_files[0].path, "out");
+}
+
+#[test]
+fn results_with_endless_trees_are_refused() {
+    let ground = Ground::new(0);
+    let client = ground.client("shop/trusted", DigestFunction::Sha256);
+    ground.block_on(async {
+        let mut tree = client.name(b"tree");
+        tree.size = (64 << 20) + 1;
+        let result = ActionResult {
+            output_directories: vec![OutputDirectory {
+                tree_digest: Some(tree.to_wire()),
+                ..OutputDirectory::default()
+            }],
+            ..ActionResult::default()
+        };
+        let request = UpdateActionResultRequest {
+            instance_name: client.instance.clone(),
+            action_digest: Some(client.name(b"action").to_wire()),
+            action_result: Some(result),
+            digest_function: client.function(),
+            ..UpdateActionResultRequest::default()
+        };
+        let refused = client.results().update_action_result(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains("67108864 bytes at most"), "{refused}");
+    });
 }
