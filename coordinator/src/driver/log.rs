@@ -1,13 +1,14 @@
 //! What happened in a run, for those who follow it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thresh_core::time::Timestamp;
 use thresh_proto::v1;
 use thresh_proto::v1::run_event::Event;
 use tokio::sync::watch;
+
+use super::followers::Followers;
 
 /// The most output that one run's log keeps, in bytes. Beyond it the oldest is left out, which followers have
 /// long had, unless they are very slow; the events themselves all stay.
@@ -20,7 +21,7 @@ pub(crate) struct RunLog {
     /// What the run executes, if that is an action.
     action: Option<v1::Action>,
     /// Who follows the action.
-    followers: AtomicUsize,
+    followers: Mutex<Followers>,
     entries: Mutex<Entries>,
     changes: watch::Sender<u64>,
 }
@@ -60,7 +61,7 @@ impl RunLog {
     pub(crate) fn new(action: Option<v1::Action>) -> Self {
         Self {
             action,
-            followers: AtomicUsize::new(0),
+            followers: Mutex::default(),
             entries: Mutex::default(),
             changes: watch::Sender::new(0),
         }
@@ -87,17 +88,9 @@ impl RunLog {
         self.action.as_ref()
     }
 
-    /// Counts who follows the action; [`unfollowed`](Self::unfollowed) undoes it.
-    pub(crate) fn followed(&self) {
-        self.followers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn unfollowed(&self) {
-        self.followers.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn followers(&self) -> usize {
-        self.followers.load(Ordering::Relaxed)
+    /// Who follows the action.
+    pub(crate) fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds an event, and returns it as it is kept; `None` after the end.

@@ -11,6 +11,7 @@
 
 mod command;
 mod effects;
+mod followers;
 mod handle;
 mod link;
 mod log;

@@ -1,7 +1,7 @@
 //! Actions that the farm's workers execute.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bazel_remote_apis::build::bazel::remote::execution::v2::execution_server::Execution as ExecutionApi;
 use bazel_remote_apis::build::bazel::remote::execution::v2::execution_stage::Value as Stage;
@@ -34,8 +34,6 @@ use crate::services::status_of_refusal;
 const EVENTS_AHEAD: usize = 64;
 /// The longest that a client waits for an operation in one call.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// The followers of an action whose one client cancels it: the client's stream, and its call to cancel.
-const ALONE: usize = 2;
 /// Answers that wait for a slow client.
 const ANSWERS_AHEAD: usize = 4;
 
@@ -51,7 +49,6 @@ struct Watch {
 impl Watch {
     async fn new(reapi: &Reapi, run: RunId) -> Result<Self, Refusal> {
         let log = reapi.driver.watch(run).await?;
-        log.followed();
         Ok(Self {
             log,
             reapi: reapi.clone(),
@@ -72,9 +69,24 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.log.unfollowed();
         let (driver, run) = (self.reapi.driver.clone(), self.run);
         tokio::spawn(async move { driver.unwatch(run).await });
+    }
+}
+
+/// A run that a client's stream follows, which thus counts as one who wants the action.
+struct Following(Watch);
+
+impl Following {
+    fn new(watch: Watch) -> Self {
+        watch.log.followers().come();
+        Self(watch)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.log.followers().leave(Instant::now());
     }
 }
 
@@ -138,7 +150,7 @@ impl ExecutionApi for ExecutionService {
             Ok(watch) => watch,
             Err(status) => return refused(&execution, status),
         };
-        tokio::spawn(follow(execution, watch, answers));
+        tokio::spawn(follow(execution, Following::new(watch), answers));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -151,7 +163,7 @@ impl ExecutionApi for ExecutionService {
         let execution = Execution::parse(&request.into_inner().name)?;
         let watch = Watch::of(&self.reapi, &execution).await?;
         let (answers, stream) = mpsc::channel(ANSWERS_AHEAD);
-        tokio::spawn(follow(execution, watch, answers));
+        tokio::spawn(follow(execution, Following::new(watch), answers));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
@@ -203,6 +215,8 @@ impl ExecutionService {
         let inputs = self.reapi.expanding(move || reading.inputs(&blobs)).await?;
         let mut submission = ordered.submission(run, instance, asker, inputs, priority)?;
         submission.estimate(&*self.reapi.estimates(&instance.project).await);
+        self.reapi.note_stored();
+        self.reapi.before_run().await;
         self.reapi
             .driver
             .submit(submission)
@@ -215,8 +229,6 @@ impl ExecutionService {
 /// The answer to an action that is not executed. What is missing is named in its body: there is room for it.
 fn refused(
     execution: &Execution,
-        self.reapi.note_stored();
-        self.reapi.before_run().await;
     status: Status,
 ) -> Result<Response<ReceiverStream<Result<Operation, Status>>>, Status> {
     if status.details().is_empty() {
@@ -233,7 +245,8 @@ fn refused(
 }
 
 /// Tells a client how its action goes, to its end or until it listens no more.
-async fn follow(execution: Execution, watch: Watch, answers: Answers) {
+async fn follow(execution: Execution, following: Following, answers: Answers) {
+    let Following(watch) = &following;
     let done = tokio::select! {
         () = answers.closed() => return,
         done = tell(&watch.reapi, &execution, &watch.log, Some(&answers)) => done,
@@ -298,9 +311,14 @@ fn look(ended: &mut Ended, events: Vec<thresh_proto::v1::RunEvent>) -> Stage {
 /// Puts the last answer together, and keeps the result.
 async fn finish(reapi: &Reapi, execution: &Execution, ended: Ended) -> Result<Operation, Status> {
     let (blobs, action) = (reapi.blobs.clone(), execution.action);
+    let reading = blobs.clone();
+    let wanted = reapi.reading(move || Ok(Ordered::read(&reading, &action)?.outputs()));
+    let wanted = wanted.await?;
     let is_clean = ended.is_clean();
     let response = blocking(move || Ok(ended.response(&blobs, action.function, &wanted)));
     let response = response.await?;
+    // What it wrote, and its folders.
+    reapi.note_stored();
     let instance = execution.instance()?;
     if let Some(result) = response
         .result
@@ -308,17 +326,12 @@ async fn finish(reapi: &Reapi, execution: &Execution, ended: Ended) -> Result<Op
         .filter(|_| is_clean && execution.is_cached)
     {
         // Without it the next client executes it again.
-    let reading = blobs.clone();
-    let wanted = reapi.reading(move || Ok(Ordered::read(&reading, &action)?.outputs()));
-    let wanted = wanted.await?;
         if let Err(status) = reapi.keep_result(&instance, &action, result).await {
             tracing::warn!("the result of action {action} is not kept: {}", status.message());
         }
     }
     reapi.unshare(&results::key(&instance.namespace(), &action), execution.run);
     Ok(execution.operation(Stage::Completed, Some(&response)))
-    // What it wrote, and its folders.
-    reapi.note_stored();
 }
 
 /// See [`Operations`].
@@ -399,8 +412,8 @@ impl Operations for OperationsService {
     ) -> Result<Response<Empty>, Status> {
         let execution = Execution::parse(&request.into_inner().name)?;
         let watch = Watch::of(&self.reapi, &execution).await?;
-        // Whoever cancels follows it as well, as a rule; others who asked for the same still want it.
-        if watch.log.followers() <= ALONE {
+        // Others who asked for the same still want it.
+        if watch.log.followers().cancel(Instant::now()) {
             let cancelled = self.reapi.driver.cancel(execution.run).await;
             cancelled.map_err(status_of_refusal)?;
         }
