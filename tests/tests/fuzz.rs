@@ -8,11 +8,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use bazel_remote_apis::build::bazel::remote::execution::v2::{Directory, FileNode, SymlinkNode};
+use bazel_remote_apis::build::bazel::remote::execution::v2::{
+    ActionResult, Directory, FileNode, NodeProperties, NodeProperty, OutputDirectory, OutputFile,
+    SymlinkNode, Tree,
+};
 use prost::Message;
 use thresh_cas::{
     BlobName, DigestFunction, Entry, EntryKind, Manifest, PackReader, PackStore, build, chunk_of_record,
-    decode_recipe, encode_recipe, expand, pack, pack_against, unpack,
+    decode_recipe, encode_recipe, entries_of_tree, expand, pack, pack_against, unpack,
 };
 use thresh_client::project::ProjectConfig;
 use thresh_core::chunk::{Part, Recipe};
@@ -301,6 +304,87 @@ fn folders_of_input_roots() {
                 store.ingest(&name, &content[..]).unwrap();
             }
             assert_eq!(expand(&store, &built.root_name).unwrap(), manifest);
+        }
+    });
+}
+
+/// A file with properties, in a folder with some.
+fn folder_with_properties() -> Directory {
+    let property = NodeProperty {
+        name: "name".to_owned(),
+        value: "value".to_owned(),
+    };
+    let properties = NodeProperties {
+        properties: vec![property; 2],
+        ..NodeProperties::default()
+    };
+    Directory {
+        files: vec![FileNode {
+            name: "file".to_owned(),
+            digest: Some(BlobName::of(DigestFunction::Sha256, b"content").to_wire()),
+            node_properties: Some(properties.clone()),
+            ..FileNode::default()
+        }],
+        node_properties: Some(properties),
+        ..Directory::default()
+    }
+}
+
+#[test]
+fn trees_of_outputs() {
+    let tree = Tree {
+        root: Some(folder_with_properties()),
+        children: vec![folder_with_properties()],
+    };
+    fuzz(&tree.encode_to_vec(), |bytes| {
+        let counted = entries_of_tree(bytes);
+        let Ok(tree) = Tree::decode(bytes) else { return };
+        // What takes memory was counted before.
+        let properties =
+            |found: &Option<NodeProperties>| found.as_ref().map_or(0, |found| found.properties.len());
+        let of_folder = |folder: &Directory| {
+            let files = folder
+                .files
+                .iter()
+                .map(|file| 1 + properties(&file.node_properties));
+            let links = folder
+                .symlinks
+                .iter()
+                .map(|link| 1 + properties(&link.node_properties));
+            let inner = files.chain(links).sum::<usize>() + folder.directories.len();
+            1 + inner + properties(&folder.node_properties)
+        };
+        let found: usize = tree.root.iter().chain(&tree.children).map(of_folder).sum();
+        assert!(found <= counted, "{found} are there, {counted} were counted");
+    });
+}
+
+#[test]
+fn results_of_actions() {
+    let name = BlobName::of(DigestFunction::Sha256, b"content").to_wire();
+    let result = ActionResult {
+        output_files: vec![OutputFile {
+            path: "out".to_owned(),
+            digest: Some(name.clone()),
+            ..OutputFile::default()
+        }],
+        output_directories: vec![OutputDirectory {
+            path: "all".to_owned(),
+            tree_digest: Some(name),
+            ..OutputDirectory::default()
+        }],
+        ..ActionResult::default()
+    };
+    fuzz(&result.encode_to_vec(), |bytes| {
+        let Ok(result) = ActionResult::decode(bytes) else {
+            return;
+        };
+        let files = result.output_files.iter().map(|file| &file.digest);
+        let trees = result.output_directories.iter().map(|folder| &folder.tree_digest);
+        for digest in files.chain(trees).flatten() {
+            if let Some(name) = BlobName::from_wire(DigestFunction::Sha256, digest) {
+                assert_eq!(name.to_wire(), *digest);
+            }
         }
     });
 }

@@ -110,6 +110,22 @@ fn any(name: &str, message: &impl Message) -> Any {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_name_or_none(
+            instance in "([a-z/]{0,9}/)?", run in "[0-9a-f-]{0,36}", rest in "\\PC{0,9}(/[0-9a-f]{64}/[0-9]{1,20})?\\PC{0,9}",
+        ) {
+            let name = format!("{instance}operations/{run}/sha256/{rest}");
+            for name in [&name, &rest] {
+                if let Ok(execution) = Execution::parse(name) {
+                    // Each operation has one name: what is read is what is written, but for other ways to write numbers.
+                    prop_assert_eq!(Execution::parse(&execution.name()).unwrap(), execution);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_name_says_all_that_is_needed() {

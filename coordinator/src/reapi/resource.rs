@@ -76,6 +76,22 @@ fn malformed(name: &str) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_name_or_none(
+            words in prop::collection::vec(
+                "blobs|compressed-blobs|uploads|zstd|identity|blake3|sha256|[0-9a-f]{64}|[0-9]{1,20}|\\PC{0,40}",
+                0..9,
+            ),
+        ) {
+            let name = words.join("/");
+            for resource in [Resource::of_read(&name), Resource::of_write(&name)].into_iter().flatten() {
+                prop_assert!(name.contains(&resource.blob.hash_text()));
+            }
+        }
+    }
 
     #[test]
     fn names_of_blobs_are_read() {

@@ -1,7 +1,8 @@
 use super::{BOTH, Ground};
 use bazel_remote_apis::build::bazel::remote::execution::v2::platform::Property;
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
-    Action, Command, Directory, DirectoryNode, Platform, SymlinkNode, Tree, WaitExecutionRequest,
+    Action, ActionResult, Command, Directory, DirectoryNode, ExecuteRequest, GetActionResultRequest,
+    Platform, SymlinkNode, Tree, UpdateActionResultRequest, WaitExecutionRequest, digest_function,
 };
 use bazel_remote_apis::google::longrunning::operations_client::OperationsClient;
 use bazel_remote_apis::google::longrunning::{CancelOperationRequest, GetOperationRequest};
@@ -198,6 +199,33 @@ fn actions_that_cannot_be_executed_say_why() {
             String::from_utf8_lossy(status.details()).contains(&format!("blobs/{gone}")),
             "{status:?}"
         );
+        // Its command is missing.
+        let command = Command::default().encode_to_vec();
+        let command = client.name(&[&command[..], b"never sent"].concat());
+        let lost = Action {
+            command_digest: Some(command.to_wire()),
+            ..Action::default()
+        };
+        let status = refused(&client.put_message(&lost).await.unwrap()).await;
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let named = format!("blobs/{command}");
+        assert!(
+            String::from_utf8_lossy(status.details()).contains(&named),
+            "{status:?}"
+        );
+        // It is longer than actions are.
+        let long = Action {
+            salt: vec![0; 5 << 20],
+            ..Action::default()
+        };
+        let long = long.encode_to_vec();
+        let name = client.name(&long);
+        let resource = format!("uploads/1/{}", client.resource(&name, false));
+        let pieces = long.chunks(1 << 20).map(<[u8]>::to_vec).collect();
+        client.write(&resource, 0, pieces, true).await.unwrap();
+        let status = refused(&name).await;
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains("longer than 4194304 bytes"), "{status}");
         // A file of the root is missing.
         let mut file = client.file("a", b"here", false).await.unwrap();
         file.digest = Some(gone.to_wire());
@@ -313,6 +341,60 @@ fn actions_that_cannot_be_executed_say_why() {
             .await
             .unwrap();
         assert_eq!(refused(&action).await.code(), Code::DeadlineExceeded);
+    });
+}
+
+#[test]
+fn a_digest_function_that_is_not_served_is_told_with_those_that_are() {
+    let ground = Ground::new(0);
+    let client = ground.client("shop/trusted", DigestFunction::Sha256);
+    ground.block_on(async {
+        let action = put_script(&client, "true", &[]).await;
+        let md5 = digest_function::Value::Md5.into();
+        for (function, word) in [(md5, "MD5"), (77, "77")] {
+            let execute = ExecuteRequest {
+                instance_name: client.instance.clone(),
+                action_digest: Some(action.to_wire()),
+                digest_function: function,
+                ..ExecuteRequest::default()
+            };
+            let get = GetActionResultRequest {
+                instance_name: client.instance.clone(),
+                action_digest: Some(action.to_wire()),
+                digest_function: function,
+                ..GetActionResultRequest::default()
+            };
+            let update = UpdateActionResultRequest {
+                instance_name: client.instance.clone(),
+                action_digest: Some(action.to_wire()),
+                action_result: Some(ActionResult::default()),
+                digest_function: function,
+                ..UpdateActionResultRequest::default()
+            };
+            let refused = [
+                client.execution().execute(execute).await.map(drop).unwrap_err(),
+                client
+                    .results()
+                    .get_action_result(get)
+                    .await
+                    .map(drop)
+                    .unwrap_err(),
+                client
+                    .results()
+                    .update_action_result(update)
+                    .await
+                    .map(drop)
+                    .unwrap_err(),
+            ];
+            for status in refused {
+                assert_eq!(status.code(), Code::InvalidArgument);
+                let said = status.message();
+                assert!(
+                    said.contains(word) && said.contains("SHA256 and BLAKE3"),
+                    "{status}"
+                );
+            }
+        }
     });
 }
 
