@@ -35,8 +35,8 @@ pub use manifest::{Entry, EntryKind, Manifest, ManifestDiff, ManifestError, Path
 pub use materialise::{MaterialiseError, Materialised, materialise};
 pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError};
 pub use packs::{
-    BlobName, BlobPieces, BlobReading, Check, DigestFunction, Located, NameHasher, PACK_BYTES, PackError,
-    PackReader, PackStore, SealedPack, Stat, Swept, chunk_of_record,
+    BlobName, BlobPieces, BlobReading, Check, DigestFunction, NameHasher, PACK_BYTES, PackError, PackReader,
+    PackStore, SealedPack, Stat, Swept, chunk_of_record,
 };
 pub use snapshot::{ListError, Snapshot, SnapshotError, folder_files, workspace_files};
 pub use stamp::{FileStamp, SETTLE_MS};

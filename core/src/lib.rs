@@ -16,6 +16,7 @@ pub mod fault;
 pub mod id;
 pub mod observe;
 pub mod outcome;
+pub mod reading;
 pub mod reuse;
 pub mod schedule;
 pub mod session;

@@ -34,7 +34,7 @@ pub use check::{Check, Stat};
 pub use error::PackError;
 pub use ingest::{BlobPieces, BlobReading};
 pub use name::{BlobName, DigestFunction, NameHasher};
-pub use place::{Located, PackReader, SealedPack, chunk_of_record};
+pub use place::{PackReader, SealedPack, chunk_of_record};
 pub use store::PackStore;
 pub use sweep::Swept;
 

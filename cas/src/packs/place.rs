@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use thresh_core::chunk::Frame;
 use thresh_core::digest::Digest;
+use thresh_core::reading::Located;
 
 use super::append::delta_digest;
 use super::read::read_record;
@@ -57,19 +58,6 @@ pub struct SealedPack {
     pub bytes: u64,
     /// Its content.
     pub file: Arc<File>,
-}
-
-/// Where a chunk is in a sealed pack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The pack's name.
-    pub pack: Digest,
-    /// Where its record begins.
-    pub offset: u64,
-    /// The length of its record in bytes.
-    pub bytes: u64,
-    /// Whether it is packed against the bases that were named.
-    pub against_bases: bool,
 }
 
 impl PackStore {

@@ -1,7 +1,6 @@
 //! The gRPC services: validate, convert, submit, convert back. No policy.
 
 mod blobs;
-mod elsewhere;
 mod plan;
 mod records;
 mod runs;

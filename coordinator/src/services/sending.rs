@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
-use thresh_cas::{Located, PackStore};
+use thresh_cas::PackStore;
 use thresh_core::chunk::CHUNK_BYTES_MAX;
 use thresh_core::digest::Digest;
+use thresh_core::reading::{Located, Way, ways};
 use thresh_proto::convert::{digest_to_wire, frame_to_wire};
 use thresh_proto::v1;
 use tokio::runtime::Handle;
@@ -14,7 +15,6 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::blobs::blocking;
-use super::elsewhere::{Way, ways};
 use super::status;
 use crate::bucket::Bucket;
 

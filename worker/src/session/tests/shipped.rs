@@ -14,6 +14,7 @@ use thresh_proto::v1::coordinator_message::Message as Order;
 use thresh_proto::v1::peers_client::PeersClient;
 use thresh_proto::v1::worker_report::Report;
 use thresh_proto::v1::{self, Forget, cordon};
+use tonic::transport::Endpoint;
 
 use super::*;
 use crate::inputs::PeerServer;
@@ -304,7 +305,8 @@ async fn what_no_worker_of_the_site_gives_comes_from_the_coordinator() {
 
     // Whom it gives it to then asks here.
     let piece = fake.service.recipes.lock().unwrap()[&digest].parts()[0].digest;
-    let mut peer = PeersClient::connect(format!("http://{address}")).await.unwrap();
+    let peer = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut peer = PeersClient::new(peer.connect().await.unwrap());
     let request = |digest: Digest| v1::GetRequest {
         chunks: vec![v1::Wanted {
             digest: digest_to_wire(digest),

@@ -1,7 +1,19 @@
-//! What of the chunks that are asked for is to be read elsewhere.
+//! Which chunks that rest in sealed packs a receiver reads where those are kept, and which it is sent.
 
-use thresh_cas::Located;
-use thresh_core::digest::Digest;
+use crate::digest::Digest;
+
+/// Where a chunk is in a sealed pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The pack's name.
+    pub pack: Digest,
+    /// Where its record begins.
+    pub offset: u64,
+    /// The length of its record in bytes.
+    pub bytes: u64,
+    /// Whether it is packed against the bases that were named.
+    pub against_bases: bool,
+}
 
 /// A request for less costs more than the bytes.
 const BYTES_MIN: u64 = 64 << 10;
@@ -14,7 +26,7 @@ const CHUNKS_MAX: usize = 2_048;
 
 /// How a few chunks that follow one another are to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
     /// From here: so many of them.
     Here(usize),
     /// In one reading of this pack.
@@ -22,7 +34,7 @@ pub(super) enum Way {
 }
 
 /// Decides how chunks are to be had, in the order asked. `places` says where each is that can be read elsewhere.
-pub(super) fn ways(places: &[Option<Located>]) -> Vec<Way> {
+pub fn ways(places: &[Option<Located>]) -> Vec<Way> {
     let mut ways = Vec::new();
     let mut rest = places;
     while !rest.is_empty() {
