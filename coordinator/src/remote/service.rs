@@ -80,6 +80,15 @@ impl Takes {
 impl Remote {
     /// Must be called within a tokio runtime.
     pub(crate) fn new(address: RemoteAddress, patience: Patience) -> Result<Self, tonic::transport::Error> {
+        Self::with_keepalive(address, patience, KEEPALIVE, KEEPALIVE_TIMEOUT)
+    }
+
+    fn with_keepalive(
+        address: RemoteAddress,
+        patience: Patience,
+        keepalive: Duration,
+        keepalive_timeout: Duration,
+    ) -> Result<Self, tonic::transport::Error> {
         let endpoint = Endpoint::from_shared(address.endpoint().to_owned())?;
         let channel = endpoint
             .connect_timeout(patience.answer)
@@ -87,8 +96,8 @@ impl Remote {
             .tcp_keepalive(Some(TCP_KEEPALIVE))
             .tcp_keepalive_interval(Some(TCP_KEEPALIVE_INTERVAL))
             .tcp_keepalive_retries(Some(TCP_KEEPALIVE_RETRIES))
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .http2_keep_alive_interval(keepalive)
+            .keep_alive_timeout(keepalive_timeout)
             // Without streams nobody waits, and gRPC servers then count every question as one too many.
             .keep_alive_while_idle(false)
             .connect_lazy();
@@ -230,6 +239,7 @@ mod tests {
     use bazel_remote_apis::build::bazel::remote::execution::v2::batch_update_blobs_response;
     use bazel_remote_apis::google::rpc;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use tokio::net::TcpListener;
 
     /// Nobody is there, which does not matter.
     fn remote(answer: Duration) -> Remote {
@@ -239,6 +249,25 @@ mod tests {
             waits_for_connection: false,
         };
         Remote::new("reapi://127.0.0.1:1".parse().unwrap(), patience).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_dead_is_noticed_by_those_who_wait_without_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("reapi://{}", listener.local_addr().unwrap());
+        // It is connected to, and silent from then on.
+        let held = tokio::spawn(async move { listener.accept().await.unwrap() });
+        let patience = Patience {
+            answer: Duration::from_secs(60),
+            busy: Duration::ZERO,
+            waits_for_connection: false,
+        };
+        let short = Duration::from_millis(10);
+        let remote = Remote::with_keepalive(address.parse().unwrap(), patience, short, short).unwrap();
+        let mut client = CapabilitiesClient::new(remote.channel());
+        let asked = client.get_capabilities(GetCapabilitiesRequest::default()).await;
+        assert!(asked.is_err());
+        drop(held.await.unwrap());
     }
 
     #[tokio::test]
