@@ -28,7 +28,7 @@ const SIGNED_ANEW_AFTER: Duration = Duration::from_secs(5 * 60);
 const RETRY_TIME: Duration = Duration::from_secs(20);
 const RETRIES: usize = 3;
 /// How long nobody waits for a store that was found away.
-const AWAY_FOR: Duration = Duration::from_secs(60);
+const AWAY_FOR: Duration = Duration::from_secs(15);
 /// How many packs are looked at at once at the start.
 const ATTACHED_AT_ONCE: usize = 16;
 
@@ -195,6 +195,12 @@ impl Bucket {
         let now = self.inner.clock.now();
         let failed = self.state().failed;
         failed.is_some_and(|since| now.since(since) < AWAY_FOR)
+    }
+
+    /// When a store that was found away is tried again.
+    pub(super) fn tried_again_at(&self) -> Option<tokio::time::Instant> {
+        let failed = self.state().failed?;
+        self.inner.clock.instant_of(failed.after(AWAY_FOR))
     }
 
     /// Notes whether the store could be used.

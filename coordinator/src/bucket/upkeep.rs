@@ -7,6 +7,7 @@ use object_store::ObjectStoreExt;
 use thresh_core::digest::Digest;
 use thresh_core::time::Timestamp;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use super::Bucket;
 use crate::driver::Handle;
@@ -20,18 +21,29 @@ const SMALL_MAX: usize = 64;
 /// How long a run waits for its blobs to be copied before it goes on without.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What upkeep remembers.
+struct Chores {
+    /// Objects that are not needed any more, and since when.
+    unneeded: BTreeMap<Digest, Timestamp>,
+    /// When all is looked after again.
+    next: Instant,
+}
+
 impl Bucket {
     /// Looks after the bucket until the driver ends.
     pub(crate) fn start_upkeep(&self, driver: Handle) {
         let bucket = self.clone();
         tokio::spawn(async move {
-            let mut unneeded = BTreeMap::new();
+            let mut chores = Chores {
+                unneeded: BTreeMap::new(),
+                next: Instant::now() + EVERY,
+            };
             loop {
                 tokio::select! {
                     // Also in the middle of something: another coordinator may lead by then.
                     biased;
                     () = driver.ended() => return,
-                    () = bucket.look_after(&mut unneeded) => {}
+                    () = bucket.look_after(&mut chores) => {}
                 }
             }
         });
@@ -62,10 +74,16 @@ impl Bucket {
         }
     }
 
-    async fn look_after(&self, unneeded: &mut BTreeMap<Digest, Timestamp>) {
+    async fn look_after(&self, chores: &mut Chores) {
+        let next = self
+            .tried_again_at()
+            .map_or(chores.next, |at| at.min(chores.next));
         tokio::select! {
             () = self.inner.news.notified() => told("copy blobs", self.copy_complete().await),
-            () = tokio::time::sleep(EVERY) => self.tidy(unneeded).await,
+            () = tokio::time::sleep_until(next) => {
+                self.tidy(&mut chores.unneeded).await;
+                chores.next = Instant::now() + EVERY;
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! Blobs in an object store: read there by workers, found there by another coordinator, and done without.
 
 use std::fs;
+use std::time::Duration;
 
 use thresh_tests::farm::{Farm, FarmOptions, WorkerOptions, free_address};
 use thresh_tests::proxy::Proxy;
 use thresh_tests::s3::S3;
+use thresh_tests::wait;
 use thresh_tests::workspace::{Noise, Workspace};
 
 const NOISE: Noise = Noise {
@@ -69,8 +71,10 @@ fn workers_read_blobs_where_they_are_kept_and_do_without() {
         farm.log("coordinator")
     );
     s3.restart();
+    wait::until("what it lacks to be copied", Duration::from_secs(60), || {
+        (!s3.objects().is_empty()).then_some(())
+    });
     run().expect_all_passed();
-    assert!(!s3.objects().is_empty(), "what it lacks is copied later");
 }
 
 #[test]
