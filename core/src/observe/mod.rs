@@ -5,7 +5,7 @@
 //! when every [`Entry`] has the same content, metadata, target, names or absence then, and nothing makes the
 //! observation [unusable](Observation::unobservable).
 //!
-//! Method. A path is resolved component by component as the kernel does ([`resolve`]), and each symbolic link on the way
+//! Method. A path is resolved component by component as the kernel does ([`resolve()`]), and each symbolic link on the way
 //! is an entry too. Of a path that leads nowhere the *first* absent component is the entry. What the case made itself is
 //! no input, but that it was absent before is; what it wrote over ([`Access::Replaced`]) or changed is told apart.
 //!

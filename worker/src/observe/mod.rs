@@ -2,8 +2,8 @@
 //!
 //! Method. The thread that starts cases puts a seccomp filter on *itself*, once ([`Observer::start`]). Whatever it starts
 //! inherits it: children, threads, static programs, raw system calls. The kernel holds each call that names a path or an
-//! address ([`calls`]) and tells another thread of it, which reads the arguments from the process's memory, looks at what
-//! is there, records it and lets the call go on ([`tracer`], with `thresh_core::observe`). So nothing is done per case but to exchange a record.
+//! address (`calls`) and tells another thread of it, which reads the arguments from the process's memory, looks at what
+//! is there, records it and lets the call go on (`tracer`, with `thresh_core::observe`). So nothing is done per case but to exchange a record.
 //!
 //! * A call is held until what it meets has been looked at: what the case does later cannot have changed that. To let
 //!   reads go on earlier was measured to be dearer: who answers sleeps next, and the caller runs on its processor.
@@ -12,7 +12,7 @@
 //!   groups are heard of too. If one is still there, or if that is unclear, the thread is spent ([`Observer::is_spent`]).
 //! * In a view of its own (a farm's) a case's paths begin at its own root, which is opened when its program is executed.
 //!   What puts it there runs before that and is not the case's.
-//! * What the kernel opens itself on `execve`, interpreters and loaders, is read from the program's head ([`programs`]).
+//! * What the kernel opens itself on `execve`, interpreters and loaders, is read from the program's head (`programs`).
 //! * Calls that change what paths mean, of another architecture, or newer than the list make the case unobservable. So
 //!   does a process that may not be looked into. They go on all the same: observing never changes what a case does,
 //!   except as follows.
