@@ -4,8 +4,10 @@
 //! back; every message from outside passes through it, so nothing behind it sees an impossible value.
 
 pub mod convert;
+mod https;
 mod in_process;
 
+pub use https::{Https, HttpsError};
 pub use in_process::{Connections, Dialer, in_process};
 
 /// The generated messages, clients and servers.

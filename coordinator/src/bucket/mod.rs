@@ -9,6 +9,7 @@
 //! Nothing waits for the object store for good: while it is away, blobs come from the coordinator, and are copied later.
 
 mod address;
+mod connector;
 mod copy;
 mod error;
 mod packs;

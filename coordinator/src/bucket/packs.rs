@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
+use super::connector::Connector;
 use super::reader::Reader;
 use super::{BucketAddress, BucketError};
 use crate::clock::Clock;
@@ -73,8 +74,6 @@ impl Bucket {
         packs: PackStore,
         clock: Clock,
     ) -> Result<Self, BucketError> {
-        // Another part of the process may have been first: it chose the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let [store, own] = [connect(&address)?, connect(&address)?];
         let folder = Path::from(address.prefix.as_str()).join("packs");
         let reader = Reader::start(own, folder.clone()).map_err(|cause| BucketError::Blobs {
@@ -249,6 +248,7 @@ impl Bucket {
 fn connect(address: &BucketAddress) -> Result<AmazonS3, BucketError> {
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&address.bucket)
+        .with_http_connector(Connector)
         .with_retry(RetryConfig {
             max_retries: RETRIES,
             retry_timeout: RETRY_TIME,

@@ -4,7 +4,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::{Request, StatusCode, Uri};
+use http_body_util::Empty;
+use prost::bytes::Bytes;
 use thresh_cas::chunk_of_record;
+use thresh_proto::Https;
 use thresh_proto::convert::{bases_from_wire, digest_from_wire, frame_to_wire};
 use thresh_proto::v1::{Elsewhere, GetReply, Record, Wanted};
 
@@ -12,33 +16,25 @@ use thresh_proto::v1::{Elsewhere, GetReply, Record, Wanted};
 const OFF_FOR: Duration = Duration::from_secs(30);
 /// No reading takes longer; it has some MiB.
 const READING_TIME: Duration = Duration::from_secs(30);
-const CONNECTING_TIME: Duration = Duration::from_secs(5);
 /// No reading is longer, in bytes.
 const READING_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads chunks in an object store. Clones share everything.
 #[derive(Clone, Debug)]
 pub(super) struct ObjectReader {
-    /// Absent where this machine offers nothing to check certificates with.
-    http: Option<reqwest::Client>,
+    /// Absent where TLS cannot be set up.
+    https: Option<Https>,
     failed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl ObjectReader {
     pub(super) fn new() -> Self {
-        // Another part of the process may have been first: it chose the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECTING_TIME)
-            .timeout(READING_TIME)
-            // An address that was signed is the one that is meant.
-            .redirect(reqwest::redirect::Policy::none())
-            .build();
-        if let Err(error) = &http {
+        let https = Https::new();
+        if let Err(error) = &https {
             tracing::warn!("blobs are not read in object stores: {error}");
         }
         Self {
-            http: http.ok(),
+            https: https.ok(),
             failed: Arc::default(),
         }
     }
@@ -46,7 +42,7 @@ impl ObjectReader {
     /// Whether to try.
     pub(super) fn is_on(&self) -> bool {
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.http.is_some() && failed.is_none_or(|since| since.elapsed() >= OFF_FOR)
+        self.https.is_some() && failed.is_none_or(|since| since.elapsed() >= OFF_FOR)
     }
 
     /// Notes that a reading did not work.
@@ -66,7 +62,7 @@ impl ObjectReader {
     /// Why it did not work.
     pub(super) async fn read(&self, elsewhere: &Elsewhere, wanted: &[Wanted]) -> Result<GetReply, String> {
         let (first, last) = (elsewhere.records.first(), elsewhere.records.last());
-        let (Some(first), Some(last), Some(http)) = (first, last, &self.http) else {
+        let (Some(first), Some(last), Some(https)) = (first, last, &self.https) else {
             return Err("it was not said what to read".to_owned());
         };
         let end = last.offset.checked_add(last.size_bytes.into());
@@ -74,16 +70,20 @@ impl ObjectReader {
         let length = length.filter(|length| (1..=READING_BYTES_MAX).contains(length));
         let length = length.ok_or("what is to be read is too long")?;
         let range = format!("bytes={}-{}", first.offset, first.offset + length - 1);
-        let url = reqwest::Url::parse(&elsewhere.url).map_err(|error| error.to_string())?;
-        if is_of_the_machine(&url) {
+        let request = Request::get(&elsewhere.url)
+            .header("range", range)
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| error.to_string())?;
+        if is_of_the_machine(request.uri()) {
             return Err("the address is one of the machine's own services".to_owned());
         }
-        let answer = http.get(url).header("range", range).send().await;
-        let answer = answer.map_err(without_url)?;
-        if answer.status() != reqwest::StatusCode::PARTIAL_CONTENT {
+        let length = usize::try_from(length).map_err(|error| error.to_string())?;
+        let answer = https.ask(request, length, READING_TIME).await;
+        let answer = answer.map_err(|error| crate::session::causes(&error))?;
+        if answer.status() != StatusCode::PARTIAL_CONTENT {
             return Err(format!("the store answers with {}", answer.status()));
         }
-        let content = content(answer, length).await?;
+        let content = answer.into_body();
         let chunk = |(record, wanted): (&Record, &Wanted)| chunk(record, wanted, first.offset, &content);
         let frames = elsewhere.records.iter().zip(wanted).map(chunk);
         Ok(GetReply {
@@ -94,30 +94,13 @@ impl ObjectReader {
 }
 
 /// Whether an address is link-local, as those of cloud metadata services are: nobody keeps blobs there.
-fn is_of_the_machine(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
+fn is_of_the_machine(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
     match host.trim_matches(['[', ']']).parse() {
         Ok(IpAddr::V4(address)) => address.is_link_local(),
         Ok(IpAddr::V6(address)) => address.is_unicast_link_local(),
         Err(_) => false,
     }
-}
-
-/// What a store answers, which must not be longer than it should.
-async fn content(mut answer: reqwest::Response, length: u64) -> Result<Vec<u8>, String> {
-    let mut content = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(without_url)? {
-        content.extend_from_slice(&part);
-        if content.len() as u64 > length {
-            return Err("the store answers with more than was asked for".to_owned());
-        }
-    }
-    Ok(content)
-}
-
-/// Addresses are signed: whoever reads a log should not be able to use them.
-fn without_url(error: reqwest::Error) -> String {
-    crate::session::causes(&error.without_url())
 }
 
 /// The chunk of a record in what was read from `begin` on.
