@@ -101,22 +101,11 @@ async fn connect(text: &str) -> Result<Channel, Failure> {
                 return Err(Failure::environment(format!(
                     "reach the farm at {farm}: {} (tried {TRIES} times); check the address, and that `thresh \
                      coordinator` runs there",
-                    causes(&cause)
+                    thresh_proto::causes(&cause)
                 )));
             }
             Err(_) => tokio::time::sleep(wait).await,
         }
         wait *= 4;
     }
-}
-
-/// tonic's errors say nothing themselves; what went wrong is in their causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        message = format!("{message}: {cause}");
-        next = cause.source();
-    }
-    message
 }

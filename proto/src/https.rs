@@ -17,16 +17,23 @@ use prost::bytes::Bytes;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::causes;
+
 const CONNECTING_TIME: Duration = Duration::from_secs(5);
 
 type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a request failed; what the client itself says of it is the same each time.
+fn reason(error: &hyper_util::client::legacy::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), causes)
+}
 
 /// A request could not be made, or its answer not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
     /// There is no connection.
-    #[error("connect")]
-    Connect(#[source] Cause),
+    #[error("connect: {0}")]
+    Connect(String),
     /// The whole answer did not come in time.
     #[error("there is no answer within {} s", .0.as_secs())]
     Late(Duration),
@@ -34,8 +41,8 @@ pub enum HttpsError {
     #[error("the answer is longer than {0} bytes")]
     Long(usize),
     /// The connection broke, or what came is no HTTP.
-    #[error("ask")]
-    Broken(#[source] Cause),
+    #[error("ask: {0}")]
+    Broken(String),
 }
 
 /// Makes requests. Clones share connections.
@@ -88,9 +95,9 @@ impl Https {
         let asking = async {
             let answer = self.client.request(request).await.map_err(|error| {
                 if error.is_connect() {
-                    HttpsError::Connect(error.into())
+                    HttpsError::Connect(reason(&error))
                 } else {
-                    HttpsError::Broken(error.into())
+                    HttpsError::Broken(reason(&error))
                 }
             })?;
             let (head, body) = answer.into_parts();
@@ -98,7 +105,7 @@ impl Https {
                 if cause.is::<LengthLimitError>() {
                     HttpsError::Long(bytes_max)
                 } else {
-                    HttpsError::Broken(cause)
+                    HttpsError::Broken(causes(&*cause))
                 }
             })?;
             Ok(Response::from_parts(head, content.to_bytes()))

@@ -3,10 +3,12 @@
 //! [`v1`] is generated from `proto/thresh/v1/*.proto`. [`convert`] turns wire values into the core's types and
 //! back; every message from outside passes through it, so nothing behind it sees an impossible value.
 
+mod causes;
 pub mod convert;
 mod https;
 mod in_process;
 
+pub use causes::causes;
 pub use https::{Https, HttpsError};
 pub use in_process::{Connections, Dialer, in_process};
 

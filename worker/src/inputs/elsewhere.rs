@@ -8,9 +8,9 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use prost::bytes::Bytes;
 use thresh_cas::chunk_of_record;
-use thresh_proto::Https;
 use thresh_proto::convert::{bases_from_wire, digest_from_wire, frame_to_wire};
 use thresh_proto::v1::{Elsewhere, GetReply, Record, Wanted};
+use thresh_proto::{Https, causes};
 
 /// After a reading failed, everything comes from the coordinator for so long.
 const OFF_FOR: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ impl ObjectReader {
         }
         let length = usize::try_from(length).map_err(|error| error.to_string())?;
         let answer = https.ask(request, length, READING_TIME).await;
-        let answer = answer.map_err(|error| crate::session::causes(&error))?;
+        let answer = answer.map_err(|error| causes(&error))?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
             return Err(format!("the store answers with {}", answer.status()));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thresh_core::digest::Digest;
 use thresh_proto::MESSAGE_BYTES_MAX;
+use thresh_proto::causes;
 use thresh_proto::convert::digest_to_wire;
 use thresh_proto::v1::peers_client::PeersClient;
 use thresh_proto::v1::sites_client::SitesClient;
@@ -14,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use super::assembly::FetchError;
-use crate::session::{Site, causes};
+use crate::session::Site;
 
 /// A worker of one's own site answers soon, or is gone.
 const CONNECTING_TIME: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thresh_proto::MESSAGE_BYTES_MAX;
+use thresh_proto::causes;
 use thresh_proto::v1::blobs_client::BlobsClient;
 use thresh_proto::v1::{Elsewhere, GetReply, GetRequest, Wanted};
 use tokio::sync::{Mutex, mpsc};
@@ -15,7 +16,7 @@ use tonic::{Code, Streaming};
 use super::assembly::FetchError;
 use super::elsewhere::ObjectReader;
 use super::neighbours::Neighbours;
-use crate::session::{Coordinator, Site, causes};
+use crate::session::{Coordinator, Site};
 
 /// What is read elsewhere at once, for one fetch: with the longest readings 12 MiB.
 const READINGS_MAX: usize = 3;

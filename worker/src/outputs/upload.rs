@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 
 use super::OutputsError;
 use super::collect::{Source, open_below};
-use crate::session::{Coordinator, causes};
+use crate::session::Coordinator;
 
 /// Blobs that are sent in one message together have at most so many bytes.
 const TOGETHER_BYTES_MAX: u64 = 1 << 20;
@@ -46,7 +46,7 @@ impl Uploader {
     /// Sends what the farm does not have.
     pub(super) async fn upload(&self, mut sources: BTreeMap<Digest, Source>) -> Result<(), OutputsError> {
         let channel = self.coordinator.connect().await;
-        let channel = channel.map_err(|error| OutputsError::Upload(causes(&*error)))?;
+        let channel = channel.map_err(|error| OutputsError::Upload(thresh_proto::causes(&*error)))?;
         let mut cas = ContentAddressableStorageClient::new(channel.clone());
         let names = sources.iter();
         let names = names.map(|(digest, source)| BlobName::blake3(*digest, source.size()).to_wire());

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use thresh_core::session::Terms;
+use thresh_proto::causes;
 use thresh_proto::convert::duration_from_wire;
 use thresh_proto::v1::work_client::WorkClient;
 use thresh_proto::v1::{CoordinatorMessage, WorkerHello, WorkerMessage};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::coordinator::{Coordinator, causes};
+use super::coordinator::Coordinator;
 use super::error::WorkerError;
 
 /// The coordinator must welcome the worker within this time.

@@ -65,17 +65,3 @@ impl fmt::Debug for Coordinator {
         f.debug_tuple("Coordinator").field(&self.address).finish()
     }
 }
-
-/// Returns the message of an error with those of all its causes. tonic's own say nothing.
-pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
-    let (mut out, mut next) = (error.to_string(), error.source());
-    while let Some(error) = next {
-        let message = error.to_string();
-        // Some errors repeat their cause in their own message.
-        if !out.ends_with(&message) {
-            out = format!("{out}: {message}");
-        }
-        next = error.source();
-    }
-    out
-}

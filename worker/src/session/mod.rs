@@ -29,7 +29,6 @@ mod tests;
 mod worker;
 
 pub use config::{GivenTree, GivenTrees, InputsMode, Shipped, Site, WorkerConfig};
-pub(crate) use coordinator::causes;
 pub use coordinator::{ConnectError, Coordinator};
 pub use error::WorkerError;
 pub use worker::{Worker, WorkerHandle};
