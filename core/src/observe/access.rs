@@ -5,8 +5,10 @@ use std::fmt;
 /// A way to depend on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
-    /// Opened for reading, executed or mapped: all that is in it, and its [`Access::Metadata`].
+    /// Opened for reading: all that is in it, and its [`Access::Metadata`].
     Content,
+    /// Executed, or the interpreter or loader of what was: all that it can do.
+    Executed,
     /// Asked about: that it is there, its kind, mode and, of a file, its size. Times are not kept on farms and do not
     /// count.
     Metadata,
@@ -21,8 +23,9 @@ pub enum Access {
 }
 
 /// All of them.
-const ALL: [Access; 6] = [
+const ALL: [Access; 7] = [
     Access::Content,
+    Access::Executed,
     Access::Metadata,
     Access::Link,
     Access::Listing,

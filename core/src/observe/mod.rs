@@ -13,11 +13,11 @@
 //! pass is not known when it is recorded: the file met later tells, by its [`Stamp`]. What was not expected there, a
 //! file that somebody else put into a folder of the case, say, makes the case unobservable: nothing is guessed.
 //!
-//! Deliberately absent: system calls and file systems (the worker's), digests of what was read (the client's), and the
-//! decision which [`Fact`]s and [`Contact`]s keep a pass from being stored (its policy).
+//! Deliberately absent: system calls and file systems (the worker's), and digests of what was read (the client's).
 
 mod access;
 mod entry;
+mod fitness;
 mod own;
 mod place;
 mod recorder;
@@ -27,6 +27,7 @@ mod tests;
 
 pub use access::{Access, Accesses};
 pub use entry::{Contact, Entry, Fact, Kind, Observation, Stamp, Unobservable, UnobservableKind};
+pub use fitness::Unfit;
 pub use place::{Place, Redirect, place};
 pub use recorder::{Act, BYTES_MAX, ENTRIES_MAX, Recorder};
 pub use resolve::{End, LastLink, Resolved, Seen, resolve};

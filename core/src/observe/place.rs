@@ -22,7 +22,7 @@ pub enum Place {
 /// What stands for another path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// The name in the process's folder of `/proc`: `cwd`, `root`, or `fd/` with a number.
+    /// The name in the process's folder of `/proc`: `cwd`, `root`, `exe`, or `fd/` with a number.
     pub name: PathBuf,
     /// What follows it; may be empty.
     pub tail: PathBuf,
@@ -34,7 +34,7 @@ const HARMLESS_DEVICES: [&str; 10] = [
 ];
 /// What a process may ask about itself: it follows from the program, its arguments and what the kernel decides anew
 /// for every process.
-const HARMLESS_OF_SELF: [&str; 26] = [
+const HARMLESS_OF_SELF: [&str; 25] = [
     "",
     "auxv",
     "clear_refs",
@@ -42,7 +42,6 @@ const HARMLESS_OF_SELF: [&str; 26] = [
     "comm",
     "coredump_filter",
     "environ",
-    "exe",
     "fd",
     "fdinfo",
     "limits",
@@ -117,6 +116,7 @@ fn of_self(tail: &Path) -> Place {
     let rest = names.as_path();
     match name.to_str() {
         Some("cwd") => redirect("cwd", rest),
+        Some("exe") => redirect("exe", rest),
         Some("root") => redirect("root", rest),
         Some("fd") if !rest.as_os_str().is_empty() => redirect("fd", rest),
         // A thread has what its process has.

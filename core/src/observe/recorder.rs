@@ -103,11 +103,16 @@ impl Recorder {
         self.own.whose(path, now) == Whose::Own
     }
 
-    /// Notes what a call does with a path.
-    pub fn act(&mut self, resolved: &Resolved, act: Act) {
+    /// Notes what is met on the way to a path, and nothing of where it ends.
+    pub fn pass(&mut self, resolved: &Resolved) {
         for (link, stamp) in &resolved.links {
             self.see(link, Access::Link, Some(*stamp));
         }
+    }
+
+    /// Notes what a call does with a path.
+    pub fn act(&mut self, resolved: &Resolved, act: Act) {
+        self.pass(resolved);
         match &resolved.end {
             End::Present(path, stamp) => self.act_on(path, *stamp, act),
             End::Absent { path, is_last } => self.act_on_nothing(path, *is_last, act),
@@ -153,6 +158,9 @@ impl Recorder {
     fn act_on(&mut self, path: &Path, stamp: Stamp, act: Act) {
         match act {
             Act::See(Access::Content) => self.see(path, content(stamp.kind), Some(stamp)),
+            Act::See(Access::Executed) if stamp.kind != Kind::File => {
+                self.see(path, content(stamp.kind), Some(stamp));
+            }
             Act::See(_) if stamp.kind == Kind::Link => self.see(path, Access::Link, Some(stamp)),
             Act::See(Access::Link | Access::Absent) | Act::Make => {
                 self.see(path, Access::Metadata, Some(stamp))

@@ -352,7 +352,7 @@ fn places_are_told_apart() {
         ("/dev/stdin", redirect("fd/0", "")),
         ("/dev/fd/7", redirect("fd/7", "")),
         ("/proc/self/maps", Place::Harmless),
-        ("/proc/12/exe", Place::Harmless),
+        ("/proc/12/exe", redirect("exe", "")),
         ("/proc/12/cwd/a/b", redirect("cwd", "a/b")),
         ("/proc/self/task/12/fd/3/x", redirect("fd/3", "x")),
         ("/proc/self/mountinfo", machine(Fact::Mounts)),

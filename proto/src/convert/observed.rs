@@ -36,7 +36,7 @@ macro_rules! pairs {
 }
 
 pairs!(access_to_wire, access_from_wire, "accesses", Access, WireAccess,
-    Content Metadata Link Listing Absent Replaced);
+    Content Executed Metadata Link Listing Absent Replaced);
 pairs!(kind_to_wire, kind_from_wire, "stamp.kind", Kind, WireKind, File Folder Link Other);
 pairs!(fact_to_wire, fact_from_wire, "facts.kind", Fact, WireFact,
     Processors Memory Kernel Mounts Processes Disk Network Device Other);

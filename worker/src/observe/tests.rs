@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use thresh_core::observe::{Access, Contact, Entry, Fact, Observation, UnobservableKind};
+use thresh_core::observe::{Access, Accesses, Contact, Entry, Fact, Observation, UnobservableKind};
 
 use super::{Observer, Unavailable};
 
@@ -152,6 +152,11 @@ fn acting() {
             fs::symlink_metadata("second").unwrap();
         }
         "fexecve" => execute_open(),
+        "again" => {
+            let exe = std::env::current_exe().unwrap();
+            assert!(Command::new(exe).arg("--list").output().unwrap().status.success());
+        }
+        "itself" => read("/proc/self/exe"),
         "script" => {
             fs::write("run", "#!/bin/sh\ncat a\n").unwrap();
             shell("chmod +x run && ./run");
@@ -315,19 +320,34 @@ fn programs_and_loaders_are_inputs() {
     let Some(observation) = observe(fixture("fexecve", temp.path())) else {
         return;
     };
-    let is_read = |path: &str| {
-        let path = Path::new(path).canonicalize().unwrap();
-        let entry = observation.entries.get(&path);
-        entry.is_some_and(|entry| entry.accesses.contains(Access::Content) && entry.stamp.is_some())
-    };
-    let own = std::env::current_exe().unwrap();
-    assert!(is_read("/bin/true") && is_read(own.to_str().unwrap()));
+    let other = Path::new("/bin/true").canonicalize().unwrap();
+    assert!(accesses(&observation, &other).contains(Access::Executed));
     let loader = observation
         .entries
         .keys()
         .any(|path| path.to_string_lossy().contains("/ld-"));
     assert!(loader, "{:?}", observation.entries.keys());
     assert!(observation.facts.contains_key(&Fact::Processors));
+}
+
+#[test]
+fn the_program_of_the_case_is_an_input_only_where_the_case_uses_it_as_one() {
+    let own = std::env::current_exe().unwrap().canonicalize().unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let seen = |act: &str| {
+        let observation = observe(fixture(act, temp.path()))?;
+        assert_eq!(observation.unobservable, None, "{act}");
+        Some(accesses(&observation, &own))
+    };
+    let Some(started) = seen("missing") else { return };
+    assert!(started.is_empty(), "{started:?}");
+    assert_eq!(seen("again"), Some(Accesses::from_iter([Access::Executed])));
+    assert_eq!(seen("itself"), Some(Accesses::from_iter([Access::Content])));
+}
+
+fn accesses(observation: &Observation, path: &Path) -> Accesses {
+    let entry = observation.entries.get(path);
+    entry.map_or_else(Accesses::default, |entry| entry.accesses)
 }
 
 #[test]
@@ -347,10 +367,7 @@ fn a_static_program_is_seen() {
     let Some(observation) = observe(command) else {
         return;
     };
-    assert_eq!(
-        below(&observation, &folder),
-        ["Metadata ", "Content a", "Content static"]
-    );
+    assert_eq!(below(&observation, &folder), ["Metadata ", "Content a"]);
 }
 
 /// Opens `a`, without any library.

@@ -30,6 +30,8 @@ pub(super) struct Tracer {
     root: Root,
     /// Whether it is still being put into its view, until its program is executed.
     is_entering: bool,
+    /// Whether its own program has been executed.
+    is_started: bool,
     /// Threads that have made a call and are not the worker's.
     threads: BTreeSet<u32>,
     /// The groups that its processes have ever been in.
@@ -233,10 +235,11 @@ impl Tracer {
     /// Records a place below `/proc`, `/sys` or `/dev`.
     fn special(&mut self, thread: u32, path: &Path, last: LastLink, act: Act) {
         let other = path.iter().nth(2).unwrap_or_default();
+        let mut of = thread;
         let found = match place(path, &[thread]) {
             Place::Machine(Fact::Processes) if memory::are_together(thread, other) => {
-                let ids = other.to_str().and_then(|id| id.parse().ok());
-                place(path, ids.as_slice())
+                of = other.to_str().and_then(|id| id.parse().ok()).unwrap_or(thread);
+                place(path, &[of])
             }
             found => found,
         };
@@ -250,7 +253,7 @@ impl Tracer {
                     path: path.to_path_buf(),
                     last,
                 };
-                match named.redirected(thread) {
+                match named.redirected(of) {
                     Ok(Some(named)) => self.act(thread, &named, act),
                     Ok(None) => {}
                     Err(cause) => self.give_up(UnobservableKind::Unreadable, &cause.to_string()),
@@ -264,7 +267,13 @@ impl Tracer {
         let mut named = named.clone();
         for _ in 0..=INTERPRETERS_MAX {
             let resolved = self.resolve(&named);
-            self.act_on(thread, named.last, &resolved, Act::See(Access::Content));
+            if self.is_started {
+                self.act_on(thread, named.last, &resolved, Act::See(Access::Executed));
+            } else {
+                // The case's own program: whoever has it started knows it.
+                self.recorder.pass(&resolved);
+                self.is_started = true;
+            }
             let End::Present(path, stamp) = resolved.end else {
                 return;
             };
