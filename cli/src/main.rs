@@ -12,6 +12,7 @@ mod options;
 mod output;
 mod project;
 mod reporting;
+mod tool;
 mod version;
 
 use std::io::{IsTerminal, Write};
@@ -24,6 +25,9 @@ use args::{Command, Program};
 use failure::Failure;
 
 fn main() -> ExitCode {
+    if let Some(code) = tool::act() {
+        return ExitCode::from(code);
+    }
     let program = Program::try_parse().unwrap_or_else(|error| usage(&error));
     log();
     match execute(program.command) {

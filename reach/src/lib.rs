@@ -1,6 +1,6 @@
 //! What each case of a test binary can reach in the link graph, as a key.
 //!
-//! `cargo` calls [`link()`] in the linker's place. It calls the real linker, then takes what was linked apart and keeps an
+//! `cargo` calls [`compile()`] in rustc's place, and that has rustc call [`link()`] in the linker's. It calls the real linker, then takes what was linked apart and keeps an
 //! [`Analysis`] under the digest of the linked binary; [`Analysis::keys`] gives a *code key* for each case. Two cases with
 //! one key execute the same code on the same data, wherever the rest of their binaries differs. [`explain()`] says what
 //! differs between two analyses, and how the case reaches it.
@@ -52,6 +52,7 @@
 
 mod analysis;
 mod arguments;
+mod compiler;
 mod condense;
 mod encode;
 mod explain;
@@ -71,6 +72,7 @@ mod resolve;
 mod unit;
 
 pub use analysis::{Analysis, CaseKey, LoadError, Locations, analyse};
+pub use compiler::{COMPILER_VARIABLE, compile, compiler, is_compiler};
 pub use explain::{Difference, explain};
 pub use inputs::Library;
 pub use linker::{

@@ -1,4 +1,4 @@
-//! The program that cargo calls in the linker's place.
+//! The program that rustc calls in the linker's place.
 //!
 //! It calls the real linker with the same arguments and hands its exit status on; only then, and only if the link made an
 //! executable, it analyses what was linked. Nothing that goes wrong in the analysis is seen by the build.
@@ -25,10 +25,10 @@ pub const LINKER_DEFAULT: &str = "cc";
 pub const WRAPPER_PREFIX: &str = "thresh-linker";
 
 /// The exit code of a set-up error.
-const SETUP: u8 = 96;
+pub(crate) const SETUP: u8 = 96;
 
 /// The exit code when a program cannot be started, as shells have it.
-const NOT_STARTED: u8 = 127;
+pub(crate) const NOT_STARTED: u8 = 127;
 
 /// The file name for a wrapper of this linker. rustc tells by the end of a linker's name how to speak to it.
 pub fn wrapper_name(linker: &Path) -> OsString {
@@ -80,7 +80,7 @@ pub fn link(arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString>)
     }
 }
 
-fn say(message: &str) {
+pub(crate) fn say(message: &str) {
     // There is nowhere left to say that standard error is closed.
     let _ = writeln!(std::io::stderr(), "error: {message}");
 }
