@@ -110,24 +110,30 @@ pub fn digest_file(path: &Path) -> Result<Digested, DigestError> {
 /// # Errors
 /// One of the files cannot be read, or changes while it is read.
 pub fn digest_many(paths: &[PathBuf], memo: &mut DigestMemo) -> Result<Vec<Digested>, DigestError> {
+    digest_each(paths, memo).into_iter().collect()
+}
+
+/// As [`digest_many`], where each file may fail by itself.
+pub fn digest_each(paths: &[PathBuf], memo: &mut DigestMemo) -> Vec<Result<Digested, DigestError>> {
     let known = &*memo;
-    let found = paths
+    let found: Vec<Result<Found, DigestError>> = paths
         .par_iter()
         .map(|path| {
             let metadata = std::fs::metadata(path).map_err(|cause| DigestError::io(path, cause))?;
             find(path, &metadata, OFlags::empty(), known)
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect();
     let digested = paths.iter().zip(found).map(|(path, found)| {
+        let found = found?;
         found.teach(memo);
-        Digested {
+        Ok(Digested {
             path: path.clone(),
             digest: found.digest,
             size: found.stamp.size,
             stamp: found.stamp,
-        }
+        })
     });
-    Ok(digested.collect())
+    digested.collect()
 }
 
 /// A digest, from the memo or from reading the file.

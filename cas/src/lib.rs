@@ -30,7 +30,7 @@ pub use chunk::{
     Alignment, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MIN, Cutter, FrameError, Piece, RecipeError, decode_recipe,
     encode_recipe, pack, pack_against, unpack,
 };
-pub use hash::{DigestError, Digested, digest_file, digest_many, digest_reader};
+pub use hash::{DigestError, Digested, digest_each, digest_file, digest_many, digest_reader};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestDiff, ManifestError, PathDefect};
 pub use materialise::{MaterialiseError, Materialised, materialise};
 pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError};

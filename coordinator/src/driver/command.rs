@@ -1,9 +1,11 @@
 //! What the driver can be asked and told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::bytes::Bytes;
+use thresh_core::digest::Digest;
 use thresh_core::id::{CaseIndex, Generation, RunId, WorkerId};
 use thresh_core::outcome::Outcome;
 use thresh_core::schedule::{CordonReason, WorkerProcess};
@@ -27,7 +29,7 @@ pub(super) enum Command {
     Cancel(RunId, Reply<()>),
     Watch(RunId, Reply<Arc<RunLog>>),
     Unwatch(RunId),
-    Confirm(RunId, Reply<u32>),
+    Confirm(RunId, Confirmed, Reply<u32>),
     Join(WorkerProfile, Outbound, Reply<Joined>),
     Said(WorkerId, Said),
     Leave(WorkerId),
@@ -115,6 +117,15 @@ pub(crate) enum ReportNews {
     },
 }
 
+/// What a client says of the files of a run that has ended.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    /// The digests of what cases were seen to read.
+    pub(crate) seen: BTreeMap<CaseIndex, Digest>,
+    /// They changed while it ran: where it is not known what a case read, its pass says nothing.
+    pub(crate) changed: bool,
+}
+
 /// What a worker measured of an attempt.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -123,4 +134,6 @@ pub(crate) struct Measured {
     pub(crate) output: Option<v1::Output>,
     /// Of an action: the digest of the manifest of its outputs.
     pub(crate) outputs: Bytes,
+    /// What it was seen to depend on, for the client.
+    pub(crate) observed: Option<v1::Observation>,
 }

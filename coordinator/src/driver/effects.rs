@@ -221,6 +221,7 @@ impl Driver {
             why: grant.map_or("", |grant| grant.reason.word()).to_owned(),
             granted_micros: grant.map_or(0, |grant| grant.at.as_micros()),
             outputs: measured.outputs,
+            observed: measured.observed.filter(|_| run.submission.header.observe),
         };
         run.publish(now, News::Attempt(event));
         let ended = Ended {
@@ -289,9 +290,10 @@ impl Driver {
         let Some(pass) = run.submission.pass(case.at(), now) else {
             return;
         };
-        if run.submission.is_in_place() {
-            run.unconfirmed.push(pass);
-        } else {
+        if run.submission.is_in_place() || run.submission.header.observe {
+            run.passes.push((case, pass.clone()));
+        }
+        if !run.submission.is_in_place() {
             self.departures.push(Departure::Pass(Box::new(pass)));
         }
     }
@@ -352,6 +354,7 @@ fn unmeasured(grant: Option<&Grant>, now: Timestamp) -> Measured {
         took: now.since(started),
         output: None,
         outputs: Default::default(),
+        observed: None,
     }
 }
 

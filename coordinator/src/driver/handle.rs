@@ -6,7 +6,7 @@ use thresh_core::id::{RunId, WorkerId};
 use thresh_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::command::{Capacity, Command, Joined, Reply, Said, WorkerProfile};
+use super::command::{Capacity, Command, Confirmed, Joined, Reply, Said, WorkerProfile};
 use super::link::Outbound;
 use super::log::RunLog;
 use super::refusal::Refusal;
@@ -50,9 +50,9 @@ impl Handle {
         self.tell(Command::Unwatch(run)).await;
     }
 
-    /// Stores the passes of an ended in-place run; returns how many.
-    pub(crate) async fn confirm(&self, run: RunId) -> Result<u32, Refusal> {
-        self.ask(|reply| Command::Confirm(run, reply)).await
+    /// Stores the passes of an ended run that wait for its client; returns how many.
+    pub(crate) async fn confirm(&self, run: RunId, confirmed: Confirmed) -> Result<u32, Refusal> {
+        self.ask(|reply| Command::Confirm(run, confirmed, reply)).await
     }
 
     /// Connects a worker. Messages for it go to `outbound`, the welcome first.

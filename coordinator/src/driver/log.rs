@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use prost::Message;
 use thresh_core::time::Timestamp;
 use thresh_proto::v1;
 use thresh_proto::v1::run_event::Event;
@@ -10,8 +11,8 @@ use tokio::sync::watch;
 
 use super::followers::Followers;
 
-/// The most output that one run's log keeps, in bytes. Beyond it the oldest is left out, which followers have
-/// long had, unless they are very slow; the events themselves all stay.
+/// The most output and observations that one run's log keeps, in bytes. Beyond it the oldest are left out, which followers
+/// have long had, unless they are very slow; the events themselves all stay.
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
 
 /// The events of a run, numbered from 1 without gaps. After the end nothing is added. Followers see an event once
@@ -184,9 +185,11 @@ impl Entries {
 
     /// Counts the output of the newest event, and leaves out the oldest while there is more than `bytes_max`.
     fn bound_output(&mut self, newest: usize, bytes_max: usize) {
-        let bytes = streams(&mut self.events[newest])
+        let event = &mut self.events[newest];
+        let output: usize = streams(event)
             .map(|stream| stream.head.len() + stream.tail.len())
             .sum();
+        let bytes = output + observed(event).map_or(0, |seen| seen.encoded_len());
         if bytes == 0 {
             return;
         }
@@ -196,6 +199,9 @@ impl Entries {
             && let Some((oldest, bytes)) = self.with_output.pop_front()
         {
             self.output_bytes -= bytes;
+            if let Some(Event::Attempt(attempt)) = &mut self.events[oldest].event {
+                attempt.observed = None;
+            }
             for stream in streams(&mut self.events[oldest]) {
                 stream.omitted_bytes += (stream.head.len() + stream.tail.len()) as u64;
                 // Not cleared, which would keep the memory behind them.
@@ -214,6 +220,14 @@ impl Entries {
             Phase::Ended => Some(Chunk::Ended),
             Phase::Abandoned => Some(Chunk::Abandoned),
         }
+    }
+}
+
+/// What a case was seen to depend on, if an event tells.
+fn observed(event: &v1::RunEvent) -> Option<&v1::Observation> {
+    match &event.event {
+        Some(Event::Attempt(attempt)) => attempt.observed.as_ref(),
+        _ => None,
     }
 }
 

@@ -25,7 +25,7 @@ mod task;
 mod unjournaled;
 mod workers;
 
-pub(crate) use command::{Joined, Measured, Report, ReportNews, Said, WorkerProfile};
+pub(crate) use command::{Confirmed, Joined, Measured, Report, ReportNews, Said, WorkerProfile};
 pub(crate) use handle::Handle;
 pub(crate) use log::{Chunk, RunLog};
 #[cfg(test)]

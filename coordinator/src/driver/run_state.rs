@@ -30,8 +30,8 @@ pub(super) struct RunState {
     pub(super) watchers: u32,
     pub(super) submitted: Timestamp,
     pub(super) ended: Option<Timestamp>,
-    /// Passes that wait for the client to confirm its files.
-    pub(super) unconfirmed: Vec<PassRecord>,
+    /// Passes that wait for the client to confirm its files, or to say what was seen.
+    pub(super) passes: Vec<(CaseIndex, PassRecord)>,
     /// The latest thing that people should know when the run ends badly.
     pub(super) remark: Option<String>,
     /// Who has which case, or had it last: one worker, or two where it has a second copy.
@@ -65,7 +65,7 @@ impl RunState {
             watchers: 0,
             submitted: now,
             ended: None,
-            unconfirmed: Vec::new(),
+            passes: Vec::new(),
             remark: None,
             grants: BTreeMap::new(),
             has_news: false,

@@ -10,7 +10,7 @@ use thresh_proto::v1;
 use thresh_proto::v1::run_event::Event as News;
 
 use super::Refusal;
-use super::command::{Capacity, Reply};
+use super::command::{Capacity, Confirmed, Reply};
 use super::link::Link;
 use super::log::RunLog;
 use super::run_state::RunState;
@@ -123,14 +123,21 @@ impl Driver {
         }
     }
 
-    pub(super) fn confirm(&mut self, id: RunId, reply: Reply<u32>) {
-        let passes = match self.run_mut(id) {
+    /// Stores passes: where it is known what the case read, with that; the others of an in-place run as they are.
+    pub(super) fn confirm(&mut self, id: RunId, confirmed: &Confirmed, reply: Reply<u32>) {
+        let (passes, in_place) = match self.run_mut(id) {
             Ok(run) if run.is_running() => return answer(reply, Err(Refusal::NotEnded(id))),
-            Ok(run) => std::mem::take(&mut run.unconfirmed),
+            Ok(run) => (std::mem::take(&mut run.passes), run.submission.is_in_place()),
             Err(refusal) => return answer(reply, Err(refusal)),
         };
-        let stored = u32::try_from(passes.len()).unwrap_or(u32::MAX);
-        for pass in passes {
+        let mut stored: u32 = 0;
+        for (case, mut pass) in passes {
+            match confirmed.seen.get(&case) {
+                Some(seen) => pass.parts = pass.parts.with_seen(*seen),
+                None if !in_place || confirmed.changed => continue,
+                None => {}
+            }
+            stored = stored.saturating_add(1);
             self.recorder.pass(pass);
         }
         let written = self.recorder.flush();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use prost::bytes::Bytes;
+use thresh_core::digest::Digest;
 use thresh_core::estimate::{Estimate, EstimateSource, Estimates};
 use thresh_core::id::{BinaryIndex, RunId};
 use thresh_core::reuse::KeyParts;
@@ -89,11 +90,18 @@ impl Submission {
     }
 
     /// The key parts of a case that may be reused.
-    pub(crate) fn parts_of(&self, case: usize) -> Option<&KeyParts> {
-        let position = self.cases.get(case)?.key_parts.checked_sub(1)?;
-        self.key_parts
-            .get(position as usize)
-            .filter(|_| self.header.reuse)
+    pub(crate) fn parts_of(&self, case: usize) -> Option<KeyParts> {
+        let case = self.cases.get(case).filter(|_| self.header.reuse)?;
+        let position = case.key_parts.checked_sub(1)?;
+        let mut parts = self.key_parts.get(position as usize)?.clone();
+        // Both were looked at when the submission came.
+        if let Ok(code) = Digest::try_from(&case.code[..]) {
+            parts.code = code;
+        }
+        match Digest::try_from(&case.seen[..]) {
+            Ok(seen) => Some(parts.with_seen(seen)),
+            Err(_) => Some(parts),
+        }
     }
 
     /// What is stored when a case has passed cleanly; `None` where it is never reused.
@@ -103,7 +111,7 @@ impl Submission {
             case: self.case_id(case)?,
             run: self.run,
             at,
-            parts: self.parts_of(case)?.clone(),
+            parts: self.parts_of(case)?,
         })
     }
 

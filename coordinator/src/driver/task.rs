@@ -159,7 +159,7 @@ impl Driver {
             }
             Command::Watch(run, reply) => answer(reply, self.watch(now, run)),
             Command::Unwatch(run) => self.unwatch(now, run),
-            Command::Confirm(run, reply) => self.confirm(run, reply),
+            Command::Confirm(run, confirmed, reply) => self.confirm(run, &confirmed, reply),
             Command::Join(profile, outbound, reply) => answer(reply, self.join(now, profile, outbound)),
             Command::Said(worker, said) => self.said(now, worker, said),
             Command::Leave(worker) => self.leave(now, worker),

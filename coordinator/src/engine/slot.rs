@@ -455,6 +455,7 @@ fn attempt(
             took,
             output: Some(Output { stdout: None, stderr }),
             outputs: Default::default(),
+            observed: None,
         },
     }
 }

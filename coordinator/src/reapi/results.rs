@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::instance::Instance;
 use super::state::{Reapi, blocking};
+use crate::store::Kept;
 
 /// The longest `Tree` of an output in bytes, and the most entries in it: it is read whenever its result is asked for.
 const TREE_BYTES_MAX: u64 = 64 << 20;
@@ -67,7 +68,10 @@ impl Reapi {
         if let Some(result) = self.recent.get(&key) {
             return Ok(Some(result));
         }
-        let found = self.store.action_results(&[key], self.clock.now()).await;
+        let found = self
+            .store
+            .kept(Kept::ActionResults, &[key], self.clock.now())
+            .await;
         let found = found.map_err(|error| crate::services::status_of_store(&error))?;
         let found = found.into_iter().flatten().next();
         if let Some(result) = &found {
@@ -87,7 +91,7 @@ impl Reapi {
         let key = key(&instance.namespace(), action);
         let kept = self
             .store
-            .put_action_result(key, encoded.clone(), self.clock.now())
+            .keep(Kept::ActionResults, &[(key, encoded.clone())], self.clock.now())
             .await;
         kept.map_err(|error| crate::services::status_of_store(&error))?;
         self.recent.put(key, &encoded);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use thresh_core::digest::Digest;
 use thresh_core::estimate::Estimates;
-use thresh_core::id::RunId;
+use thresh_core::id::{CaseIndex, RunId};
 use thresh_core::schedule::Rejected;
 use thresh_proto::PROTOCOL;
 use thresh_proto::convert::{
-    digest_from_wire, duration_to_wire, key_parts_to_wire, outcome_to_wire, run_id_to_wire,
+    InvalidMessage, digest_from_wire, duration_to_wire, key_parts_to_wire, outcome_to_wire, run_id_to_wire,
 };
 use thresh_proto::v1;
 use thresh_proto::v1::runs_server::Runs;
@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::plan::{check_manifests, fill_in, or_status};
 use super::submission::{self, run_id};
 use super::{Shared, status, version};
-use crate::driver::{Chunk, RunLog};
-use crate::store::{CaseId, PastAttempt, PastCase};
+use crate::driver::{Chunk, Confirmed, RunLog};
+use crate::store::{CaseId, Kept, PastAttempt, PastCase};
 
 /// How many events wait for a slow follower, beyond what its connection buffers. The log itself is in memory,
 /// so that nothing is lost by waiting.
@@ -140,11 +140,25 @@ impl Runs for RunsService {
         &self,
         request: Request<v1::ConfirmInputsRequest>,
     ) -> Result<Response<v1::ConfirmInputsReply>, Status> {
-        let run = run_id(&request.into_inner().run_id)?;
+        let v1::ConfirmInputsRequest {
+            run_id: run,
+            seen,
+            changed,
+        } = request.into_inner();
+        let run = run_id(&run)?;
+        check_count("seen", seen.len())?;
+        let seen = (seen.iter())
+            .map(|seen| {
+                Ok((
+                    CaseIndex(seen.case),
+                    digest_from_wire("seen.digest", &seen.digest)?,
+                ))
+            })
+            .collect::<Result<_, InvalidMessage>>()?;
         let stored = self
             .shared
             .driver
-            .confirm(run)
+            .confirm(run, Confirmed { seen, changed })
             .await
             .map_err(status::of_refusal)?;
         Ok(Response::new(v1::ConfirmInputsReply { stored }))
@@ -198,36 +212,56 @@ impl Runs for RunsService {
         }))
     }
 
-    async fn get_lists(
+    async fn get_kept(
         &self,
-        request: Request<v1::GetListsRequest>,
-    ) -> Result<Response<v1::GetListsReply>, Status> {
-        let keys = request.into_inner().keys;
+        request: Request<v1::GetKeptRequest>,
+    ) -> Result<Response<v1::GetKeptReply>, Status> {
+        let request = request.into_inner();
+        let (kept, keys) = (kept(request.kept)?, request.keys);
         check_count("keys", keys.len())?;
         let keys = keys
             .iter()
             .map(|key| digest_from_wire("keys", key))
             .collect::<Result<Vec<Digest>, _>>()?;
-        let lists = or_status(self.shared.store.lists(&keys, self.shared.clock.now()).await)?;
-        let lists = lists
+        let found = or_status(self.shared.store.kept(kept, &keys, self.shared.clock.now()).await)?;
+        let contents = found
             .into_iter()
-            .map(|list| list.unwrap_or_default().into())
+            .map(|content| content.unwrap_or_default().into())
             .collect();
-        Ok(Response::new(v1::GetListsReply { lists }))
+        Ok(Response::new(v1::GetKeptReply { contents }))
     }
 
-    async fn put_lists(
+    async fn put_kept(
         &self,
-        request: Request<v1::PutListsRequest>,
-    ) -> Result<Response<v1::PutListsReply>, Status> {
-        let entries = request.into_inner().entries;
-        check_count("entries", entries.len())?;
-        let mut lists = Vec::with_capacity(entries.len());
-        for entry in entries {
-            lists.push((digest_from_wire("entries.key", &entry.key)?, entry.list.to_vec()));
+        request: Request<v1::PutKeptRequest>,
+    ) -> Result<Response<v1::PutKeptReply>, Status> {
+        let request = request.into_inner();
+        let kept = kept(request.kept)?;
+        check_count("entries", request.entries.len())?;
+        let mut entries = Vec::with_capacity(request.entries.len());
+        for entry in request.entries {
+            entries.push((
+                digest_from_wire("entries.key", &entry.key)?,
+                entry.content.to_vec(),
+            ));
         }
-        or_status(self.shared.store.put_lists(&lists, self.shared.clock.now()).await)?;
-        Ok(Response::new(v1::PutListsReply {}))
+        or_status(
+            self.shared
+                .store
+                .keep(kept, &entries, self.shared.clock.now())
+                .await,
+        )?;
+        Ok(Response::new(v1::PutKeptReply {}))
+    }
+}
+
+fn kept(kind: i32) -> Result<Kept, Status> {
+    match v1::Kept::try_from(kind) {
+        Ok(v1::Kept::TestLists) => Ok(Kept::TestLists),
+        Ok(v1::Kept::Seen) => Ok(Kept::Seen),
+        Err(_) => Err(Status::invalid_argument(
+            "invalid message: field `kept` has an unknown value",
+        )),
     }
 }
 

@@ -326,6 +326,11 @@ fn check_case(case: &v1::Case, header: &v1::RunHeader, key_parts: usize) -> Resu
     if case.key_parts as usize > key_parts {
         return Err(out_of_range("cases.key_parts", case.key_parts, key_parts));
     }
+    for (field, digest) in [("cases.code", &case.code), ("cases.seen", &case.seen)] {
+        if !digest.is_empty() {
+            digest_from_wire(field, digest)?;
+        }
+    }
     // A harness may name a case nothing at all, and nextest runs it.
     if case.name.len() > NAME_BYTES_MAX || case.name.contains('\0') {
         let problem = format!("is longer than {NAME_BYTES_MAX} bytes or has a NUL in it");

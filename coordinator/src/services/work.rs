@@ -194,6 +194,7 @@ pub(crate) fn report_from_wire(report: v1::WorkerReport) -> Result<Report, Inval
                 took: duration_or_zero(attempt.took),
                 output: attempt.output,
                 outputs: attempt.outputs,
+                observed: attempt.observed,
             },
         },
         Some(WireReport::SetupScript(ended)) => ReportNews::SetupScript {

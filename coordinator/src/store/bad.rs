@@ -10,8 +10,8 @@ use thresh_core::reuse::CaseKey;
 use thresh_core::time::Timestamp;
 
 use super::{
-    Batch, CaseId, JournalEntry, KnownPass, LastPass, Leadership, OpenRun, PastCase, Quarantine, RunRecord,
-    RunTimeline, Store, StoreError,
+    Batch, CaseId, JournalEntry, Kept, KnownPass, LastPass, Leadership, OpenRun, PastCase, Quarantine,
+    RunRecord, RunTimeline, Store, StoreError,
 };
 
 /// A store that cannot be written, for a while, and not at all read.
@@ -79,16 +79,10 @@ impl Store for BadStore {
     async fn last_passes(&self, _: &str, _: &[CaseId]) -> Result<Vec<Option<LastPass>>, StoreError> {
         self.failed()
     }
-    async fn lists(&self, _: &[Digest], _: Timestamp) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    async fn kept(&self, _: Kept, _: &[Digest], _: Timestamp) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         self.failed()
     }
-    async fn put_lists(&self, _: &[(Digest, Vec<u8>)], _: Timestamp) -> Result<(), StoreError> {
-        self.failed()
-    }
-    async fn action_results(&self, _: &[Digest], _: Timestamp) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.failed()
-    }
-    async fn put_action_result(&self, _: Digest, _: Vec<u8>, _: Timestamp) -> Result<(), StoreError> {
+    async fn keep(&self, _: Kept, _: &[(Digest, Vec<u8>)], _: Timestamp) -> Result<(), StoreError> {
         self.failed()
     }
     async fn add_quarantine(&self, _: &str, _: &[Quarantine]) -> Result<(), StoreError> {

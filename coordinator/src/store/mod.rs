@@ -1,4 +1,4 @@
-//! What outlives a run and its coordinator: history, reusable passes, cached test lists, quarantine, and the
+//! What outlives a run and its coordinator: history, reusable passes, what is kept by key, quarantine, and the
 //! journal of runs that are going on.
 //!
 //! [`Store`] is the interface, [`SqlStore`] keeps it in a file of SQLite that several processes of one machine
@@ -14,6 +14,7 @@
 pub(crate) mod bad;
 mod error;
 mod journal;
+mod kept;
 mod leadership;
 mod location;
 mod record;
@@ -23,6 +24,7 @@ use std::collections::BTreeSet;
 
 pub use error::StoreError;
 pub use journal::{EventBatch, JournalEntry, OpenRun};
+pub use kept::Kept;
 pub use leadership::Leadership;
 pub use location::Location;
 pub use record::{
@@ -73,21 +75,16 @@ pub trait Store: Send + Sync + 'static {
     async fn last_passes(&self, project: &str, cases: &[CaseId])
     -> Result<Vec<Option<LastPass>>, StoreError>;
 
-    /// Returns cached test lists, in the order asked, and notes that they were used.
-    async fn lists(&self, keys: &[Digest], now: Timestamp) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
-
-    /// Stores test lists; the newest of a key stays.
-    async fn put_lists(&self, lists: &[(Digest, Vec<u8>)], now: Timestamp) -> Result<(), StoreError>;
-
-    /// Returns results of actions, in the order asked, and notes that they were used.
-    async fn action_results(
+    /// Returns what is kept, in the order asked, and notes that it was used.
+    async fn kept(
         &self,
+        kept: Kept,
         keys: &[Digest],
         now: Timestamp,
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
-    /// Stores the result of an action; the newest of a key stays.
-    async fn put_action_result(&self, key: Digest, result: Vec<u8>, now: Timestamp)
+    /// Keeps what there is in `entries`; the newest of a key stays.
+    async fn keep(&self, kept: Kept, entries: &[(Digest, Vec<u8>)], now: Timestamp)
     -> Result<(), StoreError>;
 
     /// Puts cases of a project into quarantine. What was said of the same cases before is replaced.
@@ -128,7 +125,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what is old. The journal of runs that were closed more than a day ago goes at any time; the rest
     /// once a day, and whether that was done is returned. What stays: per case its 50 newest attempts, none older
-    /// than 90 days; runs for 90 days; passes, test lists and results of actions that were used within 30 days, at most 256 passes a
+    /// than 90 days; runs for 90 days; passes and what is kept by key that were used within 30 days, at most 256 passes a
     /// case; what is counted and measured per case for a year after its last attempt.
     async fn sweep(&self, now: Timestamp) -> Result<bool, StoreError>;
 

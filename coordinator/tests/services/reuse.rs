@@ -97,7 +97,10 @@ async fn passes_in_place_are_reused_only_when_inputs_were_confirmed() {
         let events = to_the_end(watch(&mut client, number).await).await;
         assert_eq!(planned(&events), (2, 0), "run {number}");
         if confirm {
-            let request = v1::ConfirmInputsRequest { run_id: id(number) };
+            let request = v1::ConfirmInputsRequest {
+                run_id: id(number),
+                ..Default::default()
+            };
             let reply = client.confirm_inputs(request.clone()).await.unwrap().into_inner();
             assert_eq!(reply.stored, 1, "only the clean pass");
             assert_eq!(
@@ -182,7 +185,10 @@ async fn a_pass_on_a_later_attempt_is_never_stored() {
         .collect();
     assert_eq!(told, [(1, false), (2, true)]);
     let reply = client
-        .confirm_inputs(v1::ConfirmInputsRequest { run_id: id(1) })
+        .confirm_inputs(v1::ConfirmInputsRequest {
+            run_id: id(1),
+            ..Default::default()
+        })
         .await
         .unwrap();
     assert_eq!(reply.into_inner().stored, 0);
@@ -296,30 +302,34 @@ async fn large_blobs_are_put_together_and_checked() {
 }
 
 #[tokio::test]
-async fn test_lists_are_cached_by_key() {
+async fn what_clients_learn_is_kept_by_kind_and_key() {
     let farm = Farm::start(Policy::default()).await;
     let mut client = farm.client().await;
     let key = |text: &[u8]| prost::bytes::Bytes::copy_from_slice(Digest::of(text).as_bytes());
-    let entry = v1::ListEntry {
-        key: key(b"a"),
-        list: b"one: test"[..].into(),
+    for (kept, content) in [(v1::Kept::TestLists, "one: test"), (v1::Kept::Seen, "files")] {
+        let entry = v1::KeptEntry {
+            key: key(b"a"),
+            content: content.into(),
+        };
+        client
+            .put_kept(v1::PutKeptRequest {
+                kept: kept.into(),
+                entries: vec![entry],
+            })
+            .await
+            .unwrap();
+    }
+    let mut get = async |kept: i32, keys: Vec<prost::bytes::Bytes>| {
+        let reply = client.get_kept(v1::GetKeptRequest { kept, keys }).await;
+        reply.map(|reply| reply.into_inner().contents)
     };
-    client
-        .put_lists(v1::PutListsRequest { entries: vec![entry] })
-        .await
-        .unwrap();
-    let reply = client
-        .get_lists(v1::GetListsRequest {
-            keys: vec![key(b"b"), key(b"a")],
-        })
-        .await
-        .unwrap();
-    assert_eq!(reply.into_inner().lists, [&b""[..], b"one: test"]);
-    let bad = client
-        .get_lists(v1::GetListsRequest {
-            keys: vec![b"short"[..].into()],
-        })
-        .await
-        .unwrap_err();
-    assert_eq!(bad.code(), Code::InvalidArgument);
+    let lists = get(v1::Kept::TestLists.into(), vec![key(b"b"), key(b"a")]).await;
+    assert_eq!(lists.unwrap(), [&b""[..], b"one: test"]);
+    assert_eq!(
+        get(v1::Kept::Seen.into(), vec![key(b"a")]).await.unwrap(),
+        [&b"files"[..]]
+    );
+    let short = get(v1::Kept::Seen.into(), vec![b"short"[..].into()]).await;
+    assert_eq!(short.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(get(9, vec![]).await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -140,7 +140,10 @@ async fn requests_about_unknown_and_duplicate_runs_are_refused() {
         Code::AlreadyExists
     );
     let early = client
-        .confirm_inputs(v1::ConfirmInputsRequest { run_id: id(RUN) })
+        .confirm_inputs(v1::ConfirmInputsRequest {
+            run_id: id(RUN),
+            ..Default::default()
+        })
         .await
         .unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition);

@@ -4,7 +4,10 @@ use crate::digest::{Digest, FieldHasher};
 
 /// The version of the way in which keys are made. It is part of every key, so that entries of two methods
 /// never meet.
-pub const KEY_METHOD: &str = "thresh case key v1: binary, whole tree";
+pub const KEY_METHOD: &str = "thresh case key v2: reachable code, files that were seen";
+
+/// Stands for the programs where what was seen counts: those that a case starts are among it.
+const SEEN_PROGRAMS: &[u8] = b"thresh programs v2: seen";
 
 /// The parts of a key that the cases of one test binary share, kept apart so that [`differing_parts`] can
 /// tell which of them changed and so that a finer method can replace one of them.
@@ -12,7 +15,7 @@ pub const KEY_METHOD: &str = "thresh case key v1: binary, whole tree";
 /// [`differing_parts`]: super::differing_parts
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyParts {
-    /// The test binary and the dynamic libraries that it may load.
+    /// What the case can reach of its test binary, or the whole of it; and the dynamic libraries that it may load.
     pub code: Digest,
     /// Wrapper, arguments around the case name, working directory.
     pub arguments: Digest,
@@ -20,9 +23,9 @@ pub struct KeyParts {
     pub environment: Digest,
     /// Operating system, architecture, toolchain.
     pub platform: Digest,
-    /// Every file of the workspace that git does not ignore.
+    /// What an earlier pass was seen to read, or every file of the workspace that git does not ignore.
     pub files: Digest,
-    /// The non-test binaries and build-script outputs that the case may use.
+    /// The non-test binaries and build-script outputs that the case may use; nothing where it is known what it reads.
     pub programs: Digest,
 }
 
@@ -80,6 +83,29 @@ impl KeyParts {
         }
     }
 
+    /// The parts of a case that was seen to read what has the digest `seen`.
+    pub fn with_seen(&self, seen: Digest) -> Self {
+        Self {
+            files: seen,
+            programs: Digest::of(SEEN_PROGRAMS),
+            ..self.clone()
+        }
+    }
+
+    /// Under which key it is kept what the case `name` was seen to read. It has all but that in it.
+    pub fn seen_key(&self, name: &str) -> Digest {
+        let mut hasher = FieldHasher::new(KEY_METHOD);
+        for part in [
+            KeyPart::Code,
+            KeyPart::Arguments,
+            KeyPart::Environment,
+            KeyPart::Platform,
+        ] {
+            hasher.field(self.part(part).as_bytes());
+        }
+        hasher.field(name.as_bytes()).finish()
+    }
+
     /// Returns the key of the case `name`.
     pub fn case_key(&self, name: &str) -> CaseKey {
         let mut hasher = FieldHasher::new(KEY_METHOD);
@@ -125,5 +151,13 @@ mod tests {
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), 2 + KeyPart::ALL.len());
+        let seen = base.with_seen(other);
+        assert_eq!(
+            seen.seen_key("a"),
+            base.seen_key("a"),
+            "it is known before what was seen"
+        );
+        assert_ne!(seen.seen_key("a"), seen.seen_key("b"));
+        assert_ne!(seen.case_key("a"), base.with_seen(Digest::of(b"5")).case_key("a"));
     }
 }

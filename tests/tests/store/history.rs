@@ -5,7 +5,7 @@ use crate::records::{
     FAILED, NOW, attempt, attempt_of, attempts, case, days_ago, ended, parts, pass, passes, runs,
 };
 use std::time::Duration;
-use thresh_coordinator::store::{Batch, LastPass, Store};
+use thresh_coordinator::store::{Batch, Kept, LastPass, Store};
 use thresh_core::digest::Digest;
 use thresh_core::id::{LeaseId, RunId};
 use thresh_core::outcome::{FailureCause, Outcome};
@@ -122,19 +122,19 @@ pub(crate) async fn passes_are_found_by_key_and_by_case(place: Place) {
     assert_eq!(last, [None, Some(newest)]);
 }
 
-pub(crate) async fn lists_come_back_in_the_order_asked(place: Place) {
+pub(crate) async fn what_is_kept_comes_back_in_the_order_asked(place: Place) {
     let store = place.open().await;
     let (a, b, none) = (Digest::of(b"a"), Digest::of(b"b"), Digest::of(b"none"));
     let both = [(a, b"old".to_vec()), (b, vec![0, 255])];
-    store.put_lists(&both, days_ago(29)).await.unwrap();
+    store.keep(Kept::TestLists, &both, days_ago(29)).await.unwrap();
     store
-        .put_lists(&[(a, b"new".to_vec())], days_ago(40))
+        .keep(Kept::TestLists, &[(a, b"new".to_vec())], days_ago(40))
         .await
         .unwrap();
-    let lists = store.lists(&[b, none], NOW).await.unwrap();
+    let lists = store.kept(Kept::TestLists, &[b, none], NOW).await.unwrap();
     assert_eq!(lists, [Some(vec![0, 255]), None]);
     assert!(store.sweep(NOW).await.unwrap());
-    let lists = store.lists(&[b, none, a], NOW).await.unwrap();
+    let lists = store.kept(Kept::TestLists, &[b, none, a], NOW).await.unwrap();
     assert_eq!(lists, [Some(vec![0, 255]), None, None], "what is used stays");
 }
 

@@ -30,7 +30,7 @@ suite! {
         every_outcome_comes_back_as_it_was
         samples_are_the_latest_sixteen_latest_first
         passes_are_found_by_key_and_by_case
-        lists_come_back_in_the_order_asked
+        what_is_kept_comes_back_in_the_order_asked
         old_rows_are_swept_once_a_day_and_used_ones_stay
         texts_that_no_database_likes_are_kept
         attempts_are_counted_once_however_often_they_are_written

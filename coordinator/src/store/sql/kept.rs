@@ -1,4 +1,4 @@
-//! What is kept by a key for as long as it is used: test lists and results of actions.
+//! What is kept by a key for as long as it is used.
 
 use std::time::Duration;
 
@@ -9,34 +9,28 @@ use thresh_core::time::Timestamp;
 use super::database::Database;
 use super::engine::{Column, query};
 use super::rows::{get_position, get_time, hex, json, time};
+use crate::store::Kept;
 
 /// How exactly the last use is remembered: rarely enough that reading seldom writes.
 const USED_STEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where something is kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Table {
-    TestLists,
-    ActionResults,
-}
-
-impl Table {
-    fn name(self) -> &'static str {
-        match self {
-            Self::TestLists => "test_list",
-            Self::ActionResults => "action_result",
-        }
+fn table(kept: Kept) -> &'static str {
+    match kept {
+        Kept::TestLists => "test_list",
+        Kept::ActionResults => "action_result",
+        Kept::Seen => "seen",
     }
 }
 
 /// Reads what there is, in the order of the keys, and notes that it was used.
 pub(super) async fn get(
     database: &Database,
-    table: Table,
+    kept: Kept,
     keys: &[Digest],
     now: Timestamp,
 ) -> Result<Vec<Option<Vec<u8>>>, Error> {
-    let table = table.name();
+    let table = table(kept);
     let argument = json(&keys.iter().map(|key| [hex(key.as_bytes())]).collect::<Vec<_>>())?;
     let engine = database.engine;
     let (from, join) = (engine.rows("$1", &[Column::Bytes("key")]), engine.join());
@@ -71,7 +65,7 @@ pub(super) async fn get(
 /// Writes entries in the place of those that there may be.
 pub(super) async fn put(
     database: &Database,
-    table: Table,
+    kept: Kept,
     entries: &[(Digest, Vec<u8>)],
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -80,7 +74,7 @@ pub(super) async fn put(
         query(format!(
             "INSERT INTO {} (key, content, used_at) VALUES ($1, $2, $3)
              ON CONFLICT (key) DO UPDATE SET content = excluded.content, used_at = excluded.used_at",
-            table.name()
+            table(kept)
         ))
         .bind(key.as_bytes().to_vec())
         .bind(content.clone())

@@ -31,10 +31,9 @@ use thresh_core::time::Timestamp;
 
 use self::database::Database;
 use self::engine::Engine;
-use self::kept::Table;
 use super::{
-    Batch, CaseId, JournalEntry, KnownPass, LastPass, Leadership, Location, OpenRun, PastCase, Quarantine,
-    RunRecord, RunTimeline, Store, StoreError,
+    Batch, CaseId, JournalEntry, Kept, KnownPass, LastPass, Leadership, Location, OpenRun, PastCase,
+    Quarantine, RunRecord, RunTimeline, Store, StoreError,
 };
 
 /// The store in a file of SQLite or a database of PostgreSQL. Clones share their connections.
@@ -122,37 +121,24 @@ impl Store for SqlStore {
         .await
     }
 
-    async fn lists(&self, keys: &[Digest], now: Timestamp) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.run(
-            "read test lists",
-            kept::get(&self.database, Table::TestLists, keys, now),
-        )
-        .await
-    }
-
-    async fn put_lists(&self, lists: &[(Digest, Vec<u8>)], now: Timestamp) -> Result<(), StoreError> {
-        let put = kept::put(&self.database, Table::TestLists, lists, now);
-        self.run("write test lists", put).await
-    }
-
-    async fn action_results(
+    async fn kept(
         &self,
+        kept: Kept,
         keys: &[Digest],
         now: Timestamp,
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        let get = kept::get(&self.database, Table::ActionResults, keys, now);
-        self.run("read results of actions", get).await
+        let get = kept::get(&self.database, kept, keys, now);
+        self.run("read what is kept by key", get).await
     }
 
-    async fn put_action_result(
+    async fn keep(
         &self,
-        key: Digest,
-        result: Vec<u8>,
+        kept: Kept,
+        entries: &[(Digest, Vec<u8>)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let results = [(key, result)];
-        let put = kept::put(&self.database, Table::ActionResults, &results, now);
-        self.run("write the result of an action", put).await
+        let put = kept::put(&self.database, kept, entries, now);
+        self.run("write what is kept by key", put).await
     }
 
     async fn add_quarantine(&self, project: &str, cases: &[Quarantine]) -> Result<(), StoreError> {

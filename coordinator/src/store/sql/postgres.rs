@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
         3,
         include_str!("../../../migrations/postgres/3_action_results.sql"),
     ),
+    (4, include_str!("../../../migrations/postgres/4_seen.sql")),
 ];
 
 /// Advisory locks, by what they guard. "THRS" and a number.

@@ -35,6 +35,7 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
         include_str!("../../../migrations/sqlite/2_replay_and_quarantine.sql"),
     ),
     (3, include_str!("../../../migrations/sqlite/3_action_results.sql")),
+    (4, include_str!("../../../migrations/sqlite/4_seen.sql")),
 ];
 
 /// Of the file of the journal, by schema version.

@@ -32,7 +32,7 @@ struct Step {
 }
 
 /// `$1` is the time before which rows are old.
-const DAILY: [Step; 10] = [
+const DAILY: [Step; 11] = [
     Step {
         table: "attempt",
         key: Column::Integer("id"),
@@ -91,6 +91,14 @@ const DAILY: [Step; 10] = [
         table: "test_list",
         key: Column::Bytes("key"),
         found: "SELECT key FROM test_list WHERE used_at < $1",
+        unless: "true",
+        kept: days(30),
+        in_journal: false,
+    },
+    Step {
+        table: "seen",
+        key: Column::Bytes("key"),
+        found: "SELECT key FROM seen WHERE used_at < $1",
         unless: "true",
         kept: days(30),
         in_journal: false,
