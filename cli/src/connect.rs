@@ -24,7 +24,12 @@ pub(crate) struct Connection {
 /// What executes cases for an embedded coordinator.
 pub(crate) enum Muscle<'a> {
     /// A worker in this process, where the client's files are.
-    Here { slots: u32, platform: &'a str },
+    Here {
+        slots: u32,
+        platform: &'a str,
+        /// What cases read is observed.
+        observe: bool,
+    },
     /// An engine of the Remote Execution API.
     Engine(Engine),
 }
@@ -56,7 +61,11 @@ impl Connection {
         muscle: Option<Muscle<'_>>,
     ) -> Result<Self, Failure> {
         let (worker, engine) = match muscle {
-            Some(Muscle::Here { slots, platform }) => (Some((slots, platform)), None),
+            Some(Muscle::Here {
+                slots,
+                platform,
+                observe,
+            }) => (Some((slots, platform, observe)), None),
             Some(Muscle::Engine(engine)) => (None, Some(engine)),
             None => (None, None),
         };
@@ -65,7 +74,7 @@ impl Connection {
         let channel = embedded.connect().await;
         let channel =
             channel.map_err(|cause| Failure::internal(format!("reach the embedded coordinator: {cause}")))?;
-        let worker = worker.map(|(slots, platform)| embedded.start_worker(slots, platform));
+        let worker = worker.map(|(slots, platform, observe)| embedded.start_worker(slots, platform, observe));
         Ok(Self {
             channel,
             embedded: Some(embedded),

@@ -76,13 +76,18 @@ impl Embedded {
     }
 
     /// Starts a worker that executes where the client's files are.
-    pub(crate) fn start_worker(&self, slots: u32, platform: &str) -> WorkerHandle {
+    /// `observe`: it watches what they read.
+    pub(crate) fn start_worker(&self, slots: u32, platform: &str, observe: bool) -> WorkerHandle {
         let dialer = self.dialer.clone();
         let coordinator = thresh_worker::Coordinator::by("this process", move || {
             let dialer = dialer.clone();
             async move { dialer.dial().await.map_err(Into::into) }
         });
-        Worker::start(coordinator, WorkerConfig::in_place("local", slots, platform))
+        let config = WorkerConfig {
+            observe,
+            ..WorkerConfig::in_place("local", slots, platform)
+        };
+        Worker::start(coordinator, config)
     }
 
     /// Ends the coordinator; everything that it was told is on disk afterwards.

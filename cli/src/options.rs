@@ -52,6 +52,7 @@ pub(crate) fn suite_options(
         config: build.config.clone(),
     });
     Ok(RunOptions {
+        program: std::env::current_exe().ok(),
         build: build.options(color),
         archive,
         selection: select.selection(),

@@ -59,6 +59,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<i32, Failure> {
             Muscle::Here {
                 slots: prepared.slots(),
                 platform: &platform,
+                observe: prepared.observes(),
             },
         ),
     };

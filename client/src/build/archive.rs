@@ -87,6 +87,7 @@ pub fn open_archive(
         Build {
             binaries,
             dynamic_libraries,
+            is_unoptimised: false,
             unpacked,
         },
     ))

@@ -38,6 +38,10 @@ impl Messages {
     /// Returns the build that the messages tell of.
     pub(super) fn into_build(self, graph: &PackageGraph, platforms: &Platforms) -> Result<Build, BuildError> {
         let mut collector = Collector::new(graph, platforms);
+        collector.is_unoptimised = self
+            .artifacts
+            .iter()
+            .all(|artifact| artifact.profile.opt_level == "0");
         for artifact in self.artifacts {
             collector.artifact(artifact)?;
         }
@@ -56,6 +60,7 @@ struct Collector<'g> {
     build_directory: Utf8PathBuf,
     list: BinaryListSummary,
     dynamic_libraries: BTreeSet<Utf8PathBuf>,
+    is_unoptimised: bool,
 }
 
 impl<'g> Collector<'g> {
@@ -91,6 +96,7 @@ impl<'g> Collector<'g> {
                 rust_binaries: Default::default(),
             },
             dynamic_libraries: BTreeSet::new(),
+            is_unoptimised: false,
         }
     }
 
@@ -253,6 +259,7 @@ impl<'g> Collector<'g> {
         Build {
             binaries: self.list,
             dynamic_libraries: self.dynamic_libraries,
+            is_unoptimised: self.is_unoptimised,
             unpacked: None,
         }
     }

@@ -40,13 +40,17 @@ struct Settings {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct BuildSettings {
     target: Option<OneOrMore>,
+    rustc_wrapper: Option<String>,
+    rustflags: Option<OneOrMore>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct TargetSettings {
     runner: Option<OneOrMore>,
+    rustflags: Option<OneOrMore>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -150,6 +154,51 @@ impl CargoConfig {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the wrapper of rustc that cargo is to use, if there is one.
+    pub(super) fn compiler_wrapper(&self, surroundings: &Surroundings) -> Option<OsString> {
+        // Cargo asks for this variable before all else, and an empty one says that there is none.
+        if let Some(wrapper) = surroundings.variable("RUSTC_WRAPPER") {
+            return Some(wrapper.to_owned()).filter(|wrapper| !wrapper.is_empty());
+        }
+        let (wrapper, base) = self.sources.iter().find_map(|source| match source {
+            Source::Environment => {
+                let wrapper = surroundings.text("CARGO_BUILD_RUSTC_WRAPPER")?;
+                Some((wrapper, &surroundings.directory))
+            }
+            Source::Settings { settings, base, .. } => {
+                let wrapper = settings.build.rustc_wrapper.as_deref()?;
+                Some((wrapper, base))
+            }
+        })?;
+        let is_path = wrapper.contains('/');
+        let wrapper = if is_path {
+            base.join(wrapper).into_string()
+        } else {
+            wrapper.to_owned()
+        };
+        Some(wrapper.into()).filter(|wrapper: &OsString| !wrapper.is_empty())
+    }
+
+    /// Whether flags for rustc say how much to optimise: then cargo's messages, which tell its profiles, do not.
+    pub fn flags_optimise(&self, surroundings: &Surroundings) -> bool {
+        let optimises = |flags: &str| flags.contains("opt-level") || flags.contains("-O");
+        let is_flags = |name: &str| name.ends_with("RUSTFLAGS");
+        let by_environment = (surroundings.variables.iter())
+            .any(|(name, value)| name.to_str().is_some_and(is_flags) && value.to_str().is_none_or(optimises));
+        let by_file = |source: &Source| {
+            let Source::Settings { settings, .. } = source else {
+                return false;
+            };
+            let of_targets = settings.target.values().map(|target| &target.rustflags);
+            let mut all = of_targets.chain([&settings.build.rustflags]).flatten();
+            all.any(|flags| match flags {
+                OneOrMore::One(flags) => optimises(flags),
+                OneOrMore::More(flags) => flags.iter().any(|flag| optimises(flag)),
+            })
+        };
+        by_environment || self.sources.iter().any(by_file)
     }
 
     /// Returns the program, with arguments, that runs binaries built for `platform`.

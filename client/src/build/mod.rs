@@ -14,6 +14,7 @@ mod platform;
 pub(crate) mod sample;
 mod start;
 mod workspace;
+mod wrapper;
 
 pub use archive::{ArchiveOptions, open_archive};
 pub use cargo_config::CargoConfig;
@@ -22,5 +23,6 @@ pub use options::BuildOptions;
 pub use platform::{Platforms, Toolchain};
 pub use start::{Building, start};
 pub use workspace::{Build, Workspace};
+pub use wrapper::Wrapper;
 
 pub(crate) use cargo_config::cargo_home;

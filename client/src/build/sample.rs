@@ -133,6 +133,7 @@ pub(crate) fn build() -> Build {
             rust_binaries: BTreeMap::from(binaries),
         },
         dynamic_libraries: BTreeSet::from(["/t/debug/libapp.so".into()]),
+        is_unoptimised: true,
         unpacked: None,
     }
 }

@@ -1,5 +1,6 @@
 //! Runs cargo: the build, rustc's two answers and `cargo metadata` at the same time.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
@@ -13,6 +14,7 @@ use super::error::BuildError;
 use super::options::BuildOptions;
 use super::platform::{Platforms, RustcQuestions, Toolchain};
 use super::workspace::{Build, Workspace};
+use super::wrapper::Wrapper;
 use crate::surroundings::Surroundings;
 
 /// A build under way. Dropping it ends cargo.
@@ -37,17 +39,21 @@ impl Drop for Cargo {
 }
 
 /// Starts the build of the workspace that `surroundings` are in, and reads what it consists of meanwhile.
-/// Cargo writes to the terminal itself.
+/// Cargo writes to the terminal itself. With a `wrapper`, what is linked is analysed.
 ///
 /// # Errors
 /// When there is no workspace, or cargo's configuration cannot be used.
 pub fn start(
     options: &BuildOptions,
     surroundings: &Surroundings,
+    wrapper: Option<&Wrapper>,
 ) -> Result<(Workspace, Building), BuildError> {
     let mut rustc = RustcQuestions::ask(surroundings);
-    let mut building = Building::start(options, surroundings)?;
     let cargo_config = CargoConfig::discover(&options.config, surroundings)?;
+    let variables = wrapper.map_or_else(Vec::new, |wrapper| {
+        wrapper.variables(cargo_config.compiler_wrapper(surroundings))
+    });
+    let mut building = Building::start(options, surroundings, variables)?;
     let asked = cargo_config.target(options.target.as_deref(), surroundings)?;
     // Nearly always the host is what Thresh itself was built for: then rustc's answer need not be waited for.
     let guess = Platform::build_target().ok().filter(|_| asked.is_none());
@@ -146,8 +152,13 @@ impl Metadata {
 }
 
 impl Building {
-    fn start(options: &BuildOptions, surroundings: &Surroundings) -> Result<Self, BuildError> {
+    fn start(
+        options: &BuildOptions,
+        surroundings: &Surroundings,
+        variables: Vec<(&'static str, OsString)>,
+    ) -> Result<Self, BuildError> {
         let (mut command, text) = cargo(surroundings, &options.build_arguments());
+        command.envs(variables);
         if options.cargo_quiet > 1 {
             command.stderr(Stdio::null());
         }

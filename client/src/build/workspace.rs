@@ -44,6 +44,8 @@ pub struct Build {
     pub binaries: BinaryListSummary,
     /// The dynamic libraries that the workspace's packages and their dependencies gave, absolute.
     pub dynamic_libraries: BTreeSet<Utf8PathBuf>,
+    /// Every crate of it was compiled without optimisation.
+    pub is_unoptimised: bool,
     /// Holds an unpacked archive; its end removes the files.
     pub(super) unpacked: Option<tempfile::TempDir>,
 }

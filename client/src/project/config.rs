@@ -86,12 +86,39 @@ pub struct RunConfig {
 
 /// `[reuse]`: whether passes are looked up and stored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct ReuseConfig {
     /// `false` is `--no-reuse` for every run.
     pub enabled: bool,
     /// A cache of the Remote Execution API in which runs on this machine look up and store passes, too.
     pub from: Option<String>,
+    /// Which files a case depends on.
+    pub files: ReuseFiles,
+    /// Whether the line of a panic counts where no case can see it.
+    #[serde(alias = "panic_locations")]
+    pub panic_locations: PanicLocations,
+}
+
+/// Which files a case depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReuseFiles {
+    /// Those that it is seen to read, where that can be seen.
+    #[default]
+    Seen,
+    /// All of the workspace.
+    Workspace,
+}
+
+/// Whether lines and columns of panics (`core::panic::Location`) are part of a case's code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PanicLocations {
+    /// Only for cases whose code can observe one, and in what is built with optimisation.
+    #[default]
+    Ignore,
+    /// For all cases.
+    Exact,
 }
 
 impl Default for ReuseConfig {
@@ -99,6 +126,8 @@ impl Default for ReuseConfig {
         Self {
             enabled: true,
             from: None,
+            files: ReuseFiles::default(),
+            panic_locations: PanicLocations::default(),
         }
     }
 }
@@ -110,7 +139,10 @@ const KEYS: &[(&str, &[&str])] = &[
     ("engine", &["url", "properties"]),
     ("env", &["pass", "key"]),
     ("run", &["slots"]),
-    ("reuse", &["enabled", "from"]),
+    (
+        "reuse",
+        &["enabled", "files", "from", "panic-locations", "panic_locations"],
+    ),
 ];
 
 /// Why `thresh.toml` cannot be used.

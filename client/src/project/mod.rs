@@ -6,7 +6,8 @@ mod name;
 mod state;
 
 pub use config::{
-    CONFIG_FILE, ConfigError, DebugSections, EnvConfig, FarmConfig, ProjectConfig, ReuseConfig, RunConfig,
+    CONFIG_FILE, ConfigError, DebugSections, EnvConfig, FarmConfig, PanicLocations, ProjectConfig,
+    ReuseConfig, ReuseFiles, RunConfig,
 };
 pub use name::project_name;
 pub use state::{StateError, StateFolder, StateVariables, WorkspaceState};

@@ -103,6 +103,11 @@ impl StateFolder {
         self.root.join("coordinator")
     }
 
+    /// What is known of the code of binaries, by their digests.
+    pub fn reach(&self) -> PathBuf {
+        self.root.join("reach")
+    }
+
     /// The part of the folder that belongs to one workspace.
     ///
     /// # Errors

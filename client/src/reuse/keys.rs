@@ -12,12 +12,13 @@ use thresh_core::environment::EnvironmentPolicy;
 use thresh_core::fault::Fault;
 use thresh_core::reuse::KeyParts;
 
+use super::code::CodeKeys;
 use super::environment::{environment_record, inherited};
 use super::libraries::{LibraryError, NeededLibraries};
 use super::outside::Outside;
 use super::platform::platform_record;
 use super::record::Record;
-use crate::suite::Suite;
+use crate::suite::{Suite, SuiteCase};
 
 /// The keys could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,16 @@ impl SuiteFiles {
         Some(self.digest_of(self.binaries.get(&position)?))
     }
 
+    /// The test binaries with a selected case: position and digest.
+    pub(super) fn binaries(&self) -> impl Iterator<Item = (usize, Digest)> {
+        self.binaries.iter().map(|(at, path)| (*at, self.digest_of(path)))
+    }
+
+    /// Programs and outputs of build scripts with their digests.
+    pub(super) fn program_files(&self) -> impl Iterator<Item = (&Path, Digest)> {
+        self.programs().map(|path| (path, self.digest_of(path)))
+    }
+
     /// The libraries that the test binary at `position` needs, sorted.
     pub fn libraries(&self, position: usize) -> &[PathBuf] {
         self.library_positions
@@ -174,6 +185,8 @@ pub struct KeyInputs<'a> {
     pub files: &'a SuiteFiles,
     /// The digest of the manifest of the workspace's files.
     pub sources: Digest,
+    /// What cases can reach of their binaries.
+    pub code: &'a CodeKeys,
     /// Files that cases may use outside of it.
     pub outside: &'a Outside,
     /// The client's environment.
@@ -192,7 +205,11 @@ pub struct CaseKeys {
     /// For each case of the suite the position of its key parts; none for one that is never reused, because
     /// nothing is known of what its setup scripts do.
     pub of_case: Vec<Option<usize>>,
-    /// The records of all parts but `files`, whose record is the manifest.
+    /// For each case the part `code` that takes the place of its binary's.
+    pub code: Vec<Option<Digest>>,
+    /// For each case the digest of what an earlier pass was seen to read, if all of that is still so.
+    pub seen: Vec<Option<Digest>>,
+    /// The records of all parts but the cases' own `code` and `files`, whose record is the manifest.
     pub records: BTreeMap<Digest, Record>,
 }
 
@@ -224,8 +241,10 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
         .collect();
     let mut known: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for case in &suite.cases {
+        keys.seen.push(None);
         if !suite.commands[case.command].setup_scripts.is_empty() {
             keys.of_case.push(None);
+            keys.code.push(None);
             continue;
         }
         let position = known
@@ -233,7 +252,7 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
             .copied()
             .unwrap_or_else(|| {
                 let (arguments, environment) = of_command[case.command];
-                let code = keys.keep(code_record(inputs.files, case.binary));
+                let code = keys.keep(code_record(inputs.files, case.binary, None));
                 keys.parts.push(KeyParts {
                     code,
                     arguments,
@@ -246,11 +265,32 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
             });
         known.insert((case.binary, case.command), position);
         keys.of_case.push(Some(position));
+        let reach = inputs.code.of(case.binary, &case.name);
+        // What starts it in the binary's place may do so in any way.
+        let reach = reach.filter(|_| is_started_alone(suite, case));
+        let code = reach.map(|reach| code_record(inputs.files, case.binary, Some(reach)).digest());
+        keys.code.push(code);
     }
     keys
 }
 
+/// Whether nothing else is started for a case than its binary.
+pub(crate) fn is_started_alone(suite: &Suite, case: &SuiteCase) -> bool {
+    let program = suite.commands[case.command].before.first();
+    program.is_some_and(|program| *program == suite.binaries[case.binary].path)
+}
+
 impl CaseKeys {
+    /// The key parts of a case; none for one that is never reused.
+    pub fn parts_of(&self, case: usize) -> Option<KeyParts> {
+        let mut parts = self.parts[self.of_case.get(case).copied().flatten()?].clone();
+        parts.code = self.code[case].unwrap_or(parts.code);
+        Some(match self.seen[case] {
+            Some(seen) => parts.with_seen(seen),
+            None => parts,
+        })
+    }
+
     fn keep(&mut self, record: Record) -> Digest {
         let digest = record.digest();
         self.records.entry(digest).or_insert(record);
@@ -258,10 +298,13 @@ impl CaseKeys {
     }
 }
 
-fn code_record(files: &SuiteFiles, binary: usize) -> Record {
-    let mut record = Record::new("code v1");
-    if let Some(digest) = files.binary(binary) {
-        record.add("test binary", digest.to_string());
+/// `reach` is the key of what the case can reach of the binary; without it all of it counts.
+pub(super) fn code_record(files: &SuiteFiles, binary: usize, reach: Option<Digest>) -> Record {
+    let mut record = Record::new("code v2");
+    match (reach, files.binary(binary)) {
+        (Some(reach), _) => record.add("reachable code", reach.to_string()),
+        (None, Some(digest)) => record.add("test binary", digest.to_string()),
+        (None, None) => {}
     }
     for library in files.libraries(binary) {
         // By name, not by path: which folder a library comes from shows in the environment.

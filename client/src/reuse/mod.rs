@@ -4,6 +4,7 @@
 //! kept in the state folder so that [`explain()`] can say not only which part differs from the last pass, but
 //! what in it.
 
+mod code;
 mod environment;
 mod explain;
 mod keys;
@@ -11,8 +12,10 @@ mod libraries;
 mod outside;
 mod platform;
 mod record;
+pub(crate) mod seen;
 mod watch;
 
+pub use code::CodeKeys;
 pub use explain::{Explanation, PartChange, PastPass, explain, write_explanation};
 pub use keys::{CaseKeys, KeyError, KeyInputs, SuiteFiles, case_keys};
 pub use libraries::{LibraryError, NeededLibraries};

@@ -28,6 +28,11 @@ impl Record {
         }
     }
 
+    /// A record of a kind with these values.
+    pub(super) fn with_values(kind: &'static str, values: BTreeMap<String, String>) -> Self {
+        Self { kind, values }
+    }
+
     /// Adds a value; one name has one value.
     pub(super) fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.values.insert(name.into(), value.into());
@@ -43,7 +48,8 @@ impl Record {
         hasher.finish()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    /// Its values as bytes; the kind is not among them.
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, value) in &self.values {
             for text in [name, value] {
@@ -54,7 +60,8 @@ impl Record {
         bytes
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<BTreeMap<String, String>> {
+    /// Reads the values of [`Record::encode`].
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<BTreeMap<String, String>> {
         let mut take = || {
             let (length, rest) = bytes.split_first_chunk::<8>()?;
             let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;

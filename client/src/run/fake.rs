@@ -36,7 +36,8 @@ pub(super) struct State {
     pub(super) submissions: Vec<Vec<v1::SubmitRequest>>,
     pub(super) cancels: u32,
     pub(super) confirms: u32,
-    pub(super) lists: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// By kind and key.
+    pub(super) kept: BTreeMap<(i32, Vec<u8>), Vec<u8>>,
     pub(super) lists_put: usize,
     pub(super) nothing_reusable: bool,
     pub(super) last_pass: Option<v1::KeyParts>,
@@ -276,29 +277,33 @@ impl Runs for Fake {
         Ok(Response::new(v1::LastPassReply { passes }))
     }
 
-    async fn get_lists(
+    async fn get_kept(
         &self,
-        request: Request<v1::GetListsRequest>,
-    ) -> Result<Response<v1::GetListsReply>, Status> {
+        request: Request<v1::GetKeptRequest>,
+    ) -> Result<Response<v1::GetKeptReply>, Status> {
         let state = self.state();
-        let keys = request.into_inner().keys;
-        let lists = keys
-            .iter()
-            .map(|key| state.lists.get(&key[..]).cloned().unwrap_or_default().into())
-            .collect();
-        Ok(Response::new(v1::GetListsReply { lists }))
+        let v1::GetKeptRequest { kept, keys } = request.into_inner();
+        let contents = keys.iter().map(|key| {
+            let content = state.kept.get(&(kept, key.to_vec()));
+            content.cloned().unwrap_or_default().into()
+        });
+        let contents = contents.collect();
+        Ok(Response::new(v1::GetKeptReply { contents }))
     }
 
-    async fn put_lists(
+    async fn put_kept(
         &self,
-        request: Request<v1::PutListsRequest>,
-    ) -> Result<Response<v1::PutListsReply>, Status> {
+        request: Request<v1::PutKeptRequest>,
+    ) -> Result<Response<v1::PutKeptReply>, Status> {
         let mut state = self.state();
-        for entry in request.into_inner().entries {
-            state.lists_put += 1;
-            state.lists.insert(entry.key.to_vec(), entry.list.to_vec());
+        let v1::PutKeptRequest { kept, entries } = request.into_inner();
+        for entry in entries {
+            state.lists_put += usize::from(kept == i32::from(v1::Kept::TestLists));
+            state
+                .kept
+                .insert((kept, entry.key.to_vec()), entry.content.to_vec());
         }
-        Ok(Response::new(v1::PutListsReply {}))
+        Ok(Response::new(v1::PutKeptReply {}))
     }
 }
 

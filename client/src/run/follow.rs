@@ -12,6 +12,7 @@ use tonic::{Code, Status, Streaming};
 use super::Cancel;
 use super::error::{Disconnected, RunError};
 use super::fold::Fold;
+use super::seen::Observations;
 use super::session::Session;
 use crate::report::{ReportEvent, Reporters};
 
@@ -32,6 +33,7 @@ pub(super) struct Follower<'a> {
     pub(super) session: Session,
     pub(super) run: RunId,
     pub(super) fold: &'a mut Fold,
+    pub(super) observations: &'a mut Observations,
     pub(super) reporters: &'a mut Reporters,
     pub(super) cancel: Cancel,
     /// For how long a broken connection is tried again.
@@ -78,7 +80,8 @@ impl Follower<'_> {
         Ok(())
     }
 
-    fn take(&mut self, event: v1::RunEvent) -> Result<(), RunError> {
+    fn take(&mut self, mut event: v1::RunEvent) -> Result<(), RunError> {
+        self.observations.take(&mut event);
         let reporters = &mut *self.reporters;
         Ok(self
             .fold

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use thresh_cas::{DigestMemo, Snapshot, digest_many};
 use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
+use thresh_proto::v1;
+use thresh_reach::Locations;
 use tokio::runtime::Handle;
 
 use super::error::RunError;
@@ -13,14 +15,18 @@ use super::prepare::{BuildSource, Prepared};
 use super::session::Session;
 use crate::command::CommandContext;
 use crate::list::{CaseList, Listing, TestBinary, list_missing};
-use crate::project::WorkspaceState;
-use crate::reuse::{Outside, OutsideInputs, SuiteFiles};
+use crate::project::{PanicLocations, WorkspaceState};
+use crate::reuse::{CodeKeys, Outside, OutsideInputs, SuiteFiles};
 use crate::suite::{Suite, SuiteParts};
+
+/// The most test lists that are asked for at once.
+const LISTS_MAX: usize = 1_000;
 
 /// A suite with the digests of all that its cases use.
 pub(super) struct Loaded {
     pub(super) suite: Suite,
     pub(super) files: SuiteFiles,
+    pub(super) code: CodeKeys,
     pub(super) snapshot: Snapshot,
     /// None where it is not known what cases may use outside the workspace: then nothing is reused.
     pub(super) outside: Option<Outside>,
@@ -55,6 +61,9 @@ impl Prepared {
         );
         let (suite, snapshot) = (listed?, snapshot?);
         let files = timed("hash the build", || SuiteFiles::digest(&suite, &mut memo))?;
+        let code = timed("read what cases can reach", || {
+            CodeKeys::load(&files, &self.options.state.reach(), self.locations(&build))
+        });
         let outside = OutsideInputs {
             root: &self.workspace.root,
             manifest: snapshot.manifest(),
@@ -78,11 +87,27 @@ impl Prepared {
         Ok(Loaded {
             suite,
             files,
+            code,
             snapshot,
             outside,
             memo,
             build,
         })
+    }
+
+    /// Which panic locations count.
+    pub(super) fn locations(&self, build: &crate::build::Build) -> Locations {
+        let is_plain = || {
+            let flags = self
+                .workspace
+                .cargo_config
+                .flags_optimise(&self.options.surroundings);
+            build.is_unoptimised && !flags
+        };
+        match self.project.reuse.panic_locations {
+            PanicLocations::Ignore if is_plain() => Locations::IgnoreUnlessObserved,
+            PanicLocations::Ignore | PanicLocations::Exact => Locations::Exact,
+        }
     }
 
     fn take_build(&mut self) -> Result<crate::build::Build, RunError> {
@@ -140,7 +165,7 @@ fn target_memo(state: &WorkspaceState) -> PathBuf {
     state.root().join("build-digests")
 }
 
-fn save(memo: &mut DigestMemo, path: &Path) {
+pub(super) fn save(memo: &mut DigestMemo, path: &Path) {
     if let Err(error) = memo.save(path) {
         tracing::warn!("digests are not remembered: failed to {error}");
     }
@@ -166,7 +191,7 @@ fn list_keys(
 /// The lists that are kept. A store that fails costs time, not the run.
 async fn known_lists(session: &mut Session, keys: &BTreeMap<usize, Digest>) -> BTreeMap<usize, CaseList> {
     let asked: Vec<Digest> = keys.values().copied().collect();
-    let kept = match session.get_lists(&asked).await {
+    let kept = match session.kept(v1::Kept::TestLists, &asked, LISTS_MAX).await {
         Ok(kept) => kept,
         Err(error) => {
             tracing::warn!("every binary is listed: failed to {error}");
@@ -188,7 +213,7 @@ async fn keep_new(
     let new = new
         .filter_map(|(binary, list)| Some((*keys.get(binary)?, list.to_bytes())))
         .collect();
-    if let Err(error) = session.put_lists(new).await {
+    if let Err(error) = session.keep(v1::Kept::TestLists, new).await {
         tracing::warn!("lists are not kept: failed to {error}");
     }
 }

@@ -8,6 +8,7 @@
 //! [`Prepared`] is made before anything is connected, because it alone knows how many slots an embedded worker
 //! is to have and which farm the project names.
 
+mod confirm;
 mod error;
 mod explain;
 mod fold;
@@ -17,6 +18,7 @@ mod loading;
 mod options;
 mod plan;
 mod prepare;
+mod seen;
 mod session;
 mod shipping;
 mod submission;

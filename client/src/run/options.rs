@@ -21,6 +21,9 @@ pub struct RunOptions {
     pub surroundings: Surroundings,
     /// Where Thresh remembers things on this machine.
     pub state: StateFolder,
+    /// This program's file, which cargo is to call in rustc's place: it acts as [`thresh_reach::is_compiler`] and
+    /// [`thresh_reach::is_wrapper`] say. Without it cases count by their whole binaries.
+    pub program: Option<PathBuf>,
     /// How to build.
     pub build: BuildOptions,
     /// A cargo-nextest archive instead of a build.
@@ -76,6 +79,7 @@ impl RunOptions {
             },
             surroundings,
             state,
+            program: None,
             build: BuildOptions::default(),
             archive: None,
             selection: SelectionOptions::default(),

@@ -9,10 +9,10 @@ use thresh_core::case::ThreadsRequired;
 
 use super::error::RunError;
 use super::options::RunOptions;
-use crate::build::{self, Build, Building, Workspace, open_archive};
+use crate::build::{self, Build, Building, Workspace, Wrapper, open_archive};
 use crate::list::Selection;
 use crate::nextest::{NextestConfig, Profile};
-use crate::project::{ProjectConfig, WorkspaceState, project_name};
+use crate::project::{ProjectConfig, ReuseFiles, WorkspaceState, project_name};
 
 /// How many actions an engine executes at a time for a run, unless it is told: it has more machines than one.
 const ENGINE_SLOTS: u32 = 16;
@@ -51,7 +51,8 @@ impl Prepared {
         let surroundings = &options.surroundings;
         let (workspace, source) = match &options.archive {
             None => {
-                let (workspace, building) = build::start(&options.build, surroundings)?;
+                let wrapper = wrapper(&options);
+                let (workspace, building) = build::start(&options.build, surroundings, wrapper.as_ref())?;
                 (workspace, BuildSource::Cargo(building))
             }
             Some(archive) => {
@@ -141,6 +142,17 @@ impl Prepared {
                 .as_deref()
                 .filter(|_| self.farm().is_none()))
             .filter(|url| !url.is_empty())
+    }
+
+    /// Whether the worker is to observe what cases read.
+    pub fn observes(&self) -> bool {
+        let files = self.project.reuse.files;
+        self.is_in_place() && self.reuses() && files == ReuseFiles::Seen
+    }
+
+    /// Whether passes are looked up and stored.
+    pub(super) fn reuses(&self) -> bool {
+        self.options.reuse && self.project.reuse.enabled && !self.no_capture()
     }
 
     /// Whether the cases run where their files are: on this machine.
@@ -244,6 +256,20 @@ impl Prepared {
         );
         excluded
     }
+}
+
+/// What has links analysed. Where that cannot be, builds go on as they would without.
+fn wrapper(options: &RunOptions) -> Option<Wrapper> {
+    let program = options.program.as_deref()?;
+    let made = Wrapper::new(program, options.state.reach());
+    let told = |error: &std::io::Error| {
+        let folder = options.state.reach();
+        tracing::warn!(
+            "reuse is coarse: failed to write to {}: {error}",
+            folder.display()
+        );
+    };
+    made.inspect_err(told).ok()
 }
 
 /// What is no input, wherever it is: cargo's output, Thresh's own state, reports.

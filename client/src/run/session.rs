@@ -16,8 +16,8 @@ use super::error::RunError;
 use super::follow::RECONNECT_PAUSE;
 use crate::reuse::PastPass;
 
-/// Bytes of lists in one message.
-const LIST_BYTES_MAX: usize = 4 << 20;
+/// Bytes to be kept in one message.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// A coordinator that speaks our protocol.
 #[derive(Clone, Debug)]
@@ -128,60 +128,90 @@ impl Session {
             .map(|_| ())
     }
 
-    /// Says that the inputs of an in-place run did not change; returns how many passes were stored for it.
-    pub(super) async fn confirm_inputs(&mut self, run: RunId) -> Result<u32, RunError> {
+    /// Says what cases were seen to read, and whether the inputs of an in-place run changed; returns how many passes were
+    /// stored for it.
+    pub(super) async fn confirm_inputs(
+        &mut self,
+        run: RunId,
+        seen: &BTreeMap<u32, Digest>,
+        changed: bool,
+    ) -> Result<u32, RunError> {
+        let seen = seen.iter().map(|(case, digest)| v1::SeenInputs {
+            case: *case,
+            digest: digest_to_wire(*digest),
+        });
         let request = v1::ConfirmInputsRequest {
             run_id: run_id_to_wire(run),
+            seen: seen.collect(),
+            changed,
         };
         let reply = self.runs.confirm_inputs(request).await;
         let reply = reply.map_err(|status| RunError::refused("store the run's passes", status))?;
         Ok(reply.into_inner().stored)
     }
 
-    /// Returns the kept test lists among `keys`.
-    pub(super) async fn get_lists(&mut self, keys: &[Digest]) -> Result<BTreeMap<Digest, Vec<u8>>, RunError> {
-        if keys.is_empty() {
-            return Ok(BTreeMap::new());
+    /// Returns what is kept of `keys`. `asked` are the most keys of one question, by how long their contents may be.
+    pub(super) async fn kept(
+        &mut self,
+        kept: v1::Kept,
+        keys: &[Digest],
+        asked: usize,
+    ) -> Result<BTreeMap<Digest, Vec<u8>>, RunError> {
+        let mut found = BTreeMap::new();
+        for keys in keys.chunks(asked) {
+            let request = v1::GetKeptRequest {
+                kept: kept.into(),
+                keys: keys.iter().map(|key| digest_to_wire(*key)).collect(),
+            };
+            let reply = self.runs.get_kept(request).await;
+            let contents = reply
+                .map_err(|status| RunError::refused("look up what is kept", status))?
+                .into_inner()
+                .contents;
+            let contents = keys
+                .iter()
+                .zip(contents)
+                .filter(|(_, content)| !content.is_empty());
+            found.extend(contents.map(|(key, content)| (*key, content.into())));
         }
-        let request = v1::GetListsRequest {
-            keys: keys.iter().map(|key| digest_to_wire(*key)).collect(),
-        };
-        let reply = self.runs.get_lists(request).await;
-        let lists = reply
-            .map_err(|status| RunError::refused("look up test lists", status))?
-            .into_inner()
-            .lists;
-        let found = keys.iter().zip(lists).filter(|(_, list)| !list.is_empty());
-        Ok(found.map(|(key, list)| (*key, list.into())).collect())
+        Ok(found)
     }
 
-    /// Keeps test lists.
-    pub(super) async fn put_lists(&mut self, lists: Vec<(Digest, Vec<u8>)>) -> Result<(), RunError> {
-        let mut batch = v1::PutListsRequest::default();
+    /// Keeps entries, for this client and others.
+    pub(super) async fn keep(
+        &mut self,
+        kept: v1::Kept,
+        entries: Vec<(Digest, Vec<u8>)>,
+    ) -> Result<(), RunError> {
+        let mut batch = Vec::new();
         let mut bytes = 0;
-        for (key, list) in lists {
-            bytes += list.len();
-            batch.entries.push(v1::ListEntry {
+        for (key, content) in entries {
+            bytes += content.len();
+            batch.push(v1::KeptEntry {
                 key: digest_to_wire(key),
-                list: list.into(),
+                content: content.into(),
             });
-            if bytes > LIST_BYTES_MAX {
+            if bytes > KEPT_BYTES_MAX {
                 bytes = 0;
-                self.put_batch(std::mem::take(&mut batch)).await?;
+                self.keep_batch(kept, std::mem::take(&mut batch)).await?;
             }
         }
-        if batch.entries.is_empty() {
+        if batch.is_empty() {
             Ok(())
         } else {
-            self.put_batch(batch).await
+            self.keep_batch(kept, batch).await
         }
     }
 
-    async fn put_batch(&mut self, batch: v1::PutListsRequest) -> Result<(), RunError> {
-        let reply = self.runs.put_lists(batch).await;
+    async fn keep_batch(&mut self, kept: v1::Kept, entries: Vec<v1::KeptEntry>) -> Result<(), RunError> {
+        let request = v1::PutKeptRequest {
+            kept: kept.into(),
+            entries,
+        };
+        let reply = self.runs.put_kept(request).await;
         reply
             .map(|_| ())
-            .map_err(|status| RunError::refused("keep test lists", status))
+            .map_err(|status| RunError::refused("keep what was learnt", status))
     }
 
     /// Returns the last stored pass of each case, in the order asked.

@@ -24,8 +24,8 @@ use crate::suite::{SetupScript, SkippedCase, Suite, SuiteCase};
 
 /// Bytes of cases in one message, about.
 const CASE_BYTES_MAX: usize = 2 << 20;
-/// What a case takes on the wire besides its name, about.
-const CASE_OVERHEAD_BYTES: usize = 32;
+/// What a case takes on the wire besides its name, about: positions and two digests.
+const CASE_OVERHEAD_BYTES: usize = 100;
 
 /// What a submission is made from.
 #[derive(Clone, Copy)]
@@ -50,6 +50,7 @@ impl Submission<'_> {
         }];
         let mut bytes = 0;
         for (position, case) in self.suite.cases.iter().enumerate() {
+            let of = |own: fn(&CaseKeys) -> &[Option<Digest>]| self.keys.and_then(|keys| own(keys)[position]);
             let key_parts = self.keys.and_then(|keys| keys.of_case[position]);
             let size = case.name.len() + CASE_OVERHEAD_BYTES;
             if bytes > 0 && bytes + size > CASE_BYTES_MAX {
@@ -65,6 +66,8 @@ impl Submission<'_> {
                 settings: wire(case.settings),
                 command: wire(case.command),
                 key_parts: key_parts.map_or(0, |at| wire(at) + 1),
+                code: of(|keys| &keys.code).map(digest_to_wire).unwrap_or_default(),
+                seen: of(|keys| &keys.seen).map(digest_to_wire).unwrap_or_default(),
             });
         }
         messages
@@ -118,6 +121,7 @@ impl Submission<'_> {
             priority: priority_to_wire(prepared.options.priority).into(),
             deadline: prepared.options.deadline.map(duration_to_wire),
             action: None,
+            observe: prepared.observes(),
         }
     }
 

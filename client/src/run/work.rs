@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thresh_cas::DigestMemo;
 use thresh_core::id::RunId;
 use tokio::runtime::Handle;
 use tonic::Status;
@@ -12,16 +13,14 @@ use super::Cancel;
 use super::error::RunError;
 use super::fold::Fold;
 use super::follow::{Follower, RECONNECT, now};
-use super::loading::{Loaded, timed};
+use super::loading::{Loaded, save, timed};
 use super::prepare::Prepared;
+use super::seen::{self, Observations};
 use super::session::Session;
 use super::submission::{Submission, fold_cases};
 use crate::report::{ReportEvent, Reporters, RunStart, RunSummary};
 use crate::reuse::{CaseKeys, InputWatch, KeyInputs, RecordFolder, case_keys};
 use crate::ship::{Depot, Shipment};
-
-/// Paths that a note on changed files names.
-const PATHS_SHOWN_MAX: usize = 5;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -135,10 +134,12 @@ impl Prepared {
             suite.skipped.len(),
             Some(session.workers).filter(|workers| *workers > 0),
         );
+        let mut observations = Observations::default();
         let follower = Follower {
             session: session.clone(),
             run: ready.run,
             fold: &mut fold,
+            observations: &mut observations,
             reporters,
             cancel,
             patience,
@@ -148,7 +149,10 @@ impl Prepared {
             None => follower.follow().await?,
         }
         if ready.keys.is_some() && ready.shipment.is_none() {
-            confirm(&mut session, ready.run, watch, reporters).await;
+            let confirmed = prepared.confirm(&mut session, ready, watch, observations).await;
+            if let Err(note) = confirmed {
+                reporters.event(now(), &ReportEvent::Note(&note));
+            }
         }
         let summary = fold
             .summary()
@@ -167,7 +171,10 @@ impl Prepared {
             let mut loaded = prepared.load(Some(&mut session), run, &handle)?;
             let project = prepared.take_name();
             let in_place = prepared.is_in_place();
-            let keys = timed("make keys", || prepared.keys(&loaded, in_place));
+            let mut keys = timed("make keys", || prepared.keys(&loaded, in_place));
+            if let Some(keys) = keys.as_mut().filter(|_| prepared.observes()) {
+                prepared.look_up_seen(&mut session, &handle, &loaded, keys);
+            }
             let shipment = if in_place {
                 None
             } else {
@@ -193,13 +200,26 @@ impl Prepared {
             suite: &loaded.suite,
             files: &loaded.files,
             sources: loaded.snapshot.manifest().digest(),
+            code: &loaded.code,
             outside,
             variables: &self.options.surroundings.variables,
             policy: &self.project.environment_policy(),
             in_place,
         };
-        let wanted = self.options.reuse && self.project.reuse.enabled && !self.no_capture();
-        wanted.then(|| case_keys(&inputs))
+        self.reuses().then(|| case_keys(&inputs))
+    }
+
+    /// Finds earlier passes that were seen to read only what is still so.
+    fn look_up_seen(&self, session: &mut Session, handle: &Handle, loaded: &Loaded, keys: &mut CaseKeys) {
+        let seen_keys = seen::seen_keys(&loaded.suite, keys);
+        let kept = timed("look up what cases read", || {
+            handle.block_on(seen::look_up(session, &seen_keys))
+        });
+        timed("look at what cases read", || {
+            let mut memo = DigestMemo::load(&self.state.digest_memo());
+            seen::choose(keys, &seen_keys, &kept, &loaded.code, &mut memo);
+            save(&mut memo, &self.state.digest_memo());
+        });
     }
 
     pub(super) fn submission<'a>(&'a self, ready: &'a Ready) -> Submission<'a> {
@@ -233,40 +253,6 @@ impl Prepared {
                 tracing::warn!("later explanations will be shorter: failed to keep records: {error}");
             }
         });
-    }
-}
-
-/// Stores the passes of an in-place run, if nothing that they are keyed by has changed meanwhile. A failure to
-/// store costs reuse, not the verdict.
-async fn confirm(session: &mut Session, run: RunId, watch: InputWatch, reporters: &mut Reporters) {
-    let mut note = |text: String| reporters.event(now(), &ReportEvent::Note(&text));
-    match tokio::task::spawn_blocking(move || timed("look for changes", || watch.changes())).await {
-        Ok(Ok(changed)) if changed.is_empty() => {
-            if let Err(error) = session.confirm_inputs(run).await {
-                note(format!("passes not stored: failed to {error}"));
-            }
-        }
-        Ok(Ok(changed)) => {
-            let paths: Vec<String> = changed
-                .iter()
-                .take(PATHS_SHOWN_MAX)
-                .map(|path| path.display().to_string())
-                .collect();
-            let more = changed.len().saturating_sub(PATHS_SHOWN_MAX);
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            let files = if changed.len() == 1 { "file" } else { "files" };
-            let count = changed.len();
-            note(format!(
-                "{count} {files} changed during the run, passes not stored: {}{more}",
-                paths.join(", ")
-            ));
-        }
-        Ok(Err(error)) => note(format!("passes not stored: failed to {error}")),
-        Err(error) => note(format!("passes not stored: {error}")),
     }
 }
 

@@ -58,6 +58,7 @@ impl Fixture {
             suite: &self.suite,
             files: &self.files(),
             sources: self.sources,
+            code: &CodeKeys::default(),
             outside: &Outside::default(),
             variables: &self.variables,
             policy: &EnvironmentPolicy::default(),

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::super::fake::{Fake, Script, State};
 use super::super::follow::Follower;
+use super::super::seen::Observations;
 use super::super::*;
 use crate::nextest::{FlakyFailStatus, OutputDisplay, ReportSettings, ReportSkipped};
 use crate::report::{CaseLabel, Reporters, Roster, RunSummary};
@@ -78,7 +79,9 @@ fn two_cases() -> Fold {
 async fn follow(channel: Channel, cancel: Cancel, patience: Duration) -> (Result<(), RunError>, RunSummary) {
     let mut fold = two_cases();
     let mut reporters = Reporters::new();
+    let mut observations = Observations::default();
     let follower = Follower {
+        observations: &mut observations,
         session: Session::hello(channel).await.unwrap(),
         run: RunId::from_u128(1),
         fold: &mut fold,

@@ -1,0 +1,104 @@
+//! Storing the passes of a run on this machine.
+
+use std::path::PathBuf;
+
+use thresh_cas::DigestMemo;
+
+use super::loading::{save, timed};
+use super::prepare::Prepared;
+use super::seen::{self, Observations};
+use super::session::Session;
+use super::work::Ready;
+use crate::reuse::InputWatch;
+use crate::reuse::seen::{Learnt, learn};
+
+/// Paths that a note on changed files names.
+const PATHS_SHOWN_MAX: usize = 5;
+
+impl Prepared {
+    /// Stores the passes of a run on this machine: those of cases that were seen to read what is still so, and the others if
+    /// nothing at all has changed meanwhile. A failure to store costs reuse, not the verdict.
+    ///
+    /// # Errors
+    /// Passes are not stored; what the user is told.
+    pub(super) async fn confirm(
+        &self,
+        session: &mut Session,
+        ready: Ready,
+        watch: InputWatch,
+        observations: Observations,
+    ) -> Result<(), String> {
+        let Ready {
+            run, loaded, keys, ..
+        } = ready;
+        let Some(keys) = keys else { return Ok(()) };
+        let seen_keys = seen::seen_keys(&loaded.suite, &keys);
+        let memo_file = self.state.digest_memo();
+        let looked = tokio::task::spawn_blocking(move || {
+            let changed = timed("look for changes", || watch.changes());
+            let changed = changed.map_err(|error| format!("passes not stored: failed to {error}"))?;
+            let built = loaded.files.all().any(|file| changed.contains(&file.path));
+            let learnt = if built {
+                // What ran may not be what was analysed.
+                Learnt::default()
+            } else {
+                timed("learn what cases read", || {
+                    let mut memo = DigestMemo::load(&memo_file);
+                    let learnt = learn(&observations.into_inner(), loaded.code.programs(), &mut memo);
+                    save(&mut memo, &memo_file);
+                    learnt
+                })
+            };
+            Ok::<_, String>((changed, learnt))
+        });
+        let (changed, learnt) = looked
+            .await
+            .map_err(|error| format!("passes not stored: {error}"))??;
+        tell(&learnt);
+        let stored = async {
+            seen::keep(session, &seen_keys, &learnt).await?;
+            session
+                .confirm_inputs(run, &learnt.of_case, !changed.is_empty())
+                .await
+        };
+        stored
+            .await
+            .map_err(|error| format!("passes not stored: failed to {error}"))?;
+        if changed.is_empty() {
+            Ok(())
+        } else {
+            Err(note(&changed, learnt.of_case.len()))
+        }
+    }
+}
+
+/// Logs why passes count by the whole workspace.
+fn tell(learnt: &Learnt) {
+    for (why, count) in &learnt.unfit {
+        tracing::debug!("{count} passes hold while nothing changes in the workspace: {why}");
+    }
+}
+
+/// `seen` passes are stored all the same.
+fn note(changed: &[PathBuf], seen: usize) -> String {
+    let paths: Vec<String> = changed
+        .iter()
+        .take(PATHS_SHOWN_MAX)
+        .map(|path| path.display().to_string())
+        .collect();
+    let more = changed.len().saturating_sub(PATHS_SHOWN_MAX);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let (count, files) = (changed.len(), if changed.len() == 1 { "file" } else { "files" });
+    let what = match seen {
+        0 => "passes not stored".to_owned(),
+        _ => format!("of the passes only the {seen} stored whose cases were seen not to read them"),
+    };
+    format!(
+        "{count} {files} changed during the run, {what}: {}{more}",
+        paths.join(", ")
+    )
+}

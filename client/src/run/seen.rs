@@ -1,0 +1,129 @@
+//! What cases were seen to read, between the coordinator that keeps it and the files that it is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thresh_cas::DigestMemo;
+use thresh_core::digest::Digest;
+use thresh_core::observe::Observation;
+use thresh_proto::v1;
+
+use super::error::RunError;
+use super::session::Session;
+use crate::reuse::seen::{Kept, KnownInputs, Learnt, SeenInputs};
+use crate::reuse::{CaseKeys, CodeKeys};
+use crate::suite::Suite;
+
+/// The most that are asked for at once, so that answers stay within a message: lists of digests, and records.
+const KEYS_MAX: usize = 20_000;
+const RECORDS_MAX: usize = 100;
+
+/// The key of each case that what it was seen to read is kept under.
+pub(super) fn seen_keys(suite: &Suite, keys: &CaseKeys) -> Vec<Option<Digest>> {
+    let of = |(position, case): (usize, &crate::suite::SuiteCase)| {
+        Some(keys.parts_of(position)?.seen_key(&case.name))
+    };
+    suite.cases.iter().enumerate().map(of).collect()
+}
+
+/// Finds for each case an earlier pass that was seen to read only what is still so. A coordinator that fails costs reuse, not
+/// the run.
+pub(super) async fn look_up(session: &mut Session, keys: &[Option<Digest>]) -> Kept {
+    match kept(session, keys).await {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::warn!("what cases read counts as unknown: failed to {error}");
+            Kept::default()
+        }
+    }
+}
+
+async fn kept(session: &mut Session, keys: &[Option<Digest>]) -> Result<Kept, RunError> {
+    let asked: BTreeSet<Digest> = keys.iter().flatten().copied().collect();
+    let known = known(session, asked).await?;
+    let digests: BTreeSet<Digest> = known.values().flat_map(KnownInputs::iter).collect();
+    let digests: Vec<Digest> = digests.into_iter().collect();
+    let records = session.kept(v1::Kept::Seen, &digests, RECORDS_MAX).await?;
+    let records = records
+        .into_iter()
+        .filter_map(|(digest, bytes)| Some((digest, SeenInputs::decode(digest, &bytes)?)));
+    Ok(Kept {
+        known,
+        records: records.collect(),
+    })
+}
+
+async fn known(
+    session: &mut Session,
+    keys: BTreeSet<Digest>,
+) -> Result<BTreeMap<Digest, KnownInputs>, RunError> {
+    let keys: Vec<Digest> = keys.into_iter().collect();
+    let found = session.kept(v1::Kept::Seen, &keys, KEYS_MAX).await?;
+    Ok(found
+        .into_iter()
+        .map(|(key, bytes)| (key, KnownInputs::decode(&bytes)))
+        .collect())
+}
+
+/// Keeps what was learnt. To be called before the passes are stored by it.
+pub(super) async fn keep(
+    session: &mut Session,
+    keys: &[Option<Digest>],
+    learnt: &Learnt,
+) -> Result<(), RunError> {
+    let of_case: Vec<(Digest, Digest)> = learnt
+        .of_case
+        .iter()
+        .filter_map(|(case, record)| Some(((*keys.get(*case as usize)?)?, *record)))
+        .collect();
+    // As it is now: another client may have added some meanwhile, and so may another case with the same key.
+    let mut known = known(session, of_case.iter().map(|(key, _)| *key).collect()).await?;
+    let mut changed = BTreeSet::new();
+    for (key, record) in &of_case {
+        if known.entry(*key).or_default().add(*record) {
+            changed.insert(*key);
+        }
+    }
+    let records = learnt
+        .records
+        .iter()
+        .map(|(digest, bytes)| (*digest, bytes.clone()));
+    session.keep(v1::Kept::Seen, records.collect()).await?;
+    let lists = changed.into_iter().map(|key| (key, known[&key].encode()));
+    session.keep(v1::Kept::Seen, lists.collect()).await
+}
+
+/// Chooses for each case a pass that still holds, among what is kept.
+pub(super) fn choose(
+    keys: &mut CaseKeys,
+    seen_keys: &[Option<Digest>],
+    kept: &Kept,
+    code: &CodeKeys,
+    memo: &mut DigestMemo,
+) {
+    keys.seen = kept.holding(seen_keys, code.programs(), memo);
+}
+
+/// The observations of a run's passes, by case.
+#[derive(Debug, Default)]
+pub(super) struct Observations(BTreeMap<u32, Observation>);
+
+impl Observations {
+    /// Takes what an event says of a case's last attempt.
+    pub(super) fn take(&mut self, event: &mut v1::RunEvent) {
+        let Some(v1::run_event::Event::Attempt(attempt)) = &mut event.event else {
+            return;
+        };
+        let observed = attempt.observed.take();
+        // A coordinator that says what cannot be costs reuse, not the run.
+        let observed = observed.and_then(|seen| thresh_proto::convert::observation_from_wire(&seen).ok());
+        match observed {
+            Some(observed) => self.0.insert(attempt.case, observed),
+            None => self.0.remove(&attempt.case),
+        };
+    }
+
+    /// What was taken.
+    pub(super) fn into_inner(self) -> BTreeMap<u32, Observation> {
+        self.0
+    }
+}
