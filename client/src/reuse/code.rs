@@ -1,14 +1,19 @@
 //! What each case can reach of its test binary, where that is known.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rayon::prelude::*;
 use thresh_core::digest::{Digest, FieldHasher};
 use thresh_reach::{Analysis, Locations};
 
-use super::keys::SuiteFiles;
+use super::keys::{SuiteFiles, code_record};
 use super::seen::Programs;
+
+/// How many analyses are searched for that of an earlier binary.
+const LOOKED_AT_MAX: usize = 100;
 
 /// Keys of code by binary and case, from the analyses that the linker's wrapper made.
 #[derive(Clone, Debug, Default)]
@@ -44,10 +49,53 @@ impl CodeKeys {
         self.cases.get(&binary)?.get(case).copied()
     }
 
+    /// What of a case's reachable code is not as it was at a pass whose part `code` was `then`: functions and constants, and how the
+    /// first is reached. Empty where that is not known. The analysis of the binary of that pass is looked for among the newest
+    /// in `folder`.
+    pub(crate) fn changes(
+        files: &SuiteFiles,
+        (binary, case): (usize, &str),
+        then: Digest,
+        folder: &Path,
+        locations: Locations,
+    ) -> Vec<String> {
+        let Some(now) = files.binary(binary).and_then(|digest| load(folder, &digest)) else {
+            return Vec::new();
+        };
+        let is_of_then = |analysis: &Analysis| {
+            let reach = case_keys(analysis, locations).remove(case);
+            reach.is_some_and(|reach| code_record(files, binary, Some(reach)).digest() == then)
+        };
+        let mut newest = newest(folder).into_iter().take(LOOKED_AT_MAX);
+        let difference = newest.find_map(|path| {
+            let then = Analysis::load(&path).ok().filter(is_of_then)?;
+            thresh_reach::explain(&then, &now, case, locations)
+        });
+        let Some(difference) = difference else {
+            return Vec::new();
+        };
+        let path =
+            (difference.path.len() > 1).then(|| format!("reached by: {}", difference.path.join(" -> ")));
+        difference.changed.into_iter().chain(path).collect()
+    }
+
     /// The programs whose code is known.
     pub(crate) fn programs(&self) -> &Programs {
         &self.programs
     }
+}
+
+/// The files of analyses, newest first.
+fn newest(folder: &Path) -> Vec<PathBuf> {
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    let mut files: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok().filter(Metadata::is_file)?;
+            Some((metadata.modified().ok()?, entry.path()))
+        })
+        .collect();
+    files.sort_by(|one, other| other.cmp(one));
+    files.into_iter().map(|(_, path)| path).collect()
 }
 
 fn load(folder: &Path, binary: &Digest) -> Option<Analysis> {

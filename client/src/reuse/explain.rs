@@ -28,6 +28,21 @@ pub struct PastPass {
     pub parts: KeyParts,
 }
 
+/// What is known of a case's past.
+#[derive(Clone, Debug, Default)]
+pub struct Past<'a> {
+    /// Its latest stored pass.
+    pub last: Option<&'a PastPass>,
+    /// A pass, perhaps an earlier one, is stored under its present key.
+    pub is_reusable: bool,
+    /// What of its reachable code is not as at that pass; empty where that is not known.
+    pub code: Vec<String>,
+    /// What of all that the pass was seen to read is not so any more; empty where that is not known, too.
+    pub seen: Vec<String>,
+    /// All of it is still so.
+    pub holds: bool,
+}
+
 /// Why a case would be run or reused.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
@@ -61,16 +76,16 @@ pub struct PartChange {
 }
 
 /// Explains the case at `position` of the suite whose `keys` these are. `sources` is the manifest behind the
-/// part `files`. `last` is the case's latest stored pass, and `reusable` says whether a pass, perhaps an earlier
-/// one, is stored under its present key.
+/// part `files`.
 pub fn explain(
     (binary_id, name): (&str, &str),
     position: usize,
     keys: &CaseKeys,
     sources: &Manifest,
-    (last, reusable): (Option<&PastPass>, bool),
+    past: &Past<'_>,
     records: &RecordFolder,
 ) -> Explanation {
+    let last = past.last;
     let mut explanation = Explanation {
         binary_id: binary_id.to_owned(),
         name: name.to_owned(),
@@ -80,23 +95,22 @@ pub fn explain(
         last_pass_at: last.map(|pass| pass.at.as_micros() as f64 / 1e6),
         changes: Vec::new(),
     };
-    let now = keys
-        .of_case
-        .get(position)
-        .copied()
-        .flatten()
-        .map(|at| &keys.parts[at]);
-    match (now, last) {
+    match (keys.parts_of(position), last) {
         (None, _) => {
             explanation.reason = "its setup scripts may do anything, so it always runs".to_owned();
         }
-        (Some(_), _) if reusable => {
+        (Some(_), _) if past.is_reusable => {
             explanation.reused = true;
-            explanation.reason = "a clean pass with the same key is stored".to_owned();
+            explanation.reason = if keys.seen[position].is_some() {
+                "a clean pass is stored; what it can reach and what it was seen to read is as it was"
+            } else {
+                "a clean pass with the same key is stored"
+            }
+            .to_owned();
         }
         (Some(_), None) => explanation.reason = "no clean pass of it is stored".to_owned(),
         (Some(now), Some(last)) => {
-            let different = differing_parts(&last.parts, now);
+            let different = differing_parts(&last.parts, &comparable(&now, last, past.holds));
             explanation.reason = if different.is_empty() {
                 "its last pass has the same key, but is no longer stored".to_owned()
             } else {
@@ -110,6 +124,8 @@ pub fn explain(
                 .iter()
                 .map(|difference| {
                     let mut what = match difference.part {
+                        KeyPart::Code if !past.code.is_empty() => past.code.clone(),
+                        KeyPart::Files if last.parts.is_seen() => past.seen.clone(),
                         KeyPart::Files => changed_files(difference.then, sources, records),
                         _ => changed_values(difference.then, difference.now, keys, records),
                     };
@@ -125,6 +141,15 @@ pub fn explain(
         }
     }
     explanation
+}
+
+/// The present parts in the form of the last pass's: by what that was seen to read, if it was.
+fn comparable(now: &KeyParts, last: &PastPass, holds: bool) -> KeyParts {
+    if !last.parts.is_seen() {
+        return now.clone();
+    }
+    let files = if holds { last.parts.files } else { now.files };
+    now.with_seen(files)
 }
 
 fn changed_values(then: Digest, now: Digest, keys: &CaseKeys, records: &RecordFolder) -> Vec<String> {

@@ -16,7 +16,7 @@ pub(crate) mod seen;
 mod watch;
 
 pub use code::CodeKeys;
-pub use explain::{Explanation, PartChange, PastPass, explain, write_explanation};
+pub use explain::{Explanation, PartChange, Past, PastPass, explain, write_explanation};
 pub use keys::{CaseKeys, KeyError, KeyInputs, SuiteFiles, case_keys};
 pub use libraries::{LibraryError, NeededLibraries};
 pub use outside::{Outside, OutsideError, OutsideInputs};

@@ -1,7 +1,9 @@
 //! `thresh list` and `thresh explain`: runs that go no further than their keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use thresh_cas::DigestMemo;
+use thresh_core::digest::Digest;
 use thresh_core::id::RunId;
 use thresh_proto::v1;
 use tokio::runtime::Handle;
@@ -9,9 +11,11 @@ use tonic::transport::Channel;
 
 use super::error::RunError;
 use super::prepare::{BuildSource, Prepared};
+use super::seen;
 use super::session::Session;
 use super::work::{Ready, blocking};
-use crate::reuse::{Explanation, explain};
+use crate::reuse::seen::{Kept, SeenInputs};
+use crate::reuse::{CodeKeys, Explanation, Past, PastPass, explain};
 use crate::suite::Suite;
 
 impl Prepared {
@@ -73,23 +77,50 @@ impl Prepared {
             });
         };
         let records = prepared.records();
-        let told = positions
-            .iter()
-            .zip(&names)
-            .zip(&passes)
-            .map(|((at, name), last)| {
-                let is_reusable = u32::try_from(*at).is_ok_and(|at| reusable.contains(&at));
-                let names = (name.binary_id.as_str(), name.name.as_str());
-                explain(
-                    names,
-                    *at,
-                    keys,
-                    loaded.snapshot.manifest(),
-                    (last.as_ref(), is_reusable),
-                    &records,
-                )
-            });
-        Ok(told.collect())
+        let seen = seen::records_of(&mut session, passes.iter().flatten()).await;
+        let mut memo = DigestMemo::load(&prepared.state.digest_memo());
+        let mut told = Vec::with_capacity(positions.len());
+        for ((at, name), last) in positions.iter().zip(&names).zip(&passes) {
+            let past = Past {
+                is_reusable: u32::try_from(*at).is_ok_and(|at| reusable.contains(&at)),
+                ..prepared.past(&ready, *at, last.as_ref(), &seen, &mut memo)
+            };
+            let names = (name.binary_id.as_str(), name.name.as_str());
+            let manifest = loaded.snapshot.manifest();
+            told.push(explain(names, *at, keys, manifest, &past, &records));
+        }
+        Ok(told)
+    }
+
+    /// What of the last pass of a case is not so any more.
+    fn past<'p>(
+        &self,
+        ready: &Ready,
+        at: usize,
+        last: Option<&'p PastPass>,
+        seen: &BTreeMap<Digest, SeenInputs>,
+        memo: &mut DigestMemo,
+    ) -> Past<'p> {
+        let Ready { loaded, keys, .. } = ready;
+        let mut past = Past {
+            last,
+            ..Past::default()
+        };
+        let now = keys.as_ref().and_then(|keys| keys.parts_of(at));
+        let (Some(last), Some(now)) = (last, now) else {
+            return past;
+        };
+        if last.parts.code != now.code {
+            let case = &loaded.suite.cases[at];
+            let case = (case.binary, case.name.as_str());
+            let folder = self.options.state.reach();
+            past.code = CodeKeys::changes(&loaded.files, case, last.parts.code, &folder, loaded.locations);
+        }
+        if let Some(record) = seen.get(&last.parts.files).filter(|_| last.parts.is_seen()) {
+            past.seen = Kept::different(record, loaded.code.programs(), memo);
+            past.holds = past.seen.is_empty();
+        }
+        past
     }
 
     pub(super) fn finish_build(&mut self) -> Result<(), RunError> {

@@ -27,6 +27,8 @@ pub(super) struct Loaded {
     pub(super) suite: Suite,
     pub(super) files: SuiteFiles,
     pub(super) code: CodeKeys,
+    /// Which panic locations count in `code`.
+    pub(super) locations: Locations,
     pub(super) snapshot: Snapshot,
     /// None where it is not known what cases may use outside the workspace: then nothing is reused.
     pub(super) outside: Option<Outside>,
@@ -61,8 +63,9 @@ impl Prepared {
         );
         let (suite, snapshot) = (listed?, snapshot?);
         let files = timed("hash the build", || SuiteFiles::digest(&suite, &mut memo))?;
+        let locations = self.locations(&build);
         let code = timed("read what cases can reach", || {
-            CodeKeys::load(&files, &self.options.state.reach(), self.locations(&build))
+            CodeKeys::load(&files, &self.options.state.reach(), locations)
         });
         let outside = OutsideInputs {
             root: &self.workspace.root,
@@ -88,6 +91,7 @@ impl Prepared {
             suite,
             files,
             code,
+            locations,
             snapshot,
             outside,
             memo,
@@ -96,7 +100,7 @@ impl Prepared {
     }
 
     /// Which panic locations count.
-    pub(super) fn locations(&self, build: &crate::build::Build) -> Locations {
+    fn locations(&self, build: &crate::build::Build) -> Locations {
         let is_plain = || {
             let flags = self
                 .workspace

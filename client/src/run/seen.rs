@@ -10,7 +10,7 @@ use thresh_proto::v1;
 use super::error::RunError;
 use super::session::Session;
 use crate::reuse::seen::{Kept, KnownInputs, Learnt, SeenInputs};
-use crate::reuse::{CaseKeys, CodeKeys};
+use crate::reuse::{CaseKeys, CodeKeys, PastPass};
 use crate::suite::Suite;
 
 /// The most that are asked for at once, so that answers stay within a message: lists of digests, and records.
@@ -41,15 +41,34 @@ async fn kept(session: &mut Session, keys: &[Option<Digest>]) -> Result<Kept, Ru
     let asked: BTreeSet<Digest> = keys.iter().flatten().copied().collect();
     let known = known(session, asked).await?;
     let digests: BTreeSet<Digest> = known.values().flat_map(KnownInputs::iter).collect();
+    let records = records(session, digests).await?;
+    Ok(Kept { known, records })
+}
+
+/// What past passes were seen to read, by the digests in their keys; of some it is not kept any more.
+pub(super) async fn records_of<'p>(
+    session: &mut Session,
+    passes: impl Iterator<Item = &'p PastPass>,
+) -> BTreeMap<Digest, SeenInputs> {
+    let seen = passes.filter(|pass| pass.parts.is_seen());
+    let digests = seen.map(|pass| pass.parts.files).collect();
+    let found = records(session, digests).await;
+    found.unwrap_or_else(|error| {
+        tracing::warn!("what cases read counts as unknown: failed to {error}");
+        BTreeMap::new()
+    })
+}
+
+async fn records(
+    session: &mut Session,
+    digests: BTreeSet<Digest>,
+) -> Result<BTreeMap<Digest, SeenInputs>, RunError> {
     let digests: Vec<Digest> = digests.into_iter().collect();
-    let records = session.kept(v1::Kept::Seen, &digests, RECORDS_MAX).await?;
-    let records = records
+    let found = session.kept(v1::Kept::Seen, &digests, RECORDS_MAX).await?;
+    let records = found
         .into_iter()
         .filter_map(|(digest, bytes)| Some((digest, SeenInputs::decode(digest, &bytes)?)));
-    Ok(Kept {
-        known,
-        records: records.collect(),
-    })
+    Ok(records.collect())
 }
 
 async fn known(

@@ -92,6 +92,11 @@ impl KeyParts {
         }
     }
 
+    /// Whether they are of [`KeyParts::with_seen`].
+    pub fn is_seen(&self) -> bool {
+        self.programs == Digest::of(SEEN_PROGRAMS)
+    }
+
     /// Under which key it is kept what the case `name` was seen to read. It has all but that in it.
     pub fn seen_key(&self, name: &str) -> Digest {
         let mut hasher = FieldHasher::new(KEY_METHOD);
@@ -152,6 +157,7 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), 2 + KeyPart::ALL.len());
         let seen = base.with_seen(other);
+        assert!(seen.is_seen() && !base.is_seen());
         assert_eq!(
             seen.seen_key("a"),
             base.seen_key("a"),

@@ -14,7 +14,7 @@ use thresh_core::time::Timestamp;
 
 use super::*;
 use crate::command::CommandTemplate;
-use crate::reuse::{InputWatch, PastPass, RecordFolder, explain};
+use crate::reuse::{InputWatch, Past, PastPass, RecordFolder, explain};
 use crate::suite::{SuiteBinary, SuiteCase};
 
 /// A build on disk: one binary, one program, one output of a build script.
@@ -219,7 +219,7 @@ fn cases_with_setup_scripts_have_no_key() {
         0,
         &fixture.keys(),
         &Manifest::default(),
-        (None, false),
+        &Past::default(),
         &records,
     );
     assert!(!told.reused && told.reason.contains("setup scripts"), "{told}");
@@ -253,7 +253,11 @@ fn explanations_name_what_differs_in_each_part() {
         0,
         &keys,
         then.manifest(),
-        (Some(&last), true),
+        &Past {
+            last: Some(&last),
+            is_reusable: true,
+            ..Past::default()
+        },
         &records,
     );
     assert!(same.reused, "{same}");
@@ -275,7 +279,10 @@ fn explanations_name_what_differs_in_each_part() {
         0,
         &fixture.keys(),
         now.manifest(),
-        (Some(&last), false),
+        &Past {
+            last: Some(&last),
+            ..Past::default()
+        },
         &records,
     );
     let what: Vec<(&str, String)> = told
@@ -292,6 +299,36 @@ fn explanations_name_what_differs_in_each_part() {
         told.reason,
         "changed since its last pass: code, environment, files, programs"
     );
+}
+
+#[test]
+fn a_pass_that_was_seen_is_explained_by_what_it_read() {
+    let fixture = Fixture::new();
+    let keys = fixture.keys();
+    let last = PastPass {
+        run_id: RunId::from_u128(7),
+        at: Timestamp::from_micros(5),
+        parts: fixture.parts().with_seen(Digest::of(b"seen")),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let records = RecordFolder::new(folder.path().to_owned());
+    let tell = |past: Past<'_>| explain(("it", "a"), 0, &keys, &Manifest::default(), &past, &records);
+    let changed = tell(Past {
+        last: Some(&last),
+        seen: vec!["/w/data.txt (was: content 1; is: content 2)".to_owned()],
+        ..Past::default()
+    });
+    assert_eq!(changed.reason, "changed since its last pass: files");
+    assert!(
+        changed.to_string().contains("  files:\n    /w/data.txt (was"),
+        "{changed}"
+    );
+    let gone = tell(Past {
+        last: Some(&last),
+        holds: true,
+        ..Past::default()
+    });
+    assert!(gone.reason.contains("no longer stored"), "{gone}");
 }
 
 #[test]
