@@ -97,10 +97,15 @@ impl Recorder {
     }
 
     pub(crate) fn pass(&self, record: PassRecord) {
-        if let Some(external) = &self.external {
-            external.store(record.parts.case_key(&record.case.name), record.run);
-        }
+        self.share(&record);
         self.send(Entry::Pass(record));
+    }
+
+    /// Notes a pass in the other cache alone, if there is one.
+    pub(crate) fn share(&self, record: &PassRecord) {
+        if let Some(external) = &self.external {
+            external.store(record.key(), record.run);
+        }
     }
 
     /// Notes that passes were used.

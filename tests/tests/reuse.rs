@@ -40,36 +40,60 @@ fn none_reused(finished: &Finished) {
     assert!(finished.attempts() >= CASES, "{finished}");
 }
 
+/// Checks that only these cases ran, and that all others were reused.
+fn only_ran(finished: &Finished, names: &[&str]) {
+    let statuses = finished.statuses();
+    let ran = (statuses.iter()).filter(|(_, status)| status.word != Word::Reused);
+    let ran: Vec<&str> = ran.map(|((_, name), _)| name.as_str()).collect();
+    assert_eq!(ran, names, "{finished}");
+}
+
 #[test]
-fn an_unchanged_tree_is_green_at_once_and_any_edit_runs_again() {
+fn an_unchanged_tree_is_green_at_once_and_an_edit_runs_what_reads_it() {
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();
-    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
-    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    let run = || thresh.run::<&str>(&[]).expect_code(0);
+    none_reused(&run());
+    all_reused(&run());
 
-    // A tracked file.
     workspace.write("data/value.txt", "good \n");
-    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
-    // An untracked file.
+    only_ran(&run(), &["reads_a_file"]);
+    // No case reads it.
     workspace.write("data/new.txt", "new\n");
-    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
-    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
-    // A file that git ignores does not count.
-    workspace.write(".gitignore", "/target\nignored.txt\n");
-    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
-    workspace.write("ignored.txt", "whatever\n");
-    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
-    // Back to a tree that was tested, as after a revert or a merge.
-    workspace.remove("data/new.txt");
-    workspace.remove("ignored.txt");
+    all_reused(&run());
+    // Git ignores it, and a case looks for it all the same.
+    workspace.write(".gitignore", "/target\nflaky\n");
+    all_reused(&run());
+    workspace.write("data/flaky", "");
+    let flaky = thresh.run(&["--retries", "1"]).expect_code(0);
+    assert_eq!(word(&flaky, "flaky_on_request"), Word::Flaky, "{flaky}");
+    workspace.remove("data/flaky");
+    // Back to what was tested, as after a revert or a merge.
     workspace.git_do(&["checkout", "--quiet", "--", "."]);
-    all_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    all_reused(&run());
     // A bit that decides whether a file can be executed.
     let file = workspace.root().join("data/value.txt");
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    only_ran(&run(), &["reads_a_file"]);
     // And whoever wants no reuse gets none.
     none_reused(&thresh.run(&["--no-reuse"]).expect_code(0));
+}
+
+#[test]
+fn where_files_are_not_to_be_observed_any_edit_runs_all_again() {
+    let workspace = Workspace::git("basic");
+    workspace.write("thresh.toml", "[reuse]\nfiles = \"workspace\"\n");
+    let thresh = workspace.thresh();
+    let run = || thresh.run::<&str>(&[]).expect_code(0);
+    none_reused(&run());
+    all_reused(&run());
+    workspace.write("data/new.txt", "new\n");
+    none_reused(&run());
+    // A file that git ignores does not count.
+    workspace.write(".gitignore", "/target\nignored.txt\n");
+    none_reused(&run());
+    workspace.write("ignored.txt", "whatever\n");
+    all_reused(&run());
 }
 
 #[test]
@@ -92,9 +116,22 @@ fn code_arguments_and_environment_are_part_of_the_key() {
             .expect_code(0),
     );
     none_reused(&thresh.run(&["--release"]).expect_code(0));
+    // Only what can reach the function runs.
     let source = std::fs::read_to_string(workspace.root().join("src/lib.rs")).unwrap();
     workspace.write("src/lib.rs", &source.replace("    1\n", "    2\n"));
-    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    only_ran(
+        &thresh.run::<&str>(&[]).expect_code(0),
+        &["tests::number_is_small"],
+    );
+    let told = || {
+        let told = thresh.call(&["explain", "number_is_small"]).expect_code(0);
+        told.stdout()
+    };
+    assert!(told().contains("is reused"), "{}", told());
+    workspace.write("src/lib.rs", &source.replace("    1\n", "    3\n"));
+    let differs = told();
+    assert!(differs.contains("changed since its last pass: code"), "{differs}");
+    assert!(differs.contains("number\n"), "the function is named: {differs}");
 }
 
 #[test]
@@ -124,7 +161,7 @@ fn only_clean_passes_are_stored() {
 }
 
 #[test]
-fn a_tree_that_changes_during_the_run_stores_nothing() {
+fn a_tree_that_changes_during_the_run_stores_only_what_was_seen_not_to_depend_on_it() {
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();
     workspace.write("data/leaky", "");
@@ -139,7 +176,9 @@ fn a_tree_that_changes_during_the_run_stores_nothing() {
     workspace.write("data/stuck", "");
     let again = thresh.run(&["-P", "short"]).expect_code(100);
     assert_eq!(word(&again, "stuck_on_request"), Word::TimedOut, "{again}");
-    assert_ne!(word(&again, "always_passes"), Word::Reused, "{again}");
+    for name in ["always_passes", "reads_a_file", "flaky_on_request"] {
+        assert_eq!(word(&again, name), Word::Reused, "{again}");
+    }
 }
 
 #[test]

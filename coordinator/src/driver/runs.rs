@@ -133,7 +133,13 @@ impl Driver {
         let mut stored: u32 = 0;
         for (case, mut pass) in passes {
             match confirmed.seen.get(&case) {
-                Some(seen) => pass.parts = pass.parts.with_seen(*seen),
+                Some(seen) => {
+                    // Who uses the other cache does not know what was seen here.
+                    if in_place && !confirmed.changed {
+                        self.recorder.share(&pass);
+                    }
+                    pass.parts = pass.parts.with_seen(*seen);
+                }
                 None if !in_place || confirmed.changed => continue,
                 None => {}
             }

@@ -333,3 +333,51 @@ async fn what_clients_learn_is_kept_by_kind_and_key() {
     assert_eq!(short.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(get(9, vec![]).await.unwrap_err().code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_pass_is_found_by_its_own_code_and_by_what_was_seen() {
+    let farm = Farm::start(Policy::default()).await;
+    let mut worker = farm.worker("here").await;
+    let mut client = farm.client().await;
+    let digest = |text: &str| digest_to_wire(Digest::of(text.as_bytes()));
+    let with = |number: u128, code: &str, seen: Option<&str>| {
+        let mut run = run(number, 2);
+        for case in &mut run.cases {
+            case.code = digest(code);
+            case.seen = seen.map(digest).unwrap_or_default();
+        }
+        run
+    };
+    submit(&mut client, with(1, "code", None)).await.unwrap();
+    let cases = worker.cases(2).await;
+    worker.run(1, &cases, &passed());
+    to_the_end(watch(&mut client, 1).await).await;
+    // The files changed, so that only the pass of which it is known what it read is stored.
+    let request = v1::ConfirmInputsRequest {
+        run_id: id(1),
+        seen: vec![v1::SeenInputs {
+            case: cases[0].case,
+            digest: digest("files"),
+        }],
+        changed: true,
+    };
+    assert_eq!(
+        client.confirm_inputs(request).await.unwrap().into_inner().stored,
+        1
+    );
+    for (code, seen, reused) in [
+        ("code", Some("files"), 1),
+        ("code", Some("other files"), 0),
+        ("other code", Some("files"), 0),
+        ("code", None, 0),
+    ] {
+        let asked = tokio_stream::iter([with(2, code, seen)]);
+        let plan = client.plan(asked).await.unwrap().into_inner();
+        let found = plan.cases.iter().filter(|case| case.reused).count();
+        assert_eq!(found, reused, "{code} {seen:?}");
+    }
+    let mut short = run(3, 1);
+    short.cases[0].seen = b"short"[..].into();
+    let refused = submit(&mut client, short).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
