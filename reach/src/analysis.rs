@@ -18,6 +18,7 @@ use crate::memo::{Memo, write_whole};
 use crate::raw::Raw;
 use crate::record::{self, CaseRecord, Record};
 use crate::resolve::Resolution;
+use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
 /// analysis of another version is none.
@@ -98,6 +99,7 @@ impl Analysis {
         let mut reader = Reader::new(&bytes);
         let record = Record::read(&mut reader).map_err(|_| damaged())?;
         reader.end().map_err(|_| damaged())?;
+        mark_used(path);
         Ok(Self { record })
     }
 

@@ -69,6 +69,7 @@ mod pieces;
 mod raw;
 mod record;
 mod resolve;
+mod trim;
 mod unit;
 
 pub use analysis::{Analysis, CaseKey, LoadError, Locations, analyse};
@@ -78,3 +79,4 @@ pub use inputs::Library;
 pub use linker::{
     FOLDER_VARIABLE, LINKER_DEFAULT, LINKER_VARIABLE, WRAPPER_PREFIX, is_wrapper, link, wrapper_name,
 };
+pub use trim::trim;

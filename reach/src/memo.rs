@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::encode::{Damaged, Reader, Writer};
+use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
@@ -56,6 +57,7 @@ impl Memo {
         let mut reader = Reader::new(bytes);
         let units = reader.list(|reader| Ok((reader.text()?, unit(reader)?))).ok()?;
         reader.end().ok()?;
+        mark_used(&self.path(digest)?);
         Some(units)
     }
 

@@ -22,6 +22,9 @@ use crate::report::{ReportEvent, Reporters, RunStart, RunSummary};
 use crate::reuse::{CaseKeys, InputWatch, KeyInputs, RecordFolder, case_keys};
 use crate::ship::{Depot, Shipment};
 
+/// What is kept of the code of binaries, in bytes: some hundred links of a large workspace.
+const REACH_BYTES_MAX: u64 = 2 << 30;
+
 /// What came of a run.
 #[derive(Debug)]
 pub enum Finished {
@@ -242,6 +245,7 @@ impl Prepared {
     fn keep_records(&self, ready: &Ready) {
         let Some(keys) = ready.keys.clone() else { return };
         let (folder, manifest) = (self.records(), ready.loaded.snapshot.manifest().clone());
+        let reach = self.options.state.reach();
         tokio::task::spawn_blocking(move || {
             let kept = keys.records.values().try_for_each(|record| folder.keep(record));
             let encoded = manifest.encode();
@@ -251,6 +255,9 @@ impl Prepared {
                 .and_then(|()| folder.trim());
             if let Err(error) = kept {
                 tracing::warn!("later explanations will be shorter: failed to keep records: {error}");
+            }
+            if let Err(error) = thresh_reach::trim(&reach, REACH_BYTES_MAX) {
+                tracing::warn!("failed to remove old files from {}: {error}", reach.display());
             }
         });
     }
