@@ -52,6 +52,8 @@ pub(crate) struct Campaign {
     played: usize,
     places: usize,
     reused: usize,
+    /// Cases that fail in the unchanged suite: they say nothing of a mutant.
+    failing: BTreeSet<Case>,
     stopped: bool,
 }
 
@@ -104,6 +106,10 @@ impl Campaign {
             played: 0,
             places,
             reused,
+            failing: [first, again]
+                .iter()
+                .flat_map(|run| failing(&run.statuses))
+                .collect(),
             stopped: false,
         })
     }
@@ -159,11 +165,11 @@ impl Campaign {
             .expect("the copy can be changed");
         let first = self.suite.run(How::Reuse);
         let mut settled = Settled::default();
-        let mut killed = first.end != End::Cases || fails(&first.statuses);
+        let mut killed = first.end != End::Cases || self.fails(&first.statuses);
         let any_reused = count(&first.statuses, Word::Reused) > 0;
         if any_reused {
             let real = self.suite.run(How::Real);
-            killed |= fails(&real.statuses);
+            killed |= self.fails(&real.statuses);
             settled = self.suite.settle(&first.statuses, &real.statuses);
         }
         applied.restore().expect("the copy can be restored");
@@ -179,6 +185,10 @@ impl Campaign {
             flaky: settled.flaky,
             seconds: started.elapsed().as_secs_f64(),
         }
+    }
+
+    fn fails(&self, statuses: &Statuses) -> bool {
+        failing(statuses).any(|case| !self.failing.contains(&case))
     }
 
     /// Gives `thresh` the state that it had after the unchanged suite, at the same place: mutants do not meet.
@@ -299,9 +309,10 @@ fn count(statuses: &Statuses, word: Word) -> usize {
     statuses.values().filter(|status| status.word == word).count()
 }
 
-fn fails(statuses: &Statuses) -> bool {
-    let mut ended = statuses.values().filter(|status| status.word != Word::Reused);
-    ended.any(|status| !passes_for_real(*status))
+fn failing(statuses: &Statuses) -> impl Iterator<Item = Case> {
+    let ended = statuses.iter().filter(|(_, status)| status.word != Word::Reused);
+    let failing = ended.filter(|(_, status)| !passes_for_real(**status));
+    failing.map(|(case, _)| case.clone())
 }
 
 fn progress(row: &Row, played: usize, wanted: usize) -> String {

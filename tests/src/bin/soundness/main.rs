@@ -83,10 +83,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
-            "--mutants" => options.mutants = number(&value()?)?,
-            "--seed" => options.seed = number(&value()?)?,
-            "--from" => options.from = number(&value()?)?,
-            "--minutes" => options.limit = Some(Duration::from_secs(60 * number::<u64>(&value()?)?)),
+            "--mutants" => options.mutants = arguments::number(&value()?)?,
+            "--seed" => options.seed = arguments::number(&value()?)?,
+            "--from" => options.from = arguments::number(&value()?)?,
+            "--minutes" => options.limit = Some(arguments::minutes(&value()?)?),
             "--json" => options.json = Some(value()?.into()),
             "--" => options.flags.extend(args.by_ref()),
             flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}")),
@@ -96,10 +96,6 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     }
     options.folder = folder.ok_or("no workspace given")?;
     Ok(options)
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text:?} is no count"))
 }
 
 #[expect(

@@ -1,30 +1,14 @@
-//! The tool that looks for wrong reuse finds it: with programs in the place of `thresh` that reuse wrongly, or do not.
+//! Mutants of a fixture.
 
-use std::os::unix::fs::PermissionsExt;
+use crate::program::{FAILS, FAILS_ONCE, PASSES, expect, text, write};
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 use thresh_tests::workspace::fixture;
 
-/// Begins a program that takes the calls of `thresh run`: `$real` is what they come to without reuse.
-const BEGINNING: &str = r#"#!/bin/sh
-status=reused passes=true
-mkdir -p "$THRESH_HOME"
-for arg in "$@"; do [ "$arg" = --no-reuse ] && real=yes; done
-"#;
-
-const END: &str = r#"
-echo "{\"event\":\"case-ended\",\"binary_id\":\"b\",\"name\":\"one\",\"status\":\"$status\",\"passes\":$passes,\"seconds\":0.1}"
-echo '{"event":"run-ended"}'
-"#;
-
-fn soundness(program: &str, flags: &[&str]) -> Output {
+fn soundness(middle: &str, flags: &[&str]) -> Output {
     let folder = TempDir::new().expect("a temp folder can be made");
-    let thresh = folder.path().join("thresh");
-    let state = folder.path().join("state");
-    let text = format!("{BEGINNING}\nstate={}\n{program}\n{END}", state.display());
-    std::fs::write(&thresh, text).expect("the temp folder can be written");
-    std::fs::set_permissions(&thresh, PermissionsExt::from_mode(0o755)).expect("it is our file");
+    let thresh = write(folder.path(), middle);
     let mut command = Command::new(env!("CARGO_BIN_EXE_soundness"));
     command
         .arg(fixture("basic"))
@@ -32,21 +16,6 @@ fn soundness(program: &str, flags: &[&str]) -> Output {
         .env("THRESH_BIN", thresh);
     command.output().expect("it is built")
 }
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn expect(output: &Output, code: i32, parts: &[&str]) {
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
-    for part in parts {
-        assert!(out.contains(part), "{part:?} is missing:\n{out}\n{err}");
-    }
-}
-
-const FAILS: &str = "[ -n \"$real\" ] && status=failed passes=false";
 
 #[test]
 fn a_reused_case_that_fails_for_real_is_wrong() {
@@ -61,9 +30,7 @@ fn a_reused_case_that_fails_for_real_is_wrong() {
 
 #[test]
 fn a_case_that_passes_when_repeated_is_flaky() {
-    let once =
-        format!("{FAILS} && [ -e $state ] && status=passed passes=true; [ -n \"$real\" ] && touch $state");
-    let output = soundness(&once, &["--mutants", "1"]);
+    let output = soundness(FAILS_ONCE, &["--mutants", "1"]);
     expect(
         &output,
         0,
@@ -74,7 +41,7 @@ fn a_case_that_passes_when_repeated_is_flaky() {
 
 #[test]
 fn what_passes_for_real_is_right() {
-    let output = soundness("[ -n \"$real\" ] && status=passed", &["--mutants", "3"]);
+    let output = soundness(PASSES, &["--mutants", "3"]);
     expect(&output, 0, &["3 mutants of "]);
 }
 
