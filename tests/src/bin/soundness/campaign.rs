@@ -218,7 +218,7 @@ fn track(workspace: &Workspace) {
 fn bounded(workspace: &Workspace, options: &Options, base: &Run) -> Suite {
     let longest = base.seconds.values().copied().fold(0.0, f64::max);
     let settings = workspace.temp().join("bounds.toml");
-    let took = base.took.as_secs_f64();
+    let took = (base.took.as_secs_f64() - base.building).max(0.0);
     guard::write_settings(&settings, longest, took).expect("the temp folder can be written");
     let args = vec![
         "--tool-config-file".to_owned(),

@@ -62,7 +62,7 @@ impl Finder<'_> {
         self.text.get(range.clone()).map(|_| range)
     }
 
-    /// Returns the text around: what is there, and one byte more on each side where there is one.
+    /// Returns what is there; nothing when it is not in this text.
     pub(crate) fn text(&self, range: Range<usize>) -> &str {
         self.text.get(range).unwrap_or_default()
     }
