@@ -1,6 +1,8 @@
 //! How the programs of this package read their command line.
 
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
 
 /// Runs a program by what `parse` makes of its arguments, and returns its exit code: that of `run`; success where
 /// `--help` or `-h` stands before any `--`, which prints `help`; 2 where `parse` says what is wrong.
@@ -26,6 +28,23 @@ pub fn run<T>(
             ExitCode::from(2)
         }
     }
+}
+
+/// Reads a number.
+///
+/// # Errors
+/// That it is none, in words.
+pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is no count"))
+}
+
+/// Reads a number of minutes.
+///
+/// # Errors
+/// That it is none, in words.
+pub fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: u32 = number(text)?;
+    Ok(Duration::from_secs(60 * u64::from(minutes)))
 }
 
 fn asks_for_help(args: &[String]) -> bool {

@@ -18,6 +18,7 @@ pub mod planners;
 pub mod postgres;
 pub mod proxy;
 pub mod reapi;
+pub mod reuse;
 pub mod running;
 pub mod s3;
 pub mod sim;

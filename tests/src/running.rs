@@ -4,11 +4,15 @@ use crate::events::{self, Event};
 use crate::status::Statuses;
 use crate::status::Word;
 use crate::wait;
+use rustix::process::{Pid, Signal};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+/// How long an interrupted `thresh` may take to end its cases and itself.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// A `thresh` that runs. It is killed when this is dropped.
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Running {
     ///
     /// # Panics
     /// When the process is gone.
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: Signal) {
         signal_process(self.id(), signal);
     }
 
@@ -107,12 +111,39 @@ impl Running {
     /// When it takes longer.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
+        let limit = Duration::from_secs(300);
         let started = Instant::now();
-        let status = wait::until("the end of thresh", Duration::from_secs(300), || {
+        let status = self.ended(limit);
+        let status = status.unwrap_or_else(|| panic!("no sign of the end of thresh within {limit:?}"));
+        self.gather(status, started.elapsed())
+    }
+
+    /// Waits for the end, at most `limit`; then interrupts it as a user would, and kills it if that does not help. It
+    /// has to be the leader of a process group: what it left there is killed, too.
+    pub fn finish_within(mut self, limit: Duration) -> Finished {
+        let started = Instant::now();
+        let mut status = self.ended(limit);
+        if status.is_none() {
+            self.signal(Signal::INT);
+            status = self.ended(GRACE);
+        }
+        let group = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group.filter(|_| status.is_none()) {
+            // Nothing is left to kill when all have ended meanwhile.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let status = status.unwrap_or_else(|| self.child.wait().expect("it is our child"));
+        self.gather(status, started.elapsed())
+    }
+
+    fn ended(&mut self, limit: Duration) -> Option<ExitStatus> {
+        wait::within(limit, || {
             self.rss_kib_max = self.rss_kib_max.max(peak_memory_kib(self.id()).unwrap_or(0));
             self.child.try_wait().expect("it is our child")
-        });
-        let waited = started.elapsed();
+        })
+    }
+
+    fn gather(mut self, status: ExitStatus, waited: Duration) -> Finished {
         // The pipes end when the last process that holds them does.
         self.seen.extend(self.lines.iter());
         let stderr = self
@@ -140,10 +171,10 @@ impl Drop for Running {
 ///
 /// # Panics
 /// When the process is gone.
-pub fn signal_process(id: u32, signal: rustix::process::Signal) {
+pub fn signal_process(id: u32, signal: Signal) {
     let id = i32::try_from(id)
         .ok()
-        .and_then(rustix::process::Pid::from_raw)
+        .and_then(Pid::from_raw)
         .expect("an id is positive");
     rustix::process::kill_process(id, signal).expect("the process is there");
 }

@@ -181,7 +181,10 @@ impl Kept {
 
 /// Makes `target` a copy of `source`, but for `target/` and `.git/` folders. Files that are right already keep
 /// their times, so that cargo does not build them again.
-fn sync(source: &Path, target: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says of a file.
+pub fn sync(source: &Path, target: &Path) -> io::Result<()> {
     let skipped = |entry: &walkdir::DirEntry| {
         entry.depth() == 1 && (entry.file_name() == "target" || entry.file_name() == ".git")
     };

@@ -33,4 +33,5 @@ mod workload;
 mod world;
 
 pub use counts::Counts;
+pub use random::Random;
 pub use simulation::{Played, Simulation};

@@ -3,10 +3,11 @@
 /// A sequence of numbers that a seed and a purpose decide (SplitMix64). One for each purpose, so that a draw more
 /// in one place moves nothing elsewhere.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64, purpose: &str) -> Self {
+    /// Begins the sequence of a seed and a purpose.
+    pub fn new(seed: u64, purpose: &str) -> Self {
         let start = purpose.bytes().fold(seed, |state, byte| {
             (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
@@ -24,7 +25,7 @@ impl Random {
     }
 
     /// From 0 to `count` - 1; 0 when `count` is 0.
-    pub(super) fn below(&mut self, count: u64) -> u64 {
+    pub fn below(&mut self, count: u64) -> u64 {
         self.next().checked_rem(count).unwrap_or(0)
     }
 

@@ -1,0 +1,98 @@
+//! The test binaries of a commit, and what is known of their links.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thresh_core::digest::Digest;
+use thresh_reach::{Analysis, Locations, explain};
+use thresh_tests::reuse::Suite;
+use thresh_tests::status::Case;
+
+/// The digests of test binaries, by binary id.
+pub(crate) type Binaries = BTreeMap<String, Digest>;
+
+/// Returns the test binaries that are built now; none that cannot be read.
+pub(crate) fn built(suite: &Suite) -> Binaries {
+    let text = suite.list().stdout();
+    let list: Value = serde_json::from_str(&text).unwrap_or_default();
+    let suites = list["rust-suites"].as_object().into_iter().flatten();
+    let binaries = suites.filter_map(|(id, suite)| {
+        let content = fs::read(suite["binary-path"].as_str()?).ok()?;
+        Some((id.clone(), Digest::of(&content)))
+    });
+    binaries.collect()
+}
+
+/// The analyses that `thresh` keeps in its state folder.
+#[derive(Debug)]
+pub(crate) struct Analyses {
+    home: PathBuf,
+    known: BTreeSet<PathBuf>,
+}
+
+impl Analyses {
+    /// Looks below this state folder, which need not be there yet.
+    pub(crate) fn new(home: &Path) -> Self {
+        Self {
+            home: home.to_owned(),
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Returns how long the analyses took that were not there the last time.
+    pub(crate) fn took(&mut self) -> Duration {
+        let folders = self.folders().into_iter();
+        let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let files = files.map(|entry| entry.path());
+        let new: Vec<PathBuf> = files
+            .filter(|file| file.extension().is_some_and(|ending| ending == "reach"))
+            .filter(|file| !self.known.contains(file))
+            .collect();
+        let took = new
+            .iter()
+            .filter_map(|file| Some(Analysis::load(file).ok()?.took()));
+        let took = took.sum();
+        self.known.extend(new);
+        took
+    }
+
+    /// Says what in the code of a case differs between two binaries.
+    pub(crate) fn explain(&self, case: &Case, old: &Digest, new: &Digest) -> String {
+        let (binary_id, name) = case;
+        let said = match (self.load(old), self.load(new)) {
+            _ if old == new => "the same binary: something else changed".to_owned(),
+            (Some(old), Some(new)) => match explain(&old, &new, name, Locations::IgnoreUnlessObserved) {
+                Some(difference) => {
+                    let changed = difference
+                        .changed
+                        .first()
+                        .map_or("what is common", String::as_str);
+                    let more = difference.changed.len().saturating_sub(1);
+                    format!("{changed} and {more} more, by {}", difference.path.join(" > "))
+                }
+                None => match new.whole() {
+                    Some(why) => format!("cases are not told apart: {why}"),
+                    None => "the same code: something else changed".to_owned(),
+                },
+            },
+            _ => "one of its binaries has no analysis".to_owned(),
+        };
+        format!("{binary_id} {name}: {said}")
+    }
+
+    fn load(&self, binary: &Digest) -> Option<Analysis> {
+        let folders = self.folders().into_iter();
+        let mut files = folders.map(|folder| Analysis::path(&folder, binary));
+        files.find_map(|file| Analysis::load(&file).ok())
+    }
+
+    fn folders(&self) -> Vec<PathBuf> {
+        let workspaces = fs::read_dir(self.home.join("workspaces"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        workspaces.map(|entry| entry.path().join("reach")).collect()
+    }
+}
