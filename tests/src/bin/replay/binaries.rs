@@ -28,7 +28,7 @@ pub(crate) fn built(suite: &Suite) -> Binaries {
 /// The analyses that `thresh` keeps in its state folder.
 #[derive(Debug)]
 pub(crate) struct Analyses {
-    home: PathBuf,
+    folder: PathBuf,
     known: BTreeSet<PathBuf>,
 }
 
@@ -36,15 +36,14 @@ impl Analyses {
     /// Looks below this state folder, which need not be there yet.
     pub(crate) fn new(home: &Path) -> Self {
         Self {
-            home: home.to_owned(),
+            folder: home.join("reach"),
             known: BTreeSet::new(),
         }
     }
 
     /// Returns how long the analyses took that were not there the last time.
     pub(crate) fn took(&mut self) -> Duration {
-        let folders = self.folders().into_iter();
-        let files = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let files = files.map(|entry| entry.path());
         let new: Vec<PathBuf> = files
             .filter(|file| file.extension().is_some_and(|ending| ending == "reach"))
@@ -83,16 +82,6 @@ impl Analyses {
     }
 
     fn load(&self, binary: &Digest) -> Option<Analysis> {
-        let folders = self.folders().into_iter();
-        let mut files = folders.map(|folder| Analysis::path(&folder, binary));
-        files.find_map(|file| Analysis::load(&file).ok())
-    }
-
-    fn folders(&self) -> Vec<PathBuf> {
-        let workspaces = fs::read_dir(self.home.join("workspaces"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        workspaces.map(|entry| entry.path().join("reach")).collect()
+        Analysis::load(&Analysis::path(&self.folder, binary)).ok()
     }
 }
