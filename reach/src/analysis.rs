@@ -9,20 +9,20 @@ use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::arguments::{self, Link};
 use crate::condense;
-use crate::encode::{Reader, Writer};
+use crate::encode::{Damaged, Reader, Writer};
 use crate::graph;
 use crate::harness::{self, Harness};
 use crate::image;
 use crate::inputs::{self, Inputs, Library, Part};
 use crate::memo::{Memo, write_whole};
 use crate::raw::Raw;
-use crate::record::{self, CaseRecord, Record};
+use crate::record::{self, CaseRecord, Detail, Head};
 use crate::resolve::Resolution;
 use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
 /// analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 1\n";
+const HEAD: &[u8] = b"thresh reach 2\n";
 
 /// The ending of the names of kept analyses.
 const ENDING: &str = "reach";
@@ -38,10 +38,15 @@ pub enum Locations {
     IgnoreUnlessObserved,
 }
 
-/// What is known of one test binary.
+/// What is known of one test binary, but for how it differs from another: its keys.
+#[derive(Debug)]
+pub struct Summary(pub(crate) Head);
+
+/// All that is known of one test binary.
 #[derive(Debug)]
 pub struct Analysis {
-    pub(crate) record: Record,
+    summary: Summary,
+    pub(crate) detail: Detail,
 }
 
 /// The keys of one case.
@@ -87,45 +92,45 @@ impl Analysis {
     /// # Errors
     /// [`LoadError`]: not there, of another version, damaged. There are no keys then.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let bytes = fs::read(path).map_err(|cause| LoadError::Read {
-            path: path.to_owned(),
-            cause,
-        })?;
-        let packed = bytes
-            .strip_prefix(HEAD)
-            .ok_or_else(|| LoadError::Version(path.to_owned()))?;
-        let damaged = || LoadError::Damaged(path.to_owned());
-        let bytes = zstd::decode_all(packed).map_err(|_| damaged())?;
-        let mut reader = Reader::new(&bytes);
-        let record = Record::read(&mut reader).map_err(|_| damaged())?;
-        reader.end().map_err(|_| damaged())?;
-        mark_used(path);
-        Ok(Self { record })
+        let (head, rest) = read_head(path)?;
+        let detail = read(&rest, |reader| Detail::read(reader, &head));
+        Ok(Self {
+            detail: detail.map_err(|_| LoadError::Damaged(path.to_owned()))?,
+            summary: Summary(head),
+        })
+    }
+
+    /// Its keys.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+}
+
+impl Summary {
+    /// Reads the keys of a kept analysis, which takes a fraction of [`Analysis::load`]'s time.
+    ///
+    /// # Errors
+    /// [`LoadError`]: not there, of another version, damaged. There are no keys then.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Ok(Self(read_head(path)?.0))
     }
 
     /// Why cases are not told apart, if they are not: then the digest of the whole binary has to be each case's key.
     pub fn whole(&self) -> Option<&str> {
-        self.record.whole.as_deref()
+        self.0.whole.as_deref()
     }
 
     /// The keys of all cases, in the order of the binary's array. Of several cases with one name each is given. A case
     /// that is not among them has no key but the digest of the binary: optimisation at link time, for one, can make
     /// libtest a part of `main`, and then no case is found.
     pub fn keys(&self, locations: Locations) -> impl Iterator<Item = CaseKey<'_>> {
-        self.record
-            .cases
-            .iter()
-            .map(move |case| case_key(case, locations))
+        self.0.cases.iter().map(move |case| case_key(case, locations))
     }
 
     /// The key of all that a program reaches from its `main`, if it is no test binary and could be analysed.
     pub fn program(&self, locations: Locations) -> Option<Digest> {
-        let common = self
-            .record
-            .common
-            .as_ref()
-            .filter(|_| self.record.whole.is_none())?;
-        self.record.cases.is_empty().then_some(match locations {
+        let common = self.0.common.as_ref().filter(|_| self.0.whole.is_none())?;
+        self.0.cases.is_empty().then_some(match locations {
             Locations::IgnoreUnlessObserved if !common.observes => common.masked,
             _ => common.exact,
         })
@@ -133,26 +138,55 @@ impl Analysis {
 
     /// The dynamic libraries of the link. Those with a digest are in every key, those of the system only by name.
     pub fn libraries(&self) -> &[Library] {
-        &self.record.libraries
+        &self.0.libraries
     }
 
     /// How long the analysis took, the file's writing apart.
     pub fn took(&self) -> Duration {
-        Duration::from_micros(self.record.took_us)
+        Duration::from_micros(self.0.took_us)
     }
+}
 
-    /// How many sections and references the reachable part of the binary has.
-    pub fn size(&self) -> (usize, usize) {
-        let edges = self.record.nodes.iter().map(|node| node.edges.len());
-        (self.record.nodes.len(), edges.sum())
-    }
+/// Reads the first part of a kept analysis; returns the bytes of the second.
+fn read_head(path: &Path) -> Result<(Head, Vec<u8>), LoadError> {
+    let mut bytes = fs::read(path).map_err(|cause| LoadError::Read {
+        path: path.to_owned(),
+        cause,
+    })?;
+    let packed = bytes
+        .strip_prefix(HEAD)
+        .ok_or_else(|| LoadError::Version(path.to_owned()))?;
+    let first = packed
+        .split_first_chunk::<4>()
+        .and_then(|(length, packed)| packed.split_at_checked(u32::from_le_bytes(*length) as usize));
+    let damaged = || LoadError::Damaged(path.to_owned());
+    let (first, rest) = first.ok_or_else(damaged)?;
+    let head = read(first, Head::read).map_err(|_| damaged())?;
+    mark_used(path);
+    let start = bytes.len() - rest.len();
+    Ok((head, bytes.split_off(start)))
+}
 
-    fn save(&self, path: &Path) -> std::io::Result<()> {
+fn read<T>(packed: &[u8], part: impl FnOnce(&mut Reader<'_>) -> Result<T, Damaged>) -> Result<T, Damaged> {
+    let bytes = zstd::decode_all(packed).map_err(|_| Damaged)?;
+    let mut reader = Reader::new(&bytes);
+    let value = part(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+fn save(path: &Path, head: &Head, detail: &Detail) -> std::io::Result<()> {
+    let pack = |write: &dyn Fn(&mut Writer)| {
         let mut writer = Writer::default();
-        self.record.write(&mut writer);
-        let packed = zstd::encode_all(&writer.into_bytes()[..], 1)?;
-        write_whole(path, &[HEAD, &packed])
-    }
+        write(&mut writer);
+        zstd::encode_all(&writer.into_bytes()[..], 1)
+    };
+    let (first, rest) = (
+        pack(&|writer| head.write(writer))?,
+        pack(&|writer| detail.write(writer))?,
+    );
+    let length = u32::try_from(first.len()).map_err(std::io::Error::other)?;
+    write_whole(path, &[HEAD, &length.to_le_bytes(), &first, &rest])
 }
 
 fn case_key(case: &CaseRecord, locations: Locations) -> CaseKey<'_> {
@@ -189,13 +223,16 @@ pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<
         return Ok(None);
     };
     let found = link.and_then(|link| record(&link, &image, &Memo::new(folder)));
-    let mut record = found.unwrap_or_else(|why| Record {
-        whole: Some(why),
-        ..Record::default()
+    let (mut head, detail) = found.unwrap_or_else(|why| {
+        let head = Head {
+            whole: Some(why),
+            ..Head::default()
+        };
+        (head, Detail::default())
     });
-    record.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    head.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     let path = Analysis::path(folder, &image.digest);
-    Analysis { record }.save(&path)?;
+    save(&path, &head, &detail)?;
     Ok(Some(path))
 }
 
@@ -205,7 +242,7 @@ fn is_build_script(output: &Path) -> bool {
     name.is_some_and(|name| name.starts_with("build_script_"))
 }
 
-fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<Record, String> {
+fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detail), String> {
     let Inputs { parts, libraries } = inputs::read(link, memo).map_err(|error| error.to_string())?;
     if let Some(name) = unseen(&libraries, image) {
         return Err(format!(

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::analysis::{Analysis, Locations};
 use crate::graph::To;
 use crate::name::shown;
-use crate::record::{Record, RecordNode};
+use crate::record::{Detail, RecordNode};
 
 /// At most this many changed things are named.
 const CHANGED_MAX: usize = 20;
@@ -22,11 +22,12 @@ pub struct Difference {
 /// Says what differs for a case between two links; none if nothing does, or if one of them does not tell its cases apart
 /// or has no such case.
 pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations) -> Option<Difference> {
-    let find = |record: &Record| {
-        let case = record.cases.iter().find(|record| record.name == case)?;
+    let find = |analysis: &Analysis| {
+        let mut cases = analysis.summary().0.cases.iter();
+        let case = cases.find(|record| record.name == case)?;
         Some((case.root, case.keys))
     };
-    let ((old_root, old_keys), (new_root, new_keys)) = (find(&old.record)?, find(&new.record)?);
+    let ((old_root, old_keys), (new_root, new_keys)) = (find(old)?, find(new)?);
     let exact = locations == Locations::Exact || old_keys.observes || new_keys.observes;
     let same = match exact {
         true => old_keys.exact == new_keys.exact,
@@ -37,14 +38,14 @@ pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations)
     }
     let roots = [(old_root, new_root)];
     let common = old
-        .record
+        .detail
         .common_roots
         .iter()
         .copied()
-        .zip(new.record.common_roots.iter().copied());
+        .zip(new.detail.common_roots.iter().copied());
     let mut walk = Walk {
-        old: &old.record,
-        new: &new.record,
+        old: &old.detail,
+        new: &new.detail,
         exact,
         from: HashMap::new(),
         queue: VecDeque::new(),
@@ -60,8 +61,8 @@ pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations)
 type Pair = (u32, u32);
 
 struct Walk<'r> {
-    old: &'r Record,
-    new: &'r Record,
+    old: &'r Detail,
+    new: &'r Detail,
     exact: bool,
     /// From which pair each was reached.
     from: HashMap<Pair, Option<Pair>>,

@@ -1,7 +1,7 @@
 //! What each case of a test binary can reach in the link graph, as a key.
 //!
 //! `cargo` calls [`compile()`] in rustc's place, and that has rustc call [`link()`] in the linker's. It calls the real linker, then takes what was linked apart and keeps an
-//! [`Analysis`] under the digest of the linked binary; [`Analysis::keys`] gives a *code key* for each case. Two cases with
+//! [`Analysis`] under the digest of the linked binary; [`Summary::keys`] gives a *code key* for each case. Two cases with
 //! one key execute the same code on the same data, wherever the rest of their binaries differs. [`explain()`] says what
 //! differs between two analyses, and how the case reaches it.
 //!
@@ -29,7 +29,7 @@
 //! Code touches other code and data only through addresses, and every address of another section in an object is a
 //! relocation. So a process executes and reads nothing but what its roots reach; equal keys mean bisimilar reach
 //! (proved in `condense`), with the same identity of everything that can be written to and of all named statics
-//! (`unit`). Whatever is not understood makes the binary one piece ([`Analysis::whole`]): truncated and foreign objects,
+//! (`unit`). Whatever is not understood makes the binary one piece ([`Summary::whole`]): truncated and foreign objects,
 //! bitcode, linker scripts, renamed symbols, descriptors of an unknown layout.
 //!
 //! # What is not seen
@@ -72,7 +72,7 @@ mod resolve;
 mod trim;
 mod unit;
 
-pub use analysis::{Analysis, CaseKey, LoadError, Locations, analyse};
+pub use analysis::{Analysis, CaseKey, LoadError, Locations, Summary, analyse};
 pub use compiler::{COMPILER_VARIABLE, compile, compiler, is_compiler};
 pub use explain::{Difference, explain};
 pub use inputs::Library;

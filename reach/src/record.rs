@@ -8,9 +8,9 @@ use crate::graph::{Rooted, To};
 use crate::harness::Harness;
 use crate::inputs::Library;
 
-/// The analysis of one link, as it is kept.
+/// The keys of one link: the first part of what is kept, which is short.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
+pub(crate) struct Head {
     /// Why single cases are not told apart, if they are not.
     pub(crate) whole: Option<String>,
     /// How long the analysis took, in microseconds.
@@ -18,8 +18,13 @@ pub(crate) struct Record {
     pub(crate) libraries: Vec<Library>,
     /// What every case executes or reads.
     pub(crate) common: Option<Keys>,
-    pub(crate) common_roots: Vec<u32>,
     pub(crate) cases: Vec<CaseRecord>,
+}
+
+/// What is needed to say how two links differ.
+#[derive(Debug, Default)]
+pub(crate) struct Detail {
+    pub(crate) common_roots: Vec<u32>,
     pub(crate) nodes: Vec<RecordNode>,
     pub(crate) leaves: Vec<(Digest, String)>,
 }
@@ -56,7 +61,7 @@ pub(crate) fn of_graph(
     harness: Option<&Harness>,
     surroundings: &Digest,
     libraries: Vec<Library>,
-) -> Record {
+) -> (Head, Detail) {
     let common = common(rooted, hashes, surroundings);
     let key = |node: u32| {
         let at = node as usize;
@@ -93,13 +98,15 @@ pub(crate) fn of_graph(
         root: places[*node as usize],
     });
     let roots = rooted.common.iter().chain(&rooted.kept);
-    Record {
+    let head = Head {
         whole: None,
         took_us: 0,
         libraries,
         common: Some(common),
-        common_roots: roots.map(|root| places[*root as usize]).collect(),
         cases: cases.collect(),
+    };
+    let detail = Detail {
+        common_roots: roots.map(|root| places[*root as usize]).collect(),
         nodes: nodes(rooted, hashes, &places),
         leaves: rooted
             .graph
@@ -108,7 +115,8 @@ pub(crate) fn of_graph(
             .copied()
             .zip(rooted.graph.leaf_names.iter().cloned())
             .collect(),
-    }
+    };
+    (head, detail)
 }
 
 fn common(rooted: &Rooted, hashes: &Hashes, surroundings: &Digest) -> Keys {
@@ -165,7 +173,7 @@ fn nodes(rooted: &Rooted, hashes: &Hashes, places: &[u32]) -> Vec<RecordNode> {
     reached.map(record).collect()
 }
 
-impl Record {
+impl Head {
     pub(crate) fn write(&self, writer: &mut Writer) {
         writer.optional(self.whole.as_ref(), |writer, why| writer.text(why));
         writer.number(self.took_us);
@@ -174,13 +182,40 @@ impl Record {
             writer.optional(library.digest.as_ref(), Writer::digest);
         });
         writer.optional(self.common.as_ref(), write_keys);
-        writer.list(&self.common_roots, |writer, root| writer.number(u64::from(*root)));
         writer.list(&self.cases, |writer, case| {
             writer.text(&case.name);
             writer.flag(case.ignored);
             write_keys(writer, &case.keys);
             writer.number(u64::from(case.root));
         });
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(Self {
+            whole: reader.optional(Reader::text)?,
+            took_us: reader.number()?,
+            libraries: reader.list(|reader| {
+                Ok(Library {
+                    name: reader.text()?,
+                    digest: reader.optional(Reader::digest)?,
+                })
+            })?,
+            common: reader.optional(keys)?,
+            cases: reader.list(|reader| {
+                Ok(CaseRecord {
+                    name: reader.text()?,
+                    ignored: reader.flag()?,
+                    keys: keys(reader)?,
+                    root: reader.index()?,
+                })
+            })?,
+        })
+    }
+}
+
+impl Detail {
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer.list(&self.common_roots, |writer, root| writer.number(u64::from(*root)));
         writer.list(&self.leaves, |writer, (digest, shown)| {
             writer.digest(digest);
             writer.text(shown);
@@ -200,26 +235,10 @@ impl Record {
         });
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let record = Self {
-            whole: reader.optional(Reader::text)?,
-            took_us: reader.number()?,
-            libraries: reader.list(|reader| {
-                Ok(Library {
-                    name: reader.text()?,
-                    digest: reader.optional(Reader::digest)?,
-                })
-            })?,
-            common: reader.optional(keys)?,
+    /// Reads what belongs to `head`.
+    pub(crate) fn read(reader: &mut Reader<'_>, head: &Head) -> Result<Self, Damaged> {
+        let detail = Self {
             common_roots: reader.list(Reader::index)?,
-            cases: reader.list(|reader| {
-                Ok(CaseRecord {
-                    name: reader.text()?,
-                    ignored: reader.flag()?,
-                    keys: keys(reader)?,
-                    root: reader.index()?,
-                })
-            })?,
             leaves: reader.list(|reader| Ok((reader.digest()?, reader.text()?)))?,
             nodes: reader.list(|reader| {
                 Ok(RecordNode {
@@ -230,18 +249,18 @@ impl Record {
                 })
             })?,
         };
-        record.check()?;
-        Ok(record)
+        detail.check(head)?;
+        Ok(detail)
     }
 
-    fn check(&self) -> Result<(), Damaged> {
+    fn check(&self, head: &Head) -> Result<(), Damaged> {
         let node = |index: u32| (index as usize) < self.nodes.len();
         let leads = |to: &To| match to {
             To::Node(index) => node(*index),
             To::Leaf(index) => (*index as usize) < self.leaves.len(),
         };
         let edges = self.nodes.iter().flat_map(|node| &node.edges);
-        let sound = self.cases.iter().all(|case| node(case.root))
+        let sound = head.cases.iter().all(|case| node(case.root))
             && self.common_roots.iter().all(|root| node(*root))
             && edges.map(|(to, _)| to).all(leads);
         if sound { Ok(()) } else { Err(Damaged) }

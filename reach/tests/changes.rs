@@ -9,8 +9,9 @@ use thresh_core::digest::Digest;
 use thresh_reach::{Analysis, Locations, explain};
 
 fn keys(analysis: &Analysis, locations: Locations) -> BTreeMap<String, Digest> {
-    assert_eq!(analysis.whole(), None);
+    assert_eq!(analysis.summary().whole(), None);
     analysis
+        .summary()
         .keys(locations)
         .map(|key| (key.name.to_owned(), key.key))
         .collect()

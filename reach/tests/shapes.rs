@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use build::Workshop;
-use thresh_reach::{Analysis, LoadError, Locations};
+use thresh_reach::{Analysis, LoadError, Locations, Summary};
 
 const SOURCE: &str =
     "fn f(x: u32) -> u32 { x + 1 } #[test] fn one() { assert_eq!(f(1), 2); } #[test] fn two() {}";
@@ -25,9 +25,9 @@ fn object(workshop: &Workshop) -> PathBuf {
 
 fn reason(workshop: &Workshop, arguments: &[OsString]) -> String {
     let analysis = workshop.analyse(arguments);
-    assert_eq!(analysis.keys(Locations::Exact).count(), 0);
-    assert_eq!(analysis.program(Locations::Exact), None);
-    analysis.whole().expect("it counts whole").to_owned()
+    assert_eq!(analysis.summary().keys(Locations::Exact).count(), 0);
+    assert_eq!(analysis.summary().program(Locations::Exact), None);
+    analysis.summary().whole().expect("it counts whole").to_owned()
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn optimisation_at_link_time_hides_cases_or_does_not() {
     for flag in ["-Clto=fat", "-Clto=thin"] {
         let workshop = Workshop::new(&["-Copt-level=1", flag]);
         let analysis = workshop.build(SOURCE);
-        assert_eq!(analysis.whole(), None, "{flag}");
+        assert_eq!(analysis.summary().whole(), None, "{flag}");
         // What starts the harness may have become a part of `main`: then there are no keys, never wrong ones.
-        assert!([0, 2].contains(&analysis.keys(Locations::Exact).count()));
+        assert!([0, 2].contains(&analysis.summary().keys(Locations::Exact).count()));
     }
 }
 
@@ -102,7 +102,10 @@ fn a_program_without_harness_has_one_key() {
     // `--test` gives a harness without cases.
     let analysis = workshop.analyse(&arguments);
     assert_eq!(
-        (analysis.whole(), analysis.keys(Locations::Exact).count()),
+        (
+            analysis.summary().whole(),
+            analysis.summary().keys(Locations::Exact).count()
+        ),
         (None, 0)
     );
 }
@@ -119,9 +122,15 @@ fn a_kept_analysis_of_another_version_is_none() {
         .expect("written")
         .expect("an executable");
     let mut content = fs::read(&kept).expect("it is there");
+    fs::write(&path, &content).expect("written");
+    let keys = Summary::load(&path).expect("the keys alone can be read");
+    assert!(keys.keys(Locations::Exact).count() > 0);
     content.truncate(content.len() / 2);
-    fs::write(&path, content).expect("written");
+    fs::write(&path, &content).expect("written");
     assert!(matches!(Analysis::load(&path), Err(LoadError::Damaged(_))));
+    content.truncate(20);
+    fs::write(&path, &content).expect("written");
+    assert!(matches!(Summary::load(&path), Err(LoadError::Damaged(_))));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use rayon::prelude::*;
 use thresh_core::digest::{Digest, FieldHasher};
-use thresh_reach::{Analysis, Locations};
+use thresh_reach::{Analysis, Locations, Summary};
 
 use super::keys::{SuiteFiles, code_record};
 use super::seen::Programs;
@@ -28,10 +28,9 @@ impl CodeKeys {
     /// its cases cannot be told apart, gives no keys.
     pub fn load(files: &SuiteFiles, folder: &Path, locations: Locations) -> Self {
         let binaries: Vec<(usize, Digest)> = files.binaries().collect();
-        let cases = binaries.par_iter().filter_map(|(at, digest)| {
-            let analysis = load(folder, digest)?;
-            Some((*at, case_keys(&analysis, locations)))
-        });
+        let cases = binaries
+            .par_iter()
+            .filter_map(|(at, digest)| Some((*at, case_keys(&load(folder, digest)?, locations))));
         let programs: Vec<(&Path, Digest)> = files.program_files().collect();
         // A program may print where it panics, and who started it may look at that.
         let programs = programs.par_iter().filter_map(|(path, digest)| {
@@ -59,16 +58,18 @@ impl CodeKeys {
         folder: &Path,
         locations: Locations,
     ) -> Vec<String> {
-        let Some(now) = files.binary(binary).and_then(|digest| load(folder, &digest)) else {
+        let path = files.binary(binary).map(|digest| Analysis::path(folder, &digest));
+        let Some(now) = path.and_then(|path| Analysis::load(&path).ok()) else {
             return Vec::new();
         };
-        let is_of_then = |analysis: &Analysis| {
-            let reach = case_keys(analysis, locations).remove(case);
+        let is_of_then = |summary: &Summary| {
+            let reach = case_keys(summary, locations).remove(case);
             reach.is_some_and(|reach| code_record(files, binary, Some(reach)).digest() == then)
         };
         let mut newest = newest(folder).into_iter().take(LOOKED_AT_MAX);
         let difference = newest.find_map(|path| {
-            let then = Analysis::load(&path).ok().filter(is_of_then)?;
+            Summary::load(&path).ok().filter(is_of_then)?;
+            let then = Analysis::load(&path).ok()?;
             thresh_reach::explain(&then, &now, case, locations)
         });
         let Some(difference) = difference else {
@@ -98,16 +99,16 @@ fn newest(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().map(|(_, path)| path).collect()
 }
 
-fn load(folder: &Path, binary: &Digest) -> Option<Analysis> {
-    let analysis = Analysis::load(&Analysis::path(folder, binary));
-    let analysis = analysis.inspect_err(|error| tracing::debug!("failed to {error}"));
-    analysis.ok().filter(|analysis| analysis.whole().is_none())
+fn load(folder: &Path, binary: &Digest) -> Option<Summary> {
+    let summary = Summary::load(&Analysis::path(folder, binary));
+    let summary = summary.inspect_err(|error| tracing::debug!("{error}"));
+    summary.ok().filter(|summary| summary.whole().is_none())
 }
 
 /// The keys of a binary's cases. Several cases of one name run together: each is in the key.
-pub(super) fn case_keys(analysis: &Analysis, locations: Locations) -> BTreeMap<String, Digest> {
+fn case_keys(summary: &Summary, locations: Locations) -> BTreeMap<String, Digest> {
     let mut keys: BTreeMap<String, Digest> = BTreeMap::new();
-    for case in analysis.keys(locations) {
+    for case in summary.keys(locations) {
         keys.entry(case.name.to_owned())
             .and_modify(|key| {
                 let mut both = FieldHasher::new("thresh cases of one name v1");

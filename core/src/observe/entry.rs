@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::access::Accesses;
+use crate::digest::Digest;
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +58,9 @@ pub struct Entry {
     pub accesses: Accesses,
     /// What the case met first; `None`: nothing.
     pub stamp: Option<Stamp>,
+    /// The digest of the names in a folder that it listed, before it changed any, where that could be told; see
+    /// [`names_digest`](super::names_digest).
+    pub names: Option<Digest>,
     /// Whether the case may have changed, removed or, of a folder, added to it afterwards: a digest made later is not of
     /// what the case met, unless the stamp says so.
     pub changed: bool,

@@ -18,6 +18,7 @@
 mod access;
 mod entry;
 mod fitness;
+mod names;
 mod own;
 mod place;
 mod recorder;
@@ -28,6 +29,7 @@ mod tests;
 pub use access::{Access, Accesses};
 pub use entry::{Contact, Entry, Fact, Kind, Observation, Stamp, Unobservable, UnobservableKind};
 pub use fitness::Unfit;
+pub use names::names_digest;
 pub use place::{Place, Redirect, place};
 pub use recorder::{Act, BYTES_MAX, ENTRIES_MAX, Recorder};
 pub use resolve::{End, LastLink, Resolved, Seen, resolve};

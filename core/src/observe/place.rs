@@ -62,6 +62,9 @@ const HARMLESS_OF_SELF: [&str; 25] = [
     "wchan",
 ];
 
+/// What the C library's allocator asks before it gives memory back.
+const ALLOCATORS: &str = "/proc/sys/vm/overcommit_memory";
+
 /// Whether a path without links is in one of these places.
 pub(super) fn is_special(path: &Path) -> bool {
     let bytes = path.as_os_str().as_bytes();
@@ -83,6 +86,9 @@ pub fn place(path: &Path, ids: &[u32]) -> Place {
     }
     if root == "sys" {
         return Place::Machine(system(path));
+    }
+    if path == Path::new(ALLOCATORS) {
+        return Place::Harmless;
     }
     match first.to_str() {
         Some("self" | "thread-self") => of_self(names.as_path()),

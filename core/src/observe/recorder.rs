@@ -9,6 +9,7 @@ use super::access::{Access, Accesses};
 use super::entry::{Contact, Entry, Fact, Kind, Observation, Stamp, Unobservable, UnobservableKind};
 use super::own::{Own, Whose};
 use super::resolve::{End, Resolved};
+use crate::digest::Digest;
 
 /// The most paths that are kept of one case, its own included.
 pub const ENTRIES_MAX: usize = 20_000;
@@ -124,6 +125,28 @@ impl Recorder {
         }
     }
 
+    /// Whether what an act makes the case depend on are the names in a folder, and they are what others left there: then
+    /// [`Recorder::names`] is to be told of them.
+    pub fn wants_names(&self, resolved: &Resolved, act: Act) -> bool {
+        let End::Present(path, stamp) = &resolved.end else {
+            return false;
+        };
+        let lists = matches!(act, Act::See(Access::Listing) | Act::Remove) && stamp.kind == Kind::Folder;
+        let entry = || self.entries.get(path.as_os_str());
+        lists
+            && !self.is_futile()
+            && !self.touched.contains(path)
+            && self.own.whose(path, Some(stamp)) == Whose::Others
+            && entry().is_none_or(|entry| entry.names.is_none() && !entry.changed)
+    }
+
+    /// Notes the digest of the names that were in a folder before the act that this follows.
+    pub fn names(&mut self, folder: &Path, names: Digest) {
+        if let Some(entry) = self.entries.get_mut(folder.as_os_str()) {
+            entry.names.get_or_insert(names);
+        }
+    }
+
     /// Notes that what is at `old` gets the name `new`, in the place of what may be there.
     pub fn rename(&mut self, old: &Resolved, new: &Resolved) {
         let End::Present(from, stamp) = &old.end else {
@@ -233,6 +256,7 @@ impl Recorder {
         let entry = Entry {
             accesses: Accesses::from_iter([access]),
             stamp: now,
+            names: None,
             changed: access == Access::Listing && self.touched.contains(path),
         };
         self.entries.insert(path.as_os_str().to_owned(), entry);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::digest::Digest;
 
 /// What is where. A folder that something is in is there.
 #[derive(Default)]
@@ -360,6 +361,8 @@ fn places_are_told_apart() {
         ("/proc/13/exe", machine(Fact::Processes)),
         ("/proc", machine(Fact::Processes)),
         ("/proc/meminfo", machine(Fact::Memory)),
+        ("/proc/sys/vm/overcommit_memory", Place::Harmless),
+        ("/proc/sys/vm/swappiness", machine(Fact::Kernel)),
         ("/proc/sys/net/ipv4/x", machine(Fact::Network)),
         ("/sys/fs/cgroup/cpu.max", machine(Fact::Processors)),
         ("/sys/fs/cgroup/a/memory.max", machine(Fact::Memory)),
@@ -369,4 +372,33 @@ fn places_are_told_apart() {
     for (path, expected) in cases {
         assert_eq!(place(Path::new(path), &[12]), expected, "{path}");
     }
+}
+
+#[test]
+fn names_are_told_once_and_only_of_what_others_left() {
+    let mut tree = Tree::of(&["/w/dir/x", "/w/gone/"]);
+    let mut recorder = Recorder::default();
+    let list = Act::See(Access::Listing);
+    let dir = tree.follow("dir");
+    assert!(recorder.wants_names(&dir, list));
+    assert!(!recorder.wants_names(&dir, Act::See(Access::Metadata)));
+    recorder.act(&dir, list);
+    let (first, later) = (Digest::of(b"first"), Digest::of(b"later"));
+    recorder.names(Path::new("/w/dir"), first);
+    assert!(!recorder.wants_names(&dir, list), "the first look counts");
+    recorder.names(Path::new("/w/dir"), later);
+    let gone = tree.itself("gone");
+    assert!(recorder.wants_names(&gone, Act::Remove), "it has to be empty");
+    recorder.act(&tree.itself("made"), Act::Make);
+    tree.put("/w/made/");
+    assert!(
+        !recorder.wants_names(&tree.follow("made"), list),
+        "it is the case's own"
+    );
+    assert!(
+        !recorder.wants_names(&tree.follow(""), list),
+        "the case has put something there"
+    );
+    let seen = recorder.finish();
+    assert_eq!(seen.entries[Path::new("/w/dir")].names, Some(first));
 }

@@ -9,7 +9,7 @@ use thresh_core::observe::{
     UnobservableKind,
 };
 
-use super::InvalidMessage;
+use super::{InvalidMessage, digest_from_wire, digest_to_wire};
 use crate::v1;
 use crate::v1::observed_contact::Kind as WireContact;
 use crate::v1::observed_fact::Kind as WireFact;
@@ -55,6 +55,7 @@ pub fn observation_to_wire(observation: &Observation) -> v1::Observation {
             .collect(),
         stamp: entry.stamp.as_ref().map(stamp_to_wire),
         changed: entry.changed,
+        names: entry.names.map(digest_to_wire).unwrap_or_default(),
     };
     let fact = |(kind, place): (&Fact, &String)| v1::ObservedFact {
         kind: fact_to_wire(*kind).into(),
@@ -136,6 +137,10 @@ fn entry_from_wire(observed: &v1::ObservedPath) -> Result<Entry, InvalidMessage>
         accesses: accesses.collect::<Result<_, _>>()?,
         stamp: observed.stamp.as_ref().map(stamp_from_wire).transpose()?,
         changed: observed.changed,
+        names: match observed.names.is_empty() {
+            true => None,
+            false => Some(digest_from_wire("names", &observed.names)?),
+        },
     })
 }
 
@@ -165,6 +170,8 @@ fn stamp_from_wire(stamp: &v1::Stamp) -> Result<Stamp, InvalidMessage> {
 
 #[cfg(test)]
 mod tests {
+    use thresh_core::digest::Digest;
+
     use super::*;
 
     fn observation() -> Observation {
@@ -181,6 +188,7 @@ mod tests {
             accesses: accesses.iter().copied().collect(),
             stamp,
             changed,
+            names: changed.then(|| Digest::of(b"names")),
         };
         let mut observation = Observation::default();
         let file = entry(
@@ -240,6 +248,7 @@ mod tests {
             spoilt(&|wire| wire.unobservable = Some(v1::Unobservable::default())),
             "unobservable.kind"
         );
+        assert_eq!(spoilt(&|wire| wire.paths[0].names = b"short"[..].into()), "names");
         let no_kind = spoilt(&|wire| wire.paths[0].stamp = Some(v1::Stamp::default()));
         assert_eq!(no_kind, "stamp.kind");
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use thresh_core::observe::{Kind, Seen, Stamp};
 
@@ -49,11 +49,44 @@ impl Root {
         Ok(rustix::fs::openat(root, name, flags, Mode::empty())?.into())
     }
 
+    /// Lists a folder that was looked at: names, and what is there.
+    pub(super) fn names(&self, path: &Path) -> std::io::Result<Vec<(Vec<u8>, Kind)>> {
+        let folder = Dir::new(self.open(path)?)?;
+        let mut names = Vec::new();
+        for entry in folder {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say.
+                FileType::Unknown => match self.look(&path.join(OsStr::from_bytes(name))) {
+                    Seen::Present(stamp) => stamp.kind,
+                    Seen::Link(..) => Kind::Link,
+                    Seen::Absent | Seen::Denied => continue,
+                },
+                kind => kind_of(kind),
+            };
+            names.push((name.to_vec(), kind));
+        }
+        Ok(names)
+    }
+
     fn place<'a>(&self, path: &'a Path) -> (BorrowedFd<'_>, &'a Path) {
         let Some(root) = &self.0 else { return (CWD, path) };
         let below = path.strip_prefix("/").unwrap_or(path);
         let is_root = below.as_os_str().is_empty();
         (root.as_fd(), if is_root { Path::new(".") } else { below })
+    }
+}
+
+fn kind_of(kind: FileType) -> Kind {
+    match kind {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Folder,
+        FileType::Symlink => Kind::Link,
+        _ => Kind::Other,
     }
 }
 
@@ -63,12 +96,7 @@ fn stamp(stat: &Stat) -> Stamp {
         seconds.saturating_mul(1_000_000_000).saturating_add(rest)
     };
     Stamp {
-        kind: match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Folder,
-            FileType::Symlink => Kind::Link,
-            _ => Kind::Other,
-        },
+        kind: kind_of(FileType::from_raw_mode(stat.st_mode)),
         mode: stat.st_mode & 0o7777,
         device: stat.st_dev,
         inode: stat.st_ino,

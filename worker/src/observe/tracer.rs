@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, test_kill_process_group};
 use thresh_core::observe::{
     Access, Act, Contact, End, Fact, Kind, LastLink, Observation, Place, Recorder, Resolved, Seen,
-    UnobservableKind, place, resolve,
+    UnobservableKind, names_digest, place, resolve,
 };
 
 use super::address::Address;
@@ -217,7 +217,19 @@ impl Tracer {
     }
 
     fn act_on(&mut self, thread: u32, last: LastLink, resolved: &Resolved, act: Act) {
+        // Before the act, which may change them: the case waits.
+        let names = match &resolved.end {
+            End::Present(path, _) if self.recorder.wants_names(resolved, act) => self
+                .root
+                .names(path)
+                .ok()
+                .map(|names| (path, names_digest(names))),
+            _ => None,
+        };
         self.recorder.act(resolved, act);
+        if let Some((path, names)) = names {
+            self.recorder.names(path, names);
+        }
         match &resolved.end {
             End::Special(path) => self.special(thread, path, last, act),
             // A pipe that somebody else reads from or writes to.

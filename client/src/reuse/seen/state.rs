@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use thresh_cas::{DigestMemo, FileStamp, digest_each};
-use thresh_core::digest::{Digest, FieldHasher};
-use thresh_core::observe::{Access, Accesses, Entry, Kind, Stamp};
+use thresh_core::digest::Digest;
+use thresh_core::observe::{Access, Accesses, Entry, Kind, Stamp, names_digest};
 
 use super::text::text_of;
 
@@ -87,9 +88,7 @@ impl<'a> States<'a> {
                 }
                 (Access::Content | Access::Executed, Some(stamp)) => metadata(stamp),
                 (Access::Link, Some(stamp)) if stamp.kind == Kind::Link => state.link.clone()?,
-                (Access::Listing, Some(stamp)) if stamp.kind == Kind::Folder => {
-                    format!("names {}", state.listing?)
-                }
+                (Access::Listing, Some(stamp)) if stamp.kind == Kind::Folder => listed(state.listing?),
                 (Access::Link | Access::Listing, Some(stamp)) => metadata(stamp),
             };
             Some(said(access, &found))
@@ -105,7 +104,8 @@ impl<'a> States<'a> {
             (None, None) => true,
             _ => false,
         };
-        if is_same && !(entry.changed && entry.accesses.contains(Access::Listing)) {
+        let lists = entry.accesses.contains(Access::Listing);
+        if is_same && !(entry.changed && lists) {
             return self.words(path, entry.accesses);
         }
         if !entry.changed {
@@ -120,7 +120,9 @@ impl<'a> States<'a> {
                     content(memo.get(&stamp_of_file(stamp))?, stamp)
                 }
                 (Access::Content | Access::Executed, Some(stamp)) => metadata(stamp),
-                (Access::Link | Access::Listing, Some(_)) => return None,
+                (Access::Listing, Some(_)) => listed(entry.names?),
+                (Access::Link, Some(stamp)) if stamp.kind == Kind::Link => return None,
+                (Access::Link, Some(stamp)) => metadata(stamp),
             };
             Some(said(access, &found))
         });
@@ -189,6 +191,10 @@ fn said(access: Access, found: &str) -> String {
     format!("{} {found}", word.map_or("", |(_, word)| word))
 }
 
+fn listed(names: Digest) -> String {
+    format!("names {names}")
+}
+
 fn content(digest: Digest, stamp: &Stamp) -> String {
     format!("{digest} {:o}", stamp.mode & MODE)
 }
@@ -216,16 +222,9 @@ fn listing(folder: &Path) -> io::Result<Digest> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        names.push((entry.file_name(), kind(entry.file_type()?)));
+        names.push((entry.file_name().into_vec(), kind(entry.file_type()?)));
     }
-    names.sort();
-    let mut hasher = FieldHasher::new("thresh listing v1");
-    for (name, kind) in names {
-        hasher
-            .field(name.as_encoded_bytes())
-            .field(format!("{kind:?}").as_bytes());
-    }
-    Ok(hasher.finish())
+    Ok(names_digest(names))
 }
 
 fn stamp(metadata: &Metadata) -> Stamp {

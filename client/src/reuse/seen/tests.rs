@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use thresh_core::observe::{Access, Contact, Entry, Kind, Stamp};
+use thresh_core::observe::{Access, Contact, Entry, Kind, Stamp, names_digest};
 
 use super::*;
 
@@ -38,6 +38,7 @@ impl Fixture {
             let entry = Entry {
                 accesses: [*access].into_iter().collect(),
                 stamp: stamp(&path),
+                names: None,
                 changed: false,
             };
             observation.entries.insert(path, entry);
@@ -208,16 +209,20 @@ fn what_the_case_changed_itself_is_learnt_as_it_was() {
         ("dir", Access::Listing),
     ]);
     seen.entries.values_mut().for_each(|entry| entry.changed = true);
-    // A list of names cannot be told from a stamp.
+    // A list of names cannot be told from a stamp, and not afterwards.
     assert!(fixture.learn(&seen).of_case.is_empty());
-    seen.entries.remove(&fixture.path("dir"));
+    let dir = fixture.path("dir");
+    let names = vec![(b"x".to_vec(), Kind::File)];
+    seen.entries.get_mut(&dir).unwrap().names = Some(names_digest(names));
+    fs::write(dir.join("left"), "").unwrap();
     fs::write(fixture.path("made"), "").unwrap();
     fs::write(fixture.path("a"), "longer").unwrap();
     let kept = fixture.kept(&seen);
     assert!(!fixture.holds(&kept));
     fs::remove_file(fixture.path("made")).unwrap();
+    fs::remove_file(dir.join("left")).unwrap();
     fs::write(fixture.path("a"), "b").unwrap();
-    assert!(fixture.holds(&kept), "length and absence are what counts");
+    assert!(fixture.holds(&kept), "length, absence and names are what counts");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thresh_core::digest::Digest;
-use thresh_reach::{Analysis, Locations, explain};
+use thresh_reach::{Analysis, Locations, Summary, explain};
 use thresh_tests::reuse::Suite;
 use thresh_tests::status::Case;
 
@@ -51,7 +51,7 @@ impl Analyses {
             .collect();
         let took = new
             .iter()
-            .filter_map(|file| Some(Analysis::load(file).ok()?.took()));
+            .filter_map(|file| Some(Summary::load(file).ok()?.took()));
         let took = took.sum();
         self.known.extend(new);
         took
@@ -71,7 +71,7 @@ impl Analyses {
                     let more = difference.changed.len().saturating_sub(1);
                     format!("{changed} and {more} more, by {}", difference.path.join(" > "))
                 }
-                None => match new.whole() {
+                None => match new.summary().whole() {
                     Some(why) => format!("cases are not told apart: {why}"),
                     None => "the same code: something else changed".to_owned(),
                 },
