@@ -10,8 +10,8 @@ use thresh_core::reuse::CaseKey;
 use thresh_core::time::Timestamp;
 
 use super::{
-    Batch, CaseId, JournalEntry, Kept, KnownPass, LastPass, Leadership, OpenRun, PastCase, Quarantine,
-    RunRecord, RunTimeline, Store, StoreError,
+    AuditReport, Batch, CaseId, JournalEntry, Kept, KnownPass, LastPass, Leadership, OpenRun, PastCase,
+    Quarantine, RunRecord, RunTimeline, Store, StoreError,
 };
 
 /// A store that cannot be written, for a while, and not at all read.
@@ -95,6 +95,15 @@ impl Store for BadStore {
         self.failed()
     }
     async fn quarantined(&self, _: &str, _: Timestamp) -> Result<BTreeSet<CaseId>, StoreError> {
+        self.failed()
+    }
+    async fn distrusted(&self, _: &str) -> Result<BTreeSet<CaseId>, StoreError> {
+        self.failed()
+    }
+    async fn audit_report(&self, _: &str, _: u32) -> Result<AuditReport, StoreError> {
+        self.failed()
+    }
+    async fn trust(&self, _: &str, _: &[CaseId], _: Timestamp) -> Result<u64, StoreError> {
         self.failed()
     }
     async fn lead(&self) -> Result<Leadership, StoreError> {

@@ -1,5 +1,5 @@
-//! What outlives a run and its coordinator: history, reusable passes, what is kept by key, quarantine, and the
-//! journal of runs that are going on.
+//! What outlives a run and its coordinator: history, reusable passes and what audits of them found, what is kept by
+//! key, quarantine, and the journal of runs that are going on.
 //!
 //! [`Store`] is the interface, [`SqlStore`] keeps it in a file of SQLite that several processes of one machine
 //! share, or in a database of PostgreSQL that several machines share. Every method takes or returns many rows at
@@ -10,6 +10,7 @@
 //!
 //! Deliberately absent: blobs (`thresh-cas`), and what the journal's bytes mean (the driver's).
 
+mod audit;
 #[cfg(test)]
 pub(crate) mod bad;
 mod error;
@@ -22,6 +23,7 @@ mod sql;
 
 use std::collections::BTreeSet;
 
+pub use audit::{AuditCounts, AuditRecord, AuditReport, Disagreement};
 pub use error::StoreError;
 pub use journal::{EventBatch, JournalEntry, OpenRun};
 pub use kept::Kept;
@@ -43,8 +45,8 @@ use thresh_core::time::Timestamp;
 /// [is transient](StoreError::is_transient), the same call may be tried again.
 #[tonic::async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Writes attempts, passes and ended runs, in this order and in transactions of bounded size. After an error
-    /// a part may be written; writing the same again does no harm (see [`AttemptRecord::lease`]).
+    /// Writes attempts, passes, findings of audits and ended runs, in this order and in transactions of bounded size.
+    /// After an error a part may be written; writing the same again does no harm (see [`AttemptRecord::lease`]).
     async fn record(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Returns the recent durations of every known case of a project.
@@ -104,6 +106,15 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the cases that may fail at `now` without failing their run.
     async fn quarantined(&self, project: &str, now: Timestamp) -> Result<BTreeSet<CaseId>, StoreError>;
 
+    /// Returns the cases whose passes do not stand for a run: an audit disagreed, and nobody trusts them since.
+    async fn distrusted(&self, project: &str) -> Result<BTreeSet<CaseId>, StoreError>;
+
+    /// Returns what audits found, with the outputs of at most `outputs_max` disagreements, the first ones.
+    async fn audit_report(&self, project: &str, outputs_max: u32) -> Result<AuditReport, StoreError>;
+
+    /// Lets cases be reused again from `now` on. Returns how many were not.
+    async fn trust(&self, project: &str, cases: &[CaseId], now: Timestamp) -> Result<u64, StoreError>;
+
     /// Waits until this process is the one coordinator that acts, and begins an epoch: no other on this store
     /// ever has the same number. Only coordinators that
     /// serve others ask for it; processes that merely use the store are not concerned.
@@ -125,7 +136,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what is old. The journal of runs that were closed more than a day ago goes at any time; the rest
     /// once a day, and whether that was done is returned. What stays: per case its 50 newest attempts, none older
-    /// than 90 days; runs for 90 days; passes and what is kept by key that were used within 30 days, at most 256 passes a
+    /// than 90 days; runs and findings of audits for 90 days, but disagreements for as long as nobody trusts their cases; passes and what is kept by key that were used within 30 days, at most 256 passes a
     /// case; what is counted and measured per case for a year after its last attempt.
     async fn sweep(&self, now: Timestamp) -> Result<bool, StoreError>;
 

@@ -10,6 +10,8 @@ use thresh_core::schedule::StopReason;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::Tally;
 
+use super::audit::AuditRecord;
+
 /// Names a test case within a project.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseId {
@@ -26,6 +28,8 @@ pub struct Batch {
     pub attempts: Vec<AttemptRecord>,
     /// Clean passes to reuse.
     pub passes: Vec<PassRecord>,
+    /// What audits of passes found.
+    pub audits: Vec<AuditRecord>,
     /// Runs that have ended.
     pub runs: Vec<RunRecord>,
 }
@@ -33,7 +37,7 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.attempts.is_empty() && self.passes.is_empty() && self.runs.is_empty()
+        self.attempts.is_empty() && self.passes.is_empty() && self.audits.is_empty() && self.runs.is_empty()
     }
 }
 
@@ -147,6 +151,8 @@ pub struct KnownPass {
     pub position: usize,
     /// When the pass was last used.
     pub used: Timestamp,
+    /// The run that passed.
+    pub run: RunId,
 }
 
 /// The newest clean pass of a case.

@@ -104,7 +104,7 @@ pub(crate) async fn passes_are_found_by_key_and_by_case(place: Place) {
     ];
     let found = store.find_passes(&keys).await.unwrap();
     assert_eq!(found.iter().map(|pass| pass.position).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(found[0].used, NOW);
+    assert_eq!((found[0].used, found[0].run), (NOW, RunId::from_u128(9)));
 
     store.touch_passes(&keys, later).await.unwrap();
     assert_eq!(store.find_passes(&keys).await.unwrap()[0].used, later);
@@ -151,6 +151,7 @@ pub(crate) async fn old_rows_are_swept_once_a_day_and_used_ones_stay(place: Plac
             pass("used", "f", days_ago(100)),
             pass("unused", "g", days_ago(100)),
         ],
+        audits: Vec::new(),
         runs: vec![ended(7, "p", days_ago(100)), ended(8, "p", NOW)],
     };
     store.record(&batch).await.unwrap();

@@ -5,6 +5,7 @@
     reason = "a store that does not do as it is told fails the test"
 )]
 
+mod audits;
 mod durable;
 mod history;
 mod place;
@@ -37,6 +38,10 @@ suite! {
         a_run_can_be_told_again
         flaky_runs_are_counted
         a_large_batch_is_written_whole;
+    audits:
+        findings_are_counted_once_and_come_back_as_they_were
+        a_case_is_distrusted_until_somebody_trusts_it
+        findings_are_swept_and_distrust_stays;
     durable:
         several_processes_open_and_write_one_new_database_at_once
         quarantine_ends_by_itself_and_by_hand

@@ -1,11 +1,11 @@
 //! Things to record.
 
 use std::time::Duration;
-use thresh_coordinator::store::{AttemptRecord, Batch, CaseId, PassRecord, RunRecord};
+use thresh_coordinator::store::{AttemptRecord, AuditRecord, Batch, CaseId, PassRecord, RunRecord};
 use thresh_core::digest::Digest;
 use thresh_core::id::{LeaseId, RunId};
 use thresh_core::outcome::{FailureCause, Outcome};
-use thresh_core::reuse::KeyParts;
+use thresh_core::reuse::{AuditFinding, KeyParts};
 use thresh_core::schedule::StopReason;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::Tally;
@@ -79,6 +79,19 @@ pub(crate) fn pass(name: &str, files: &str, at: Timestamp) -> PassRecord {
     }
 }
 
+/// What the audit of a case in a run found; the pass was of run 9.
+pub(crate) fn audit(run: u128, name: &str, finding: AuditFinding, at: Timestamp) -> AuditRecord {
+    AuditRecord {
+        project: "p".into(),
+        case: case(name),
+        run: RunId::from_u128(run),
+        at,
+        past_run: Some(RunId::from_u128(9)),
+        finding,
+        output: Vec::new(),
+    }
+}
+
 pub(crate) fn ended(run: u128, project: &str, started: Timestamp) -> RunRecord {
     RunRecord {
         run: RunId::from_u128(run),
@@ -109,6 +122,13 @@ pub(crate) fn attempts(attempts: Vec<AttemptRecord>) -> Batch {
 pub(crate) fn passes(passes: Vec<PassRecord>) -> Batch {
     Batch {
         passes,
+        ..Batch::default()
+    }
+}
+
+pub(crate) fn audits(audits: Vec<AuditRecord>) -> Batch {
+    Batch {
+        audits,
         ..Batch::default()
     }
 }

@@ -1,5 +1,6 @@
 //! The store in a SQL database.
 
+mod audits;
 mod cases;
 mod database;
 mod engine;
@@ -32,8 +33,8 @@ use thresh_core::time::Timestamp;
 use self::database::Database;
 use self::engine::Engine;
 use super::{
-    Batch, CaseId, JournalEntry, Kept, KnownPass, LastPass, Leadership, Location, OpenRun, PastCase,
-    Quarantine, RunRecord, RunTimeline, Store, StoreError,
+    AuditReport, Batch, CaseId, JournalEntry, Kept, KnownPass, LastPass, Leadership, Location, OpenRun,
+    PastCase, Quarantine, RunRecord, RunTimeline, Store, StoreError,
 };
 
 /// The store in a file of SQLite or a database of PostgreSQL. Clones share their connections.
@@ -168,6 +169,21 @@ impl Store for SqlStore {
         let mut listed = self.quarantine(project).await?;
         listed.retain(|entry| !entry.is_expired(now));
         Ok(listed.into_iter().map(|entry| entry.case).collect())
+    }
+
+    async fn distrusted(&self, project: &str) -> Result<BTreeSet<CaseId>, StoreError> {
+        let cases = audits::distrusted(&self.database, project);
+        self.run("read what audits found", cases).await
+    }
+
+    async fn audit_report(&self, project: &str, outputs_max: u32) -> Result<AuditReport, StoreError> {
+        let report = audits::report(&self.database, project, outputs_max);
+        self.run("read what audits found", report).await
+    }
+
+    async fn trust(&self, project: &str, cases: &[CaseId], now: Timestamp) -> Result<u64, StoreError> {
+        let trusted = audits::trust(&self.database, project, cases, now);
+        self.run("trust cases again", trusted).await
     }
 
     async fn lead(&self) -> Result<Leadership, StoreError> {

@@ -16,7 +16,7 @@ pub(super) async fn find(database: &Database, keys: &[CaseKey]) -> Result<Vec<Kn
     let engine = database.engine;
     let (from, join) = (engine.rows("$1", &[Column::Bytes("key")]), engine.join());
     let rows = query(format!(
-        "SELECT j.position, p.used_at FROM {from} {join} pass AS p ON p.key = j.key"
+        "SELECT j.position, p.used_at, p.run FROM {from} {join} pass AS p ON p.key = j.key"
     ))
     .bind(keys_json(keys)?)
     .fetch_all(&database.history)
@@ -26,6 +26,7 @@ pub(super) async fn find(database: &Database, keys: &[CaseKey]) -> Result<Vec<Kn
             Ok(KnownPass {
                 position: get_position(row)?,
                 used: get_time(row, "used_at")?,
+                run: get_run(row, "run")?,
             })
         })
         .collect::<Result<Vec<_>, Error>>()?;

@@ -41,6 +41,7 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
         include_str!("../../../migrations/postgres/3_action_results.sql"),
     ),
     (4, include_str!("../../../migrations/postgres/4_seen.sql")),
+    (5, include_str!("../../../migrations/postgres/5_audits.sql")),
 ];
 
 /// Advisory locks, by what they guard. "THRS" and a number.

@@ -1,4 +1,4 @@
-//! Writing attempts, passes and ended runs.
+//! Writing attempts, passes, findings of audits and ended runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +6,7 @@ use sqlx::{AnyConnection, Error};
 use thresh_core::digest::{Digest, FieldHasher};
 use thresh_core::reuse::{CaseKey, KeyPart, KeyParts};
 
+use super::audits::add_audits;
 use super::cases::{CaseName, CaseRow, add_cases, add_names, name_of, update_cases};
 use super::database::Database;
 use super::engine::{Column, Engine, query};
@@ -27,6 +28,11 @@ pub(super) async fn record(database: &Database, batch: &Batch) -> Result<(), Err
     for passes in batch.passes.chunks(ROWS_MAX) {
         let mut write = database.write().await?;
         add_passes(write.connection(), database.engine, passes).await?;
+        write.commit().await?;
+    }
+    for audits in batch.audits.chunks(ROWS_MAX) {
+        let mut write = database.write().await?;
+        add_audits(write.connection(), database.engine, audits).await?;
         write.commit().await?;
     }
     if !batch.runs.is_empty() {

@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: &[(i64, &str)] = &[
     ),
     (3, include_str!("../../../migrations/sqlite/3_action_results.sql")),
     (4, include_str!("../../../migrations/sqlite/4_seen.sql")),
+    (5, include_str!("../../../migrations/sqlite/5_audits.sql")),
 ];
 
 /// Of the file of the journal, by schema version.

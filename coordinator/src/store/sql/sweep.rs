@@ -32,7 +32,7 @@ struct Step {
 }
 
 /// `$1` is the time before which rows are old.
-const DAILY: [Step; 11] = [
+const DAILY: [Step; 12] = [
     Step {
         table: "attempt",
         key: Column::Integer("id"),
@@ -119,12 +119,22 @@ const DAILY: [Step; 11] = [
         kept: days(90),
         in_journal: false,
     },
+    // A case stays out of reuse until somebody has looked at it.
+    Step {
+        table: "audit",
+        key: Column::Integer("id"),
+        found: "SELECT id FROM audit WHERE at < $1 AND (finding <> 'disagreed' OR trusted_at IS NOT NULL)",
+        unless: "true",
+        kept: days(90),
+        in_journal: false,
+    },
     Step {
         table: "test_case",
         key: Column::Integer("id"),
         found: "SELECT id FROM test_case WHERE last_at < $1",
         unless: "NOT EXISTS (SELECT 1 FROM pass WHERE pass.test_case = test_case.id)
-                 AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.test_case = test_case.id)",
+                 AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.test_case = test_case.id)
+                 AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.test_case = test_case.id)",
         kept: days(365),
         in_journal: false,
     },
