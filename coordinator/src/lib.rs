@@ -11,6 +11,7 @@
 //! Deliberately absent: scheduling decisions (`thresh_core::schedule`), starting processes (`thresh-worker`),
 //! building and listing (`thresh-client`), authentication.
 
+mod audit;
 mod bucket;
 mod clock;
 mod committer;

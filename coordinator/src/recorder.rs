@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use crate::clock::Clock;
 use crate::driver::RunLog;
 use crate::external::ExternalCache;
-use crate::store::{AttemptRecord, Batch, PassRecord, RunRecord, Store, StoreError};
+use crate::store::{AttemptRecord, AuditRecord, Batch, PassRecord, RunRecord, Store, StoreError};
 
 /// How long an attempt may wait for others before it is written. A process that is killed loses this much.
 const LINGER: Duration = Duration::from_millis(250);
@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How soon it is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Where records go. Unbounded, since the driver may not wait for the disk; an entry is some 200 bytes, and
-/// they come no faster than test processes end.
+/// Where records go. Unbounded, since the driver may not wait for the disk; an entry is some 200 bytes (but what an audit that
+/// disagreed has kept of a case's output), and they come no faster than test processes end.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     entries: mpsc::UnboundedSender<Entry>,
@@ -66,6 +66,7 @@ pub(crate) struct End {
 enum Entry {
     Attempt(AttemptRecord),
     Pass(PassRecord),
+    Audit(AuditRecord),
     Used(Vec<CaseKey>),
     Run(RunRecord),
     End(Box<End>),
@@ -99,6 +100,11 @@ impl Recorder {
     pub(crate) fn pass(&self, record: PassRecord) {
         self.share(&record);
         self.send(Entry::Pass(record));
+    }
+
+    /// Notes what an audit found.
+    pub(crate) fn audit(&self, record: AuditRecord) {
+        self.send(Entry::Audit(record));
     }
 
     /// Notes a pass in the other cache alone, if there is one.
@@ -200,6 +206,7 @@ impl Task {
             match entry {
                 Entry::Attempt(record) => batch.attempts.push(record),
                 Entry::Pass(record) => batch.passes.push(record),
+                Entry::Audit(record) => batch.audits.push(record),
                 Entry::Used(keys) => used.extend(keys),
                 Entry::Run(record) => batch.runs.push(record),
                 Entry::End(end) => {

@@ -1,6 +1,6 @@
 //! Runs of an earlier coordinator, read from the journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -10,11 +10,13 @@ use thresh_core::outcome::Outcome;
 use thresh_core::schedule::{GrantReason, Recovery, RunRequest};
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::{CaseStatus, Tally};
-use thresh_proto::convert::{InvalidMessage, duration_or_zero, outcome_from_wire, stop_reason_from_wire};
+use thresh_proto::convert::{
+    InvalidMessage, audited_from_wire, duration_or_zero, outcome_from_wire, stop_reason_from_wire,
+};
 use thresh_proto::v1::run_event::Event;
 use thresh_proto::v1::{self, RunEvent};
 
-use crate::driver::Submission;
+use crate::driver::{Audited, Submission};
 use crate::recorder::Recorder;
 use crate::services::validate;
 use crate::store::{AttemptRecord, OpenRun, RunRecord, Store, StoreError};
@@ -107,9 +109,17 @@ fn read_events(mut payload: Bytes, events: &mut Vec<RunEvent>) -> Result<(), Unr
 fn plan_as_told(submission: &mut Submission, events: &[RunEvent]) {
     let mut reused: BTreeSet<u32> = BTreeSet::new();
     let mut quarantined: BTreeSet<u32> = BTreeSet::new();
+    let mut audited: BTreeMap<CaseIndex, Audited> = BTreeMap::new();
     for event in events {
         match &event.event {
-            Some(Event::Planned(planned)) => quarantined.extend(&planned.quarantined),
+            Some(Event::Planned(planned)) => {
+                quarantined.extend(&planned.quarantined);
+                let cases = planned
+                    .audited
+                    .iter()
+                    .filter_map(|case| audited_from_wire(case).ok());
+                audited.extend(cases.map(|(case, past_run)| (case, Audited { past_run })));
+            }
             Some(Event::Reused(cases)) => reused.extend(&cases.cases),
             _ => {}
         }
@@ -118,6 +128,7 @@ fn plan_as_told(submission: &mut Submission, events: &[RunEvent]) {
     for (case, (plan, request)) in (0..).zip(plans) {
         plan.reused = reused.contains(&case);
         plan.quarantined = quarantined.contains(&case);
+        plan.audited = audited.get(&CaseIndex(case)).copied();
         request.reused = plan.reused;
         request.quarantined = plan.quarantined;
     }
@@ -171,10 +182,14 @@ fn record(recorder: &Recorder, run: &RestoredRun) {
     for (_, status) in run.recovery.statuses() {
         tally.count(status);
     }
+    let mut outputs = BTreeMap::new();
     for event in &run.events {
         let at = Timestamp::from_micros(event.at_micros);
         match &event.event {
-            Some(Event::Attempt(attempt)) => record_attempt(recorder, run, at, attempt),
+            Some(Event::Attempt(attempt)) => {
+                record_attempt(recorder, run, at, attempt);
+                outputs.insert(CaseIndex(attempt.case), attempt.output.as_ref());
+            }
             Some(Event::Ended(ended)) => {
                 if let Ok(reason) = stop_reason_from_wire(ended.reason) {
                     tally.not_run = tally.planned.saturating_sub(tally.reported());
@@ -195,11 +210,16 @@ fn record(recorder: &Recorder, run: &RestoredRun) {
     if run.submission.is_in_place() {
         return;
     }
+    let at = run.ended.unwrap_or(run.submitted);
     for (case, status) in run.recovery.statuses() {
         if status.is_clean_pass()
-            && let Some(pass) = run.submission.pass(case.at(), run.ended.unwrap_or(run.submitted))
+            && let Some(pass) = run.submission.pass(case.at(), at)
         {
             recorder.pass(pass);
+        }
+        let output = outputs.get(&case).copied().flatten().cloned();
+        if let Some(finding) = run.submission.finding(case.at(), at, status, output) {
+            recorder.audit(finding);
         }
     }
 }

@@ -159,6 +159,7 @@ impl Runs for Fake {
                 micros: 1_000_000 * u64::from(case),
             }),
             estimate_source: "case".into(),
+            distrusted: false,
         };
         Ok(Response::new(v1::PlanReply {
             cases: (0..cases).map(case).collect(),

@@ -206,6 +206,7 @@ impl Driver {
             retry_in,
             ..
         } = accepted;
+        run.note_output(case, &outcome, measured.output.as_ref());
         let event = v1::AttemptEnded {
             case: case.0,
             attempt,
@@ -284,6 +285,13 @@ impl Driver {
         let Some(run) = self.runs.get_mut(&id) else { return };
         run.tally.count(status);
         run.settled(case);
+        if let Some(finding) = run.finding(now, case, status) {
+            if run.submission.is_in_place() {
+                run.findings.push(finding);
+            } else {
+                self.departures.push(Departure::Audit(Box::new(finding)));
+            }
+        }
         if !status.is_clean_pass() {
             return;
         }

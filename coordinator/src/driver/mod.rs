@@ -9,6 +9,7 @@
 //! Deliberately absent: decisions (`thresh_core::schedule`), validation (the services), waiting for the disk
 //! (the recorder).
 
+mod audit;
 mod command;
 mod effects;
 mod followers;
@@ -33,5 +34,5 @@ pub(crate) use outlet::Departure;
 pub(crate) use outlet::{JournalState, Outlet, Turn};
 pub(crate) use refusal::Refusal;
 pub(crate) use run_state::KEPT_AFTER_END;
-pub(crate) use submission::{CasePlan, Submission};
+pub(crate) use submission::{Audited, CasePlan, Submission};
 pub(crate) use task::{Start, start};

@@ -11,7 +11,7 @@ use super::log::RunLog;
 use super::refusal::Refusal;
 use super::task::answer;
 use crate::recorder::{End, Recorder};
-use crate::store::{AttemptRecord, JournalEntry, PassRecord};
+use crate::store::{AttemptRecord, AuditRecord, JournalEntry, PassRecord};
 
 /// Something that others learn of.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) enum Departure {
     Attempt(Box<AttemptRecord>),
     /// A pass may be reused.
     Pass(Box<PassRecord>),
+    /// An audit found something.
+    Audit(Box<AuditRecord>),
     /// A run's end is recorded in the history, and then published.
     End(Box<End>),
     /// Whoever waits for all before it.
@@ -41,6 +43,7 @@ impl Departure {
             Self::Answer(reply, result) => answer(reply, result),
             Self::Attempt(record) => recorder.attempt(*record),
             Self::Pass(record) => recorder.pass(*record),
+            Self::Audit(record) => recorder.audit(*record),
             Self::End(end) => recorder.end(*end),
             Self::Mark(mark) => drop(mark.send(())),
         }

@@ -16,7 +16,7 @@ use super::outlet::Departure;
 use super::submission::Submission;
 use super::unjournaled::Unjournaled;
 use crate::restore::RestoredRun;
-use crate::store::{JournalEntry, PassRecord};
+use crate::store::{AuditRecord, JournalEntry, PassRecord};
 
 /// How long an ended run can still be followed and confirmed: longer than a client tries to reach a coordinator.
 pub(crate) const KEPT_AFTER_END: Duration = Duration::from_secs(180);
@@ -32,6 +32,11 @@ pub(super) struct RunState {
     pub(super) ended: Option<Timestamp>,
     /// Passes that wait for the client to confirm its files, or to say what was seen.
     pub(super) passes: Vec<(CaseIndex, PassRecord)>,
+    /// What audits found that waits for the same: files that change meanwhile make a case fail as well. A coordinator that
+    /// ends takes them along, as it does the passes.
+    pub(super) findings: Vec<AuditRecord>,
+    /// What audited cases wrote that are not settled and have not passed.
+    pub(super) audit_outputs: BTreeMap<CaseIndex, v1::Output>,
     /// The latest thing that people should know when the run ends badly.
     pub(super) remark: Option<String>,
     /// Who has which case, or had it last: one worker, or two where it has a second copy.
@@ -66,6 +71,8 @@ impl RunState {
             submitted: now,
             ended: None,
             passes: Vec::new(),
+            findings: Vec::new(),
+            audit_outputs: BTreeMap::new(),
             remark: None,
             grants: BTreeMap::new(),
             has_news: false,

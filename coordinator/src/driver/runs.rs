@@ -123,13 +123,23 @@ impl Driver {
         }
     }
 
-    /// Stores passes: where it is known what the case read, with that; the others of an in-place run as they are.
+    /// Stores passes: where it is known what the case read, with that; the others of an in-place run as they are. Stores what
+    /// its audits found, unless that may be due to files that changed.
     pub(super) fn confirm(&mut self, id: RunId, confirmed: &Confirmed, reply: Reply<u32>) {
-        let (passes, in_place) = match self.run_mut(id) {
+        let (passes, findings, in_place) = match self.run_mut(id) {
             Ok(run) if run.is_running() => return answer(reply, Err(Refusal::NotEnded(id))),
-            Ok(run) => (std::mem::take(&mut run.passes), run.submission.is_in_place()),
+            Ok(run) => (
+                std::mem::take(&mut run.passes),
+                std::mem::take(&mut run.findings),
+                run.submission.is_in_place(),
+            ),
             Err(refusal) => return answer(reply, Err(refusal)),
         };
+        if !confirmed.changed {
+            findings
+                .into_iter()
+                .for_each(|finding| self.recorder.audit(finding));
+        }
         let mut stored: u32 = 0;
         for (case, mut pass) in passes {
             match confirmed.seen.get(&case) {

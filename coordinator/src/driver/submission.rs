@@ -6,15 +6,17 @@ use prost::Message;
 use prost::bytes::Bytes;
 use thresh_core::digest::Digest;
 use thresh_core::estimate::{Estimate, EstimateSource, Estimates};
-use thresh_core::id::{BinaryIndex, RunId};
-use thresh_core::reuse::KeyParts;
+use thresh_core::id::{BinaryIndex, CaseIndex, RunId};
+use thresh_core::reuse::{AuditFinding, AuditShare, KeyParts};
 use thresh_core::schedule::RunRequest;
 use thresh_core::time::Timestamp;
-use thresh_proto::convert::{duration_to_wire, key_parts_to_wire};
+use thresh_core::verdict::CaseStatus;
+use thresh_proto::convert::{audited_to_wire, duration_to_wire, key_parts_to_wire};
 use thresh_proto::v1;
 
 use super::refusal::Refusal;
-use crate::store::{CaseId, PassRecord};
+use crate::audit;
+use crate::store::{AuditRecord, CaseId, PassRecord};
 
 /// The most that a run's description may take in the journal. A value in a database has a limit of some 1 GB.
 const ENCODED_BYTES_MAX: usize = 512 << 20;
@@ -30,6 +32,8 @@ pub(crate) struct Submission {
     pub(crate) binary_ids: Vec<Arc<str>>,
     pub(crate) cases: Vec<v1::Case>,
     pub(crate) key_parts: Vec<KeyParts>,
+    /// How many of the cases that could be reused run all the same.
+    pub(crate) audit: AuditShare,
     /// Of each case.
     pub(crate) plans: Vec<CasePlan>,
     /// For the scheduler, which takes its cases.
@@ -43,6 +47,17 @@ pub(crate) struct CasePlan {
     pub(crate) estimate: Option<Estimate>,
     /// It runs, but cannot fail the run.
     pub(crate) quarantined: bool,
+    /// It could be reused, and runs all the same.
+    pub(crate) audited: Option<Audited>,
+    /// It has a pass, but an audit found that not to stand for a run.
+    pub(crate) distrusted: bool,
+}
+
+/// What is known of the pass that would have stood for an audited case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Audited {
+    /// Its run; `None`: another cache knows of one, and not of which run.
+    pub(crate) past_run: Option<RunId>,
 }
 
 impl Submission {
@@ -115,6 +130,34 @@ impl Submission {
         })
     }
 
+    /// What is known of the pass that would have stood for a case, if that is audited.
+    pub(crate) fn audited_of(&self, case: usize) -> Option<Audited> {
+        self.plans.get(case)?.audited
+    }
+
+    /// What is stored when an audited case is settled with `status`; `None` where that says nothing about it. `output` is
+    /// what its last attempt that did not pass wrote.
+    pub(crate) fn finding(
+        &self,
+        case: usize,
+        at: Timestamp,
+        status: &CaseStatus,
+        output: Option<v1::Output>,
+    ) -> Option<AuditRecord> {
+        let Audited { past_run } = self.audited_of(case)?;
+        let finding = AuditFinding::of(status)?;
+        let is_disagreement = matches!(finding, AuditFinding::Disagreed(_));
+        Some(AuditRecord {
+            project: self.project.clone(),
+            case: self.case_id(case)?,
+            run: self.run,
+            at,
+            past_run,
+            finding,
+            output: audit::encode(output.filter(|_| is_disagreement)),
+        })
+    }
+
     /// The positions of the cases that are taken over from earlier runs.
     pub(crate) fn reused(&self) -> Vec<u32> {
         self.positions(|plan| plan.reused)
@@ -123,6 +166,13 @@ impl Submission {
     /// The positions of the cases that cannot fail the run.
     fn quarantined(&self) -> Vec<u32> {
         self.positions(|plan| plan.quarantined)
+    }
+
+    fn audited(&self) -> Vec<v1::AuditedCase> {
+        let audited = (0..).map(CaseIndex).zip(&self.plans);
+        audited
+            .filter_map(|(case, plan)| Some(audited_to_wire(case, plan.audited?.past_run)))
+            .collect()
     }
 
     fn positions(&self, which: impl Fn(&CasePlan) -> bool) -> Vec<u32> {
@@ -156,6 +206,7 @@ impl Submission {
             longest: Some(duration_to_wire(longest)),
             known: length(known),
             quarantined: self.quarantined(),
+            audited: self.audited(),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a client asks about the past, and says about cases that are not to count.
+//! What a client asks about the past, and says about cases that are not to count or to be reused again.
 
 use thresh_proto::convert::{
-    InvalidMessage, case_name_from_wire, duration_to_wire, project_from_wire, quarantine_from_wire,
-    run_id_to_wire, stop_reason_to_wire, tally_to_wire,
+    InvalidMessage, case_name_from_wire, duration_to_wire, outcome_to_wire, past_run_to_wire,
+    project_from_wire, quarantine_from_wire, run_id_to_wire, stop_reason_to_wire, tally_to_wire,
 };
 use thresh_proto::v1;
 use thresh_proto::v1::records_server::Records;
@@ -14,19 +14,23 @@ use super::Shared;
 use super::plan::or_status;
 use super::runs::past_outcome;
 use super::submission::run_id;
-use crate::store::{CaseId, Quarantine, RunRecord, RunTimeline, TimelineAttempt};
+use crate::audit;
+use crate::store::{AuditReport, CaseId, Disagreement, Quarantine, RunRecord, RunTimeline, TimelineAttempt};
 
-/// The most cases that one request puts into quarantine or lets out of it.
+/// The most cases that one request puts into quarantine, lets out of it, or trusts.
 const CASES_MAX: usize = 10_000;
 
 /// The most runs that are listed.
 pub const RUNS_MAX: u32 = 10_000;
 
-/// The bytes of names after which a part of a timeline is sent, roughly.
+/// The bytes of names and outputs after which a part of an answer is sent, roughly.
 const PART_BYTES: usize = 1 << 20;
 
-/// The most attempts in a part of a timeline.
-const PART_ATTEMPTS: usize = 4_096;
+/// The most attempts or disagreements in a part of an answer.
+const PART_ENTRIES: usize = 4_096;
+
+/// The most disagreements that are told with their outputs.
+const OUTPUTS_MAX: u32 = 200;
 
 /// Parts that wait for a slow reader.
 const PARTS_AHEAD: usize = 2;
@@ -135,6 +139,78 @@ impl Records for RecordsService {
         tokio::spawn(send_parts(timeline, parts));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+
+    type AuditReportStream = ReceiverStream<Result<v1::AuditReportPart, Status>>;
+
+    async fn audit_report(
+        &self,
+        request: Request<v1::AuditReportRequest>,
+    ) -> Result<Response<Self::AuditReportStream>, Status> {
+        let project = request.into_inner().project;
+        let project = project_from_wire(&project)?;
+        let report = or_status(self.shared.store.audit_report(project, OUTPUTS_MAX).await)?;
+        let (parts, stream) = mpsc::channel(PARTS_AHEAD);
+        tokio::spawn(send_report(report, parts));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn trust_cases(
+        &self,
+        request: Request<v1::TrustCasesRequest>,
+    ) -> Result<Response<v1::TrustCasesReply>, Status> {
+        let v1::TrustCasesRequest { project, cases } = request.into_inner();
+        let project = project_from_wire(&project)?;
+        check_count(cases.len())?;
+        let cases = cases
+            .into_iter()
+            .map(|case| case_id(Some(case)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let now = self.shared.clock.now();
+        let trusted = or_status(self.shared.store.trust(project, &cases, now).await)?;
+        Ok(Response::new(v1::TrustCasesReply { trusted }))
+    }
+}
+
+/// Sends what audits found in parts that fit into messages, until the end or until nobody listens.
+async fn send_report(report: AuditReport, parts: mpsc::Sender<Result<v1::AuditReportPart, Status>>) {
+    let counts = v1::AuditCounts {
+        audited: report.counts.audited(),
+        agreed: report.counts.agreed,
+        flaky: report.counts.flaky,
+        disagreed: report.counts.disagreed,
+    };
+    let mut part = v1::AuditReportPart {
+        counts: Some(counts),
+        disagreements: Vec::new(),
+    };
+    let mut bytes = 0;
+    for disagreement in report.disagreements {
+        let case = &disagreement.case;
+        bytes += case.binary_id.len() + case.name.len() + disagreement.output.len();
+        part.disagreements.push(audit_disagreement(disagreement));
+        if bytes >= PART_BYTES || part.disagreements.len() >= PART_ENTRIES {
+            bytes = 0;
+            if parts.send(Ok(std::mem::take(&mut part))).await.is_err() {
+                return;
+            }
+        }
+    }
+    if part.counts.is_some() || !part.disagreements.is_empty() {
+        // Nobody may listen any more.
+        let _ = parts.send(Ok(part)).await;
+    }
+}
+
+fn audit_disagreement(disagreement: Disagreement) -> v1::AuditDisagreement {
+    v1::AuditDisagreement {
+        case: Some(case_name(&disagreement.case)),
+        run_id: run_id_to_wire(disagreement.run),
+        at_micros: disagreement.at.as_micros(),
+        past_run: past_run_to_wire(disagreement.past_run),
+        outcome: Some(outcome_to_wire(&disagreement.outcome)),
+        output: audit::decode(&disagreement.output),
+        trusted_micros: disagreement.trusted.map_or(0, |at| at.as_micros()),
+    }
 }
 
 /// Sends a timeline in parts that fit into messages, until the end or until nobody listens.
@@ -147,7 +223,7 @@ async fn send_parts(timeline: RunTimeline, parts: mpsc::Sender<Result<v1::Timeli
     for attempt in timeline.attempts {
         bytes += attempt.case.binary_id.len() + attempt.case.name.len() + attempt.attempt.worker.len();
         part.attempts.push(past_grant(attempt));
-        if bytes >= PART_BYTES || part.attempts.len() >= PART_ATTEMPTS {
+        if bytes >= PART_BYTES || part.attempts.len() >= PART_ENTRIES {
             bytes = 0;
             if parts.send(Ok(std::mem::take(&mut part))).await.is_err() {
                 return;

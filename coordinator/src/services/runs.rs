@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::plan::{check_manifests, fill_in, or_status};
+use super::plan::{Audits, check_manifests, fill_in, or_status};
 use super::submission::{self, run_id};
 use super::{Shared, status, version};
 use crate::driver::{Chunk, Confirmed, RunLog};
@@ -75,7 +75,8 @@ impl Runs for RunsService {
         request: Request<Streaming<v1::SubmitRequest>>,
     ) -> Result<Response<v1::PlanReply>, Status> {
         let mut submission = submission::receive(request.into_inner()).await?;
-        fill_in(&self.shared, &mut submission).await;
+        // The cases of the run that is asked about are chosen when there is one.
+        fill_in(&self.shared, &mut submission, Audits::None).await;
         let kind = (submission.request.platform.clone(), submission.is_in_place());
         let capacity = self
             .shared
@@ -91,6 +92,7 @@ impl Runs for RunsService {
                 .estimate
                 .map_or("none", |estimate| estimate.source.word())
                 .to_owned(),
+            distrusted: plan.distrusted,
         });
         Ok(Response::new(v1::PlanReply {
             cases: planned.collect(),
@@ -109,7 +111,7 @@ impl Runs for RunsService {
         {
             bucket.before_run().await;
         }
-        fill_in(&self.shared, &mut submission).await;
+        fill_in(&self.shared, &mut submission, Audits::AsAsked).await;
         self.refuse_known(submission.run).await?;
         self.shared
             .driver

@@ -10,9 +10,9 @@ use thresh_core::id::{BinaryIndex, GroupIndex, RunId};
 use thresh_core::reuse::KeyParts;
 use thresh_core::schedule::{PlannedBinary, PlannedCase, RunRequest};
 use thresh_proto::convert::{
-    InvalidMessage, digest_from_wire, duration_from_wire, group_from_wire, key_parts_from_wire,
-    leak_timeout_from_wire, max_fail_from_wire, priority_from_wire, retries_from_wire, run_id_from_wire,
-    slow_timeout_from_wire, threads_from_wire,
+    InvalidMessage, audit_share_from_wire, digest_from_wire, duration_from_wire, group_from_wire,
+    key_parts_from_wire, leak_timeout_from_wire, max_fail_from_wire, priority_from_wire, retries_from_wire,
+    run_id_from_wire, slow_timeout_from_wire, threads_from_wire,
 };
 use thresh_proto::v1;
 use tokio_stream::{Stream, StreamExt};
@@ -136,6 +136,7 @@ pub(crate) fn validate(
             .map(|binary| Arc::from(binary.id.as_str()))
             .collect(),
         plans: vec![CasePlan::default(); cases.len()],
+        audit: audit_share_from_wire(header.audit_ppm)?,
         header,
         cases,
         key_parts,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use thresh_core::digest::Digest;
 use thresh_core::schedule::Policy;
 use thresh_proto::v1;
 use thresh_proto::v1::run_ended::Reason;
@@ -9,6 +10,7 @@ use thresh_proto::v1::run_event::Event;
 use tonic::{Code, Streaming};
 
 use crate::farm::*;
+use crate::reuse::{audit_report, audited, put};
 use crate::steps::*;
 
 /// Ends a coordinator as if it had died, and starts the next one with its store.
@@ -185,5 +187,41 @@ fn hello() -> v1::HelloRequest {
     v1::HelloRequest {
         protocol: thresh_proto::PROTOCOL,
         version: "0.1.0".into(),
+    }
+}
+
+#[tokio::test]
+async fn an_audit_goes_on_under_the_next_coordinator() {
+    let farm = Farm::start(Policy::default()).await;
+    let mut worker = farm.worker_of_kind("far", false).await;
+    let mut client = farm.client().await;
+    let (request, manifests) = shipped_run(1, 2);
+    for manifest in &manifests {
+        put(&farm, manifest, Digest::of(manifest)).await.unwrap();
+    }
+    submit(&mut client, request).await.unwrap();
+    let cases = worker.cases(2).await;
+    worker.run(1, &cases, &passed());
+    to_the_end(watch(&mut client, 1).await).await;
+
+    submit(&mut client, audited(shipped_run(RUN, 2).0)).await.unwrap();
+    let mut events = watch(&mut client, RUN).await;
+    let cases = worker.cases(2).await;
+    worker.run(RUN, &cases[..1], &failed());
+    let seen = up_to_attempt(&mut events, 1).await;
+    let farm = succeeded(farm).await;
+    let events = watch_after(&farm, seen.len() as u64).await;
+    let mut worker = farm.worker_of_kind("far", false).await;
+    let cases = worker.cases(1).await;
+    worker.run(RUN, &cases, &failed());
+    let mut events = events;
+    while soon("the next event", events.message()).await.unwrap().is_some() {}
+
+    let (counts, disagreements) = audit_report(&farm).await;
+    assert_eq!(counts, [2, 0, 0, 2]);
+    for found in disagreements {
+        assert_eq!((found.run_id, found.past_run), (id(RUN), id(1)));
+        let stdout = found.output.unwrap().stdout.unwrap();
+        assert_eq!(&*stdout.head, b"said");
     }
 }

@@ -8,9 +8,12 @@ use thresh_proto::convert::{
     digest_to_wire, digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire, recipe_to_wire,
 };
 use thresh_proto::v1;
+use thresh_proto::v1::records_client::RecordsClient;
 use thresh_proto::v1::run_ended::Reason;
 use thresh_proto::v1::run_event::Event;
+use thresh_proto::v1::runs_client::RunsClient;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::farm::*;
 
@@ -379,5 +382,135 @@ async fn a_pass_is_found_by_its_own_code_and_by_what_was_seen() {
     let mut short = run(3, 1);
     short.cases[0].seen = b"short"[..].into();
     let refused = submit(&mut client, short).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+pub(crate) fn audited(mut request: v1::SubmitRequest) -> v1::SubmitRequest {
+    request.header.as_mut().unwrap().audit_ppm = 1_000_000;
+    request
+}
+
+/// What audits found: how often they found what, and the disagreements.
+pub(crate) async fn audit_report(farm: &Farm) -> ([u64; 4], Vec<v1::AuditDisagreement>) {
+    let request = v1::AuditReportRequest {
+        project: "demo".into(),
+    };
+    let mut client = RecordsClient::new(farm.connect().await);
+    let mut parts = client.audit_report(request).await.unwrap().into_inner();
+    let first = soon("the report", parts.message()).await.unwrap().unwrap();
+    let counts = first.counts.unwrap();
+    let counts = [counts.audited, counts.agreed, counts.flaky, counts.disagreed];
+    (counts, first.disagreements)
+}
+
+async fn confirm(client: &mut RunsClient<Channel>, run: u128, changed: bool) {
+    let request = v1::ConfirmInputsRequest {
+        run_id: id(run),
+        changed,
+        ..Default::default()
+    };
+    client.confirm_inputs(request).await.unwrap();
+}
+
+/// Submits a run of which so many cases are leased, in which `failing` does not pass; returns its events.
+async fn run_with_failing(
+    client: &mut RunsClient<Channel>,
+    worker: &mut Worker,
+    (number, request): (u128, v1::SubmitRequest),
+    leased: usize,
+    failing: &str,
+) -> Vec<Event> {
+    submit(client, request).await.unwrap();
+    for case in worker.cases(leased).await {
+        let outcome = if case.name == failing { failed() } else { passed() };
+        worker.run(number, &[case], &outcome);
+    }
+    to_the_end(watch(client, number).await).await
+}
+
+#[tokio::test]
+async fn a_case_whose_audit_disagrees_is_not_reused_until_it_is_trusted() {
+    let farm = Farm::start(Policy::default()).await;
+    let mut worker = farm.worker("here").await;
+    let mut client = farm.client().await;
+    run_with_failing(&mut client, &mut worker, (1, run(1, 2)), 2, "none").await;
+    confirm(&mut client, 1, false).await;
+
+    let nothing = ([0; 4], Vec::new());
+    for (number, changed) in [(2, true), (3, false)] {
+        let request = (number, audited(run(number, 2)));
+        let events = run_with_failing(&mut client, &mut worker, request, 2, "case 1").await;
+        let Event::Planned(planned) = &events[0] else {
+            panic!("the plan comes first, not {:?}", events[0])
+        };
+        let past = |case| v1::AuditedCase {
+            case,
+            past_run: id(1),
+        };
+        assert_eq!(planned.audited, [past(0), past(1)]);
+        assert_eq!(planned.reused, 0);
+        // Nothing counts before it is known that no file changed.
+        assert_eq!(audit_report(&farm).await, nothing, "run {number}");
+        confirm(&mut client, number, changed).await;
+    }
+    let (counts, disagreements) = audit_report(&farm).await;
+    assert_eq!(counts, [2, 1, 0, 1]);
+    let found = &disagreements[0];
+    assert_eq!(found.case.as_ref().unwrap().name, "case 1");
+    assert_eq!((&found.run_id, &found.past_run), (&id(3), &id(1)));
+    assert_eq!(found.outcome, Some(failed()));
+    let stdout = found.output.clone().unwrap().stdout.unwrap();
+    assert_eq!((&*stdout.head, found.trusted_micros), (&b"said"[..], 0));
+
+    let asked = tokio_stream::iter([run(4, 2)]);
+    let plan = client.plan(asked).await.unwrap().into_inner().cases;
+    let told: Vec<_> = plan.iter().map(|case| (case.reused, case.distrusted)).collect();
+    assert_eq!(told, [(true, false), (false, true)]);
+    let events = run_with_failing(&mut client, &mut worker, (4, run(4, 2)), 1, "none").await;
+    assert_eq!(planned(&events), (2, 1), "its pass is stored, and not used");
+    confirm(&mut client, 4, false).await;
+
+    let mut records = RecordsClient::new(farm.connect().await);
+    for trusted in [1, 0] {
+        let request = v1::TrustCasesRequest {
+            project: "demo".into(),
+            cases: plan.iter().map(|case| name_of(case.case)).collect(),
+        };
+        let reply = records.trust_cases(request).await.unwrap().into_inner();
+        assert_eq!(reply.trusted, trusted);
+    }
+    submit(&mut client, run(5, 2)).await.unwrap();
+    let events = to_the_end(watch(&mut client, 5).await).await;
+    assert_eq!(planned(&events), (2, 2));
+    assert!(audit_report(&farm).await.1[0].trusted_micros > 0);
+}
+
+fn name_of(case: u32) -> v1::CaseName {
+    v1::CaseName {
+        binary_id: "demo::tests".into(),
+        name: format!("case {case}"),
+    }
+}
+
+#[tokio::test]
+async fn a_plan_audits_nothing_and_a_share_over_all_is_refused() {
+    let farm = Farm::start(Policy::default()).await;
+    let mut worker = farm.worker("here").await;
+    let mut client = farm.client().await;
+    run_with_failing(&mut client, &mut worker, (1, run(1, 1)), 1, "none").await;
+    confirm(&mut client, 1, false).await;
+    let asked = tokio_stream::iter([audited(run(2, 1))]);
+    let plan = client.plan(asked).await.unwrap().into_inner().cases;
+    assert!(plan.iter().all(|case| case.reused));
+    let mut over = audited(run(2, 1));
+    over.header.as_mut().unwrap().audit_ppm += 1;
+    let refused = submit(&mut client, over).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let mut records = RecordsClient::new(farm.connect().await);
+    let none = v1::TrustCasesRequest {
+        project: "demo".into(),
+        cases: Vec::new(),
+    };
+    let refused = records.trust_cases(none).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
 }

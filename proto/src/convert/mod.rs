@@ -4,6 +4,7 @@
 //! a missing field, a digest of the wrong length, an absurd duration or an unknown enum value is an
 //! [`InvalidMessage`] that names the field.
 
+mod audit;
 mod blob;
 mod observed;
 mod outcome;
@@ -12,6 +13,9 @@ mod run;
 mod scalar;
 mod threads_required;
 
+pub use audit::{
+    audit_share_from_wire, audited_from_wire, audited_to_wire, past_run_from_wire, past_run_to_wire,
+};
 pub use blob::{
     bases_from_wire, digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire, recipe_to_wire,
 };
