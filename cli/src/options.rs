@@ -89,6 +89,7 @@ pub(crate) fn run_options(args: &RunArgs, color: Option<&str>) -> Result<RunOpti
         no_run: args.no_run,
         engine: args.engine.url.clone(),
         reuse: !args.no_reuse,
+        audit: args.audit,
         outputs: args.report.junit.clone().into_iter().collect(),
         submitter: (args.standing.submitter.clone())
             .or_else(|| std::env::var("USER").ok())

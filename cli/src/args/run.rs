@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use thresh_coordinator::RemoteAddress;
 use thresh_core::case::{MaxFail, ThreadsRequired};
+use thresh_core::reuse::AuditShare;
 
 use super::{BuildArgs, EngineArgs, FarmArgs, MessageFormat, ReportArgs, SelectArgs, StandingArgs};
 
@@ -74,6 +75,15 @@ pub(crate) struct RunArgs {
     /// Run every case, and store no pass
     #[arg(long, help_heading = "Running")]
     pub(crate) no_reuse: bool,
+    /// Run so many of the cases that could be reused all the same, like 5% or 0.5%, chosen at random, and record whether they
+    /// still pass (see `thresh audit`); default: `reuse.audit` of thresh.toml, else none
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        conflicts_with = "no_reuse",
+        help_heading = "Running"
+    )]
+    pub(crate) audit: Option<AuditShare>,
     /// A cache of the Remote Execution API, reapi://HOST:PORT[/INSTANCE], in which passes are looked up and stored
     /// besides this machine's own; without --farm, whose coordinator has such a flag
     #[arg(long, value_name = "URL", env = "THRESH_REUSE_FROM", help_heading = "Running")]

@@ -7,9 +7,10 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use thresh_core::environment::EnvironmentPolicy;
 use thresh_core::fault::Fault;
+use thresh_core::reuse::AuditShare;
 use toml::de::{DeTable, DeValue};
 
 /// The name of the file.
@@ -92,6 +93,9 @@ pub struct ReuseConfig {
     pub enabled: bool,
     /// A cache of the Remote Execution API in which runs on this machine look up and store passes, too.
     pub from: Option<String>,
+    /// The share of the reusable cases that run all the same, to see whether they still pass.
+    #[serde(deserialize_with = "audit_share")]
+    pub audit: AuditShare,
     /// Which files a case depends on.
     pub files: ReuseFiles,
     /// Whether the line of a panic counts where no case can see it.
@@ -126,6 +130,7 @@ impl Default for ReuseConfig {
         Self {
             enabled: true,
             from: None,
+            audit: AuditShare::NONE,
             files: ReuseFiles::default(),
             panic_locations: PanicLocations::default(),
         }
@@ -141,7 +146,14 @@ const KEYS: &[(&str, &[&str])] = &[
     ("run", &["slots"]),
     (
         "reuse",
-        &["enabled", "files", "from", "panic-locations", "panic_locations"],
+        &[
+            "audit",
+            "enabled",
+            "files",
+            "from",
+            "panic-locations",
+            "panic_locations",
+        ],
     ),
 ];
 
@@ -235,6 +247,11 @@ impl ProjectConfig {
     }
 }
 
+fn audit_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditShare, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
 fn invalid(path: &Path, text: &str, offset: usize, message: impl fmt::Display) -> ConfigError {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -295,7 +312,7 @@ mod tests {
     #[test]
     fn every_knob_is_read() {
         let text = "project = 'p'\n[farm]\nurl = 'http://farm:8980'\ndebug-sections = 'along'\nshared-target = true\n[env]\npass = ['A_*']\nkey = ['B']\n\
-                    [run]\nslots = 3\n[reuse]\nenabled = false\n";
+                    [run]\nslots = 3\n[reuse]\nenabled = false\naudit = '2.5%'\n";
         let config = ProjectConfig::parse(Path::new("thresh.toml"), text).unwrap();
         assert_eq!(config.project.as_deref(), Some("p"));
         assert_eq!(config.farm.url.as_deref(), Some("http://farm:8980"));
@@ -303,6 +320,7 @@ mod tests {
         assert!(config.farm.shared_target);
         assert_eq!(config.run.slots, NonZeroU32::new(3));
         assert!(!config.reuse.enabled);
+        assert_eq!(config.reuse.audit.as_ppm(), 25_000);
         assert!(config.environment_policy().travels("A_X"));
     }
 
@@ -331,6 +349,11 @@ mod tests {
         );
         assert!(error("[run]\nslots = 'ü', x").starts_with("read /w/thresh.toml:2:12: "));
         assert!(error("[reuse]\nenabled = 'yes'").starts_with("read /w/thresh.toml:2:11: "));
+        let audit = error("[reuse]\naudit = '5'");
+        assert!(
+            audit.starts_with("read /w/thresh.toml:2:9: expected a percentage"),
+            "{audit}"
+        );
         assert!(error("[env]\npass = [1]").starts_with("read /w/thresh.toml:2:9: "));
     }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use thresh_core::id::{CaseIndex, RunId};
 use thresh_core::outcome::Outcome;
+use thresh_core::reuse::AuditFinding;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::CaseStatus;
+use thresh_proto::v1;
 
 use super::remapped::RemappedWorker;
 use super::summary::RunSummary;
@@ -104,6 +106,16 @@ pub enum ReportEvent<'a> {
         /// Its status and all its attempts.
         record: &'a CaseRecord,
     },
+    /// A case has ended that could have been reused, and its audit found something. Whether a disagreement counts is told in a
+    /// note after the end: files may have changed during the run.
+    CaseAudited {
+        /// The case.
+        case: CaseIndex,
+        /// What was found.
+        finding: &'a AuditFinding,
+        /// The run of the pass that would have stood for it, if known.
+        past_run: Option<RunId>,
+    },
     /// A worker came or went.
     Worker(&'a WorkerChange),
     /// A worker that shows cases the client's files at other paths got its first cases; once for each worker.
@@ -143,6 +155,8 @@ pub struct PlanNews {
     pub cases: u32,
     /// Those that need not run.
     pub reused: u32,
+    /// Those of the others that need not run either, and do.
+    pub audited: u32,
     /// Slots that are there now.
     pub slots: u32,
     /// Workers that are there now, if known.
@@ -214,6 +228,20 @@ pub struct Captured {
 }
 
 impl Captured {
+    /// Standard output and standard error, as the coordinator tells of them.
+    pub(crate) fn of_output(output: Option<v1::Output>) -> (Self, Self) {
+        let stream = |stream: Option<v1::Stream>| {
+            stream.map_or_else(Self::default, |stream| Self {
+                head: stream.head.into(),
+                tail: stream.tail.into(),
+                omitted_bytes: stream.omitted_bytes,
+            })
+        };
+        output.map_or_else(Default::default, |output| {
+            (stream(output.stdout), stream(output.stderr))
+        })
+    }
+
     /// Whether the process wrote nothing.
     pub fn is_empty(&self) -> bool {
         self.head.is_empty() && self.tail.is_empty() && self.omitted_bytes == 0

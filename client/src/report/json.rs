@@ -57,6 +57,7 @@ enum Body<'a> {
     Planned {
         cases: u32,
         reused: u32,
+        audited: u32,
         slots: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         workers: Option<u32>,
@@ -109,6 +110,13 @@ enum Body<'a> {
         passes: bool,
         attempts: usize,
         seconds: f64,
+    },
+    Audited {
+        #[serde(flatten)]
+        case: CaseBody<'a>,
+        finding: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        past_run: Option<String>,
     },
     Worker {
         worker: &'a str,
@@ -253,6 +261,7 @@ fn body<'a>(roster: &'a Roster, event: &ReportEvent<'a>) -> Option<(&'static str
             let body = Body::Planned {
                 cases: plan.cases,
                 reused: plan.reused,
+                audited: plan.audited,
                 slots: plan.slots,
                 workers: plan.workers,
                 total_seconds: seconds(plan.total),
@@ -301,6 +310,18 @@ fn body<'a>(roster: &'a Roster, event: &ReportEvent<'a>) -> Option<(&'static str
                 seconds: seconds(record.took()),
             };
             ("case-ended", body)
+        }
+        &ReportEvent::CaseAudited {
+            case: index,
+            finding,
+            past_run,
+        } => {
+            let body = Body::Audited {
+                case: case(index),
+                finding: finding.word(),
+                past_run: past_run.map(|run| run.to_string()),
+            };
+            ("case-audited", body)
         }
         ReportEvent::Worker(change) => {
             let body = Body::Worker {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thresh_core::id::{CaseIndex, RunId};
 use thresh_core::outcome::{FailureCause, Outcome};
+use thresh_core::reuse::AuditFinding;
 use thresh_core::schedule::StopReason;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::{CaseStatus, Tally};
@@ -184,6 +185,7 @@ pub(super) fn play_with(report: ReportSettings, reporter: &mut dyn Reporter) {
     let plan = PlanNews {
         cases: 5,
         reused: 1,
+        audited: 1,
         slots: 2,
         workers: Some(1),
         total: Duration::from_millis(300),
@@ -227,6 +229,17 @@ pub(super) fn play_with(report: ReportSettings, reporter: &mut dyn Reporter) {
             tell(150, ReportEvent::AttemptEnded { case, attempt });
         }
         tell(150, ReportEvent::CaseEnded { case, record });
+        if index == 0 {
+            let (finding, past_run) = (&AuditFinding::Agreed, Some(RunId::from_u128(7)));
+            tell(
+                150,
+                ReportEvent::CaseAudited {
+                    case,
+                    finding,
+                    past_run,
+                },
+            );
+        }
     }
     let change = WorkerChange {
         worker: "w1".into(),

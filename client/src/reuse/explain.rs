@@ -35,6 +35,8 @@ pub struct Past<'a> {
     pub last: Option<&'a PastPass>,
     /// A pass, perhaps an earlier one, is stored under its present key.
     pub is_reusable: bool,
+    /// Such a pass is stored, but an audit found that not to stand for a run.
+    pub is_distrusted: bool,
     /// What of its reachable code is not as at that pass; empty where that is not known.
     pub code: Vec<String>,
     /// What of all that the pass was seen to read is not so any more; empty where that is not known, too.
@@ -107,6 +109,12 @@ pub fn explain(
                 "a clean pass with the same key is stored"
             }
             .to_owned();
+        }
+        (Some(_), _) if past.is_distrusted => {
+            explanation.reason =
+                "a clean pass with the same key is stored, but an audit disagreed (thresh audit \
+                                  report); `thresh audit trust` lets it be reused again"
+                    .to_owned();
         }
         (Some(_), None) => explanation.reason = "no clean pass of it is stored".to_owned(),
         (Some(now), Some(last)) => {

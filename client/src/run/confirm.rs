@@ -17,21 +17,22 @@ const PATHS_SHOWN_MAX: usize = 5;
 
 impl Prepared {
     /// Stores the passes of a run on this machine: those of cases that were seen to read what is still so, and the others if
-    /// nothing at all has changed meanwhile. A failure to store costs reuse, not the verdict.
+    /// nothing at all has changed meanwhile. Then what audits found is recorded, too. Returns what the user is told where
+    /// something has changed. A failure to store costs reuse, not the verdict.
     ///
     /// # Errors
-    /// Passes are not stored; what the user is told.
+    /// Nothing is stored; what the user is told.
     pub(super) async fn confirm(
         &self,
         session: &mut Session,
         ready: Ready,
         watch: InputWatch,
         observations: Observations,
-    ) -> Result<(), String> {
+    ) -> Result<Option<String>, String> {
         let Ready {
             run, loaded, keys, ..
         } = ready;
-        let Some(keys) = keys else { return Ok(()) };
+        let Some(keys) = keys else { return Ok(None) };
         let seen_keys = seen::seen_keys(&loaded.suite, &keys);
         let memo_file = self.state.digest_memo();
         let looked = tokio::task::spawn_blocking(move || {
@@ -64,11 +65,7 @@ impl Prepared {
         stored
             .await
             .map_err(|error| format!("passes not stored: failed to {error}"))?;
-        if changed.is_empty() {
-            Ok(())
-        } else {
-            Err(note(&changed, learnt.of_case.len()))
-        }
+        Ok((!changed.is_empty()).then(|| note(&changed, learnt.of_case.len())))
     }
 }
 

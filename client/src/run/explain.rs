@@ -69,6 +69,11 @@ impl Prepared {
             .filter(|case| case.reused)
             .map(|case| case.case)
             .collect();
+        let distrusted: BTreeSet<u32> = planned
+            .iter()
+            .filter(|case| case.distrusted)
+            .map(|case| case.case)
+            .collect();
         let Ready { loaded, keys, .. } = &ready;
         let Some(keys) = keys else {
             return Err(match &loaded.outside {
@@ -83,6 +88,7 @@ impl Prepared {
         for ((at, name), last) in positions.iter().zip(&names).zip(&passes) {
             let past = Past {
                 is_reusable: u32::try_from(*at).is_ok_and(|at| reusable.contains(&at)),
+                is_distrusted: u32::try_from(*at).is_ok_and(|at| distrusted.contains(&at)),
                 ..prepared.past(&ready, *at, last.as_ref(), &seen, &mut memo)
             };
             let names = (name.binary_id.as_str(), name.name.as_str());

@@ -4,16 +4,19 @@
 //! was said before (a second end of a case, a case that does not exist) is dropped too, but then the run is
 //! never green: whoever contradicts itself may have been wrong the first time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use thresh_core::id::{CaseIndex, RunId};
 use thresh_core::outcome::Outcome;
+use thresh_core::reuse::AuditFinding;
 use thresh_core::schedule::StopReason;
 use thresh_core::time::Timestamp;
 use thresh_core::verdict::{CaseStatus, Tally, Verdict};
-use thresh_proto::convert::{InvalidMessage, duration_or_zero, outcome_from_wire, stop_reason_from_wire};
+use thresh_proto::convert::{
+    InvalidMessage, audited_from_wire, duration_or_zero, outcome_from_wire, stop_reason_from_wire,
+};
 use thresh_proto::v1::{self, run_event::Event, worker_news};
 
 use crate::report::{
@@ -46,6 +49,10 @@ pub struct Fold {
     less_isolated: BTreeSet<String>,
     /// Cases that cannot fail the run.
     quarantined: BTreeSet<CaseIndex>,
+    /// Cases that could have been reused, with the runs of the passes that would have stood for them, where known.
+    audited: BTreeMap<CaseIndex, Option<RunId>>,
+    /// Those of them that do not pass.
+    disagreed: Vec<(CaseIndex, Option<RunId>)>,
     seen: u64,
     contradictions: u32,
     /// Bytes of output in `attempts`, or handed from there to `decided`.
@@ -83,11 +90,18 @@ impl Fold {
             remapped: Vec::new(),
             less_isolated: BTreeSet::new(),
             quarantined: BTreeSet::new(),
+            audited: BTreeMap::new(),
+            disagreed: Vec::new(),
             seen: 0,
             contradictions: 0,
             kept_bytes: 0,
             summary: None,
         }
+    }
+
+    /// All cases of the run.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// The number of the last event that was taken.
@@ -98,6 +112,12 @@ impl Fold {
     /// The summary, once the run has ended.
     pub fn summary(&self) -> Option<&RunSummary> {
         self.summary.as_ref()
+    }
+
+    /// The audited cases that do not pass, in the order in which they ended, with the runs of the passes that would have
+    /// stood for them, where known.
+    pub fn disagreed(&self) -> &[(CaseIndex, Option<RunId>)] {
+        &self.disagreed
     }
 
     /// Takes an event and tells `report` what it means.
@@ -124,6 +144,8 @@ impl Fold {
             Some(Event::Stopping(_)) => {}
             Some(Event::Planned(planned)) => {
                 self.quarantined = planned.quarantined.iter().copied().map(CaseIndex).collect();
+                let audited = planned.audited.iter().map(audited_from_wire);
+                self.audited = audited.collect::<Result<_, _>>()?;
                 report(at, &ReportEvent::Planned(&self.plan(&planned)));
             }
             Some(Event::Reused(reused)) => self.reused(at, &reused.cases, report),
@@ -160,6 +182,7 @@ impl Fold {
         PlanNews {
             cases: planned.cases,
             reused: planned.reused,
+            audited: u32::try_from(planned.audited.len()).unwrap_or(u32::MAX),
             slots: planned.slots,
             workers: self.workers,
             total: duration_or_zero(planned.total),
@@ -194,6 +217,24 @@ impl Fold {
         let attempts = std::mem::take(&mut self.attempts[case.at()]);
         let record = self.decided[case.at()].insert(CaseRecord { status, attempts });
         report(at, &ReportEvent::CaseEnded { case, record });
+        let Some(past_run) = self.audited.remove(&case) else {
+            return;
+        };
+        let Some(finding) = AuditFinding::of(&record.status) else {
+            return;
+        };
+        if matches!(finding, AuditFinding::Disagreed(_)) {
+            self.disagreed.push((case, past_run));
+        }
+        let finding = &finding;
+        report(
+            at,
+            &ReportEvent::CaseAudited {
+                case,
+                finding,
+                past_run,
+            },
+        );
     }
 
     fn reused(&mut self, at: Timestamp, cases: &[u32], report: &mut impl FnMut(Timestamp, &ReportEvent<'_>)) {
@@ -294,7 +335,7 @@ impl Fold {
     ) -> Result<(), InvalidMessage> {
         let outcome = outcome_from_wire(script.outcome.as_ref())?;
         let took = duration_or_zero(script.took);
-        let (stdout, stderr) = captured(script.output);
+        let (stdout, stderr) = Captured::of_output(script.output);
         let record = ScriptRecord {
             id: script.id,
             worker: script.worker,
@@ -422,7 +463,7 @@ fn bound(record: &mut AttemptRecord, kept_bytes: &mut usize) {
 }
 
 fn attempt_record(attempt: v1::AttemptEnded) -> Result<AttemptRecord, InvalidMessage> {
-    let (stdout, stderr) = captured(attempt.output);
+    let (stdout, stderr) = Captured::of_output(attempt.output);
     Ok(AttemptRecord {
         number: attempt.attempt,
         number_max: attempt.attempts_max,
@@ -433,19 +474,6 @@ fn attempt_record(attempt: v1::AttemptEnded) -> Result<AttemptRecord, InvalidMes
         stdout,
         stderr,
         last: attempt.last,
-    })
-}
-
-fn captured(output: Option<v1::Output>) -> (Captured, Captured) {
-    let stream = |stream: Option<v1::Stream>| {
-        stream.map_or_else(Captured::default, |stream| Captured {
-            head: stream.head.into(),
-            tail: stream.tail.into(),
-            omitted_bytes: stream.omitted_bytes,
-        })
-    };
-    output.map_or_else(Default::default, |output| {
-        (stream(output.stdout), stream(output.stderr))
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use thresh_core::case::{MaxFail, ThreadsRequired};
+use thresh_core::reuse::AuditShare;
 use thresh_core::schedule::RunPriority;
 
 use crate::build::{ArchiveOptions, BuildOptions};
@@ -50,6 +51,8 @@ pub struct RunOptions {
     pub no_run: bool,
     /// `false` neither looks up nor stores passes.
     pub reuse: bool,
+    /// The share of the reusable cases that run all the same.
+    pub audit: Option<AuditShare>,
     /// The coordinator's address.
     pub farm: Option<String>,
     /// The address of an engine of the Remote Execution API that executes the cases in a farm's place.
@@ -92,6 +95,7 @@ impl RunOptions {
             no_capture: false,
             no_run: false,
             reuse: true,
+            audit: None,
             farm: None,
             engine: None,
             project: None,

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use camino::Utf8Path;
 use thresh_cas::{DigestMemo, Snapshot};
 use thresh_core::case::ThreadsRequired;
+use thresh_core::reuse::AuditShare;
 
 use super::error::RunError;
 use super::options::RunOptions;
@@ -153,6 +154,11 @@ impl Prepared {
     /// Whether passes are looked up and stored.
     pub(super) fn reuses(&self) -> bool {
         self.options.reuse && self.project.reuse.enabled && !self.no_capture()
+    }
+
+    /// The share of the reusable cases that run all the same.
+    pub(super) fn audit(&self) -> AuditShare {
+        self.options.audit.unwrap_or(self.project.reuse.audit)
     }
 
     /// Whether the cases run where their files are: on this machine.

@@ -122,7 +122,7 @@ impl Submission<'_> {
             deadline: prepared.options.deadline.map(duration_to_wire),
             action: None,
             observe: prepared.observes(),
-            audit_ppm: 0,
+            audit_ppm: prepared.audit().as_ppm(),
         }
     }
 

@@ -10,6 +10,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::Cancel;
+use super::audit;
 use super::error::RunError;
 use super::fold::Fold;
 use super::follow::{Follower, RECONNECT, now};
@@ -151,11 +152,13 @@ impl Prepared {
             Some(shipping) => shipping.during(&session, ready.run, follower.follow()).await?,
             None => follower.follow().await?,
         }
-        if ready.keys.is_some() && ready.shipment.is_none() {
-            let confirmed = prepared.confirm(&mut session, ready, watch, observations).await;
-            if let Err(note) = confirmed {
-                reporters.event(now(), &ReportEvent::Note(&note));
-            }
+        let confirmed = if ready.keys.is_some() && ready.shipment.is_none() {
+            prepared.confirm(&mut session, ready, watch, observations).await
+        } else {
+            Ok(None)
+        };
+        for note in last_notes(confirmed, &fold) {
+            reporters.event(now(), &ReportEvent::Note(&note));
         }
         let summary = fold
             .summary()
@@ -260,6 +263,16 @@ impl Prepared {
                 tracing::warn!("failed to remove old files from {}: {error}", reach.display());
             }
         });
+    }
+}
+
+/// What is left to say when a run is over and its passes are `confirmed`, or did not need to be.
+fn last_notes(confirmed: Result<Option<String>, String>, fold: &Fold) -> Vec<String> {
+    let disagreed = fold.disagreed();
+    match confirmed {
+        Ok(None) => audit::notes(fold.roster(), disagreed),
+        Ok(Some(changed)) if !disagreed.is_empty() => vec![changed, audit::unclear(disagreed.len())],
+        Ok(Some(note)) | Err(note) => vec![note],
     }
 }
 

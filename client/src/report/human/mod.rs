@@ -145,7 +145,11 @@ impl<W: Write + Send> HumanReporter<W> {
         }
         write!(
             self.pending,
-            "{head} {to_run} to run, {} reused; {}",
+            "{head} {to_run} to run{}, {} reused; {}",
+            match plan.audited {
+                0 => String::new(),
+                audited => format!(" ({audited} audited)"),
+            },
             plan.reused,
             counted(plan.slots as usize, "slot")
         )?;
@@ -304,7 +308,7 @@ impl<W: Write + Send> Reporter for HumanReporter<W> {
             ReportEvent::RunStarted(start) => self.run_started(start)?,
             ReportEvent::Planned(plan) => self.planned(plan)?,
             ReportEvent::SetupScriptEnded(script) => self.script_ended(script)?,
-            ReportEvent::CaseStarted { .. } => {}
+            ReportEvent::CaseStarted { .. } | ReportEvent::CaseAudited { .. } => {}
             ReportEvent::CaseSlow {
                 case,
                 elapsed,

@@ -165,6 +165,7 @@ mod tests {
         state.plan = PlanNews {
             cases: 5,
             reused: 1,
+            audited: 0,
             slots: 2,
             workers: None,
             total: Duration::from_secs(100),

@@ -306,3 +306,44 @@ fn a_worker_at_other_paths_is_told_once_and_kept_for_the_summary() {
         (Verdict::Fail, &expected[..])
     );
 }
+
+#[test]
+fn what_audits_find_follows_the_word_on_the_case() {
+    let past = RunId::from_u128(7);
+    let audited = |case: u32| thresh_proto::convert::audited_to_wire(CaseIndex(case), Some(past));
+    let events = [
+        Event::Planned(v1::Planned {
+            quarantined: vec![1],
+            audited: [0, 1, 2, 3].map(audited).into(),
+            ..v1::Planned::default()
+        }),
+        attempt(0, 1, &Outcome::Passed, true),
+        attempt(1, 1, &failed(), true),
+        attempt(2, 1, &failed(), false),
+        attempt(2, 2, &Outcome::Passed, true),
+        attempt(4, 1, &failed(), true),
+        ended(StopReason::Cancelled),
+    ];
+    let mut fold = fold(5);
+    let mut told = Vec::new();
+    for (number, event) in (1..).zip(events) {
+        let event = v1::RunEvent {
+            number,
+            at_micros: 1,
+            event: Some(event),
+        };
+        fold.apply(event, &mut |_, event| match event {
+            ReportEvent::Planned(plan) => assert_eq!(plan.audited, 4),
+            ReportEvent::CaseAudited {
+                case,
+                finding,
+                past_run,
+            } => told.push((case.0, finding.word(), *past_run)),
+            _ => {}
+        })
+        .unwrap();
+    }
+    let expected = [(0, "agreed"), (1, "disagreed"), (2, "flaky")];
+    assert_eq!(told, expected.map(|(case, word)| (case, word, Some(past))));
+    assert_eq!(fold.disagreed(), [(CaseIndex(1), Some(past))]);
+}
