@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use thresh_client::records::{QuarantineError, ReplayError};
+use thresh_client::records::{AuditError, QuarantineError, ReplayError};
 use thresh_client::report::ReportError;
 use thresh_client::run::RunError;
 use thresh_core::fault::Fault;
@@ -60,6 +60,15 @@ impl Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
+        Self {
+            message: error.to_string(),
+            code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL),
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
         Self {
             message: error.to_string(),
             code: u8::try_from(error.exit_code()).unwrap_or(INTERNAL),

@@ -70,6 +70,7 @@ fn execute(command: Command) -> Result<i32, Failure> {
         Command::History(args) => wait(command::history::show(*args)),
         Command::Replay(args) => wait(command::replay::replay(*args)),
         Command::Quarantine(args) => wait(command::quarantine::quarantine(*args)),
+        Command::Audit(args) => wait(command::audit::audit(*args)),
         Command::Explain(args) => wait(command::history::explain(*args)),
         Command::Coordinator(args) => wait(command::coordinator::serve(args)).map(|()| 0),
         Command::Shard(args) => wait(command::shard::execute(args)).map(|()| 0),

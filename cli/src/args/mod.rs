@@ -13,7 +13,9 @@ pub(crate) use build::BuildArgs;
 pub(crate) use cas::{CasArgs, CasCommand, CasFolder};
 pub(crate) use farm::{CoordinatorArgs, EngineArgs, FarmArgs, StandingArgs, WorkerArgs};
 pub(crate) use program::{Command, Program, ShardArgs};
-pub(crate) use records::{HistoryArgs, ProjectArgs, QuarantineArgs, QuarantineCommand, ReplayArgs};
+pub(crate) use records::{
+    AuditArgs, AuditCommand, HistoryArgs, ProjectArgs, QuarantineArgs, QuarantineCommand, ReplayArgs,
+};
 pub(crate) use report::{Color, MessageFormat, ReportArgs};
 pub(crate) use run::{ExplainArgs, ListArgs, NoTests, RunArgs};
 pub(crate) use select::SelectArgs;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use super::{
-    CasArgs, CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs, ReplayArgs, RunArgs,
-    WorkerArgs,
+    AuditArgs, CasArgs, CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs, ReplayArgs,
+    RunArgs, WorkerArgs,
 };
 
 const AFTER_HELP: &str = "\
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Replay(Box<ReplayArgs>),
     /// Let flaky test cases fail without failing their runs, for a while
     Quarantine(Box<QuarantineArgs>),
+    /// Show where reuse was found to be wrong, and let such cases be reused again
+    Audit(Box<AuditArgs>),
     /// Tell why a test case would be run or reused
     Explain(Box<ExplainArgs>),
     /// Serve a farm: take runs from clients, give leases to workers

@@ -34,6 +34,26 @@ Examples:
 
 To give a case more time, add it again: what was said of it before is replaced.";
 
+const AUDIT_HELP: &str = "\
+`thresh run --audit 5%` (or `audit = \"5%\"` in [reuse] of thresh.toml) runs a random share of the cases that could be
+reused. One that does not pass, though its pass is stored under the same key, depends on something that the key misses,
+or is unsteady. It is not reused any more, until somebody has looked at it.
+
+Examples:
+  thresh run --audit 5%                    run a twentieth of what could be reused
+  thresh audit report                      how often that agreed, and what did not pass, with its output
+  thresh audit trust 'demo::it clock'      reuse the case again, once you know why";
+
+const TRUST_HELP: &str = "\
+A case is named as reports name it, 'BINARY-ID NAME' in one argument, or by its name, or by a part of either.
+
+First find out what the case depends on: the clock, a port, a file that git ignores. Then take that away, or bring it into
+the key (docs/guide/reuse.md): else the next change of it is missed again.
+
+Examples:
+  thresh audit trust 'demo::it clock'
+  thresh audit trust network:: --all";
+
 const REPLAY_HELP: &str = "\
 Without RUN it lists the latest runs of this project.
 
@@ -160,6 +180,50 @@ pub(crate) struct ListQuarantineArgs {
 /// `thresh quarantine expire`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExpireArgs {
+    /// The cases, each as 'BINARY-ID NAME', or a part of it
+    #[arg(value_name = "CASE", required = true, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) cases: Vec<String>,
+    /// Take all cases that match, not only a single one
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// `thresh audit`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AUDIT_HELP)]
+pub(crate) struct AuditArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: AuditCommand,
+}
+
+/// What to do about audits of reuse.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Show what audits found, and which cases are not reused for it
+    Report(AuditReportArgs),
+    /// Let cases be reused again
+    Trust(TrustArgs),
+}
+
+/// `thresh audit report`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AUDIT_HELP)]
+pub(crate) struct AuditReportArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+}
+
+/// `thresh audit trust`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = TRUST_HELP)]
+pub(crate) struct TrustArgs {
     /// The cases, each as 'BINARY-ID NAME', or a part of it
     #[arg(value_name = "CASE", required = true, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) cases: Vec<String>,

@@ -7,6 +7,9 @@ use thresh_proto::v1;
 
 use crate::report::one_line;
 
+/// How many cases a message names.
+const NAMED_MAX: usize = 10;
+
 /// Names a case of a project.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct CaseRef {
@@ -77,6 +80,26 @@ pub(super) fn nearest(known: &[CaseRef], pattern: &str) -> Option<CaseRef> {
         .min()
         .filter(|(distance, case)| *distance <= case.name.len() / 3)
         .map(|(_, case)| case.clone())
+}
+
+/// The end of a message about a case that was not found.
+pub(super) fn did_you_mean(nearest: &Option<CaseRef>) -> String {
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |nearest| format!(" (did you mean '{nearest}'?)"))
+}
+
+/// The first of several cases, a line each.
+pub(super) fn listed(cases: &[CaseRef]) -> String {
+    let mut text: String = cases
+        .iter()
+        .take(NAMED_MAX)
+        .map(|case| format!("\n  {case}"))
+        .collect();
+    if cases.len() > NAMED_MAX {
+        text.push_str(&format!("\n  and {} more", cases.len() - NAMED_MAX));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::case_ref::{CaseRef, matching};
+use super::case_ref::{CaseRef, matching};
 
 /// What stands in the way of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_puts_nothing_into_quarantine() {
+    fn a_slip_decides_nothing() {
         assert_eq!(
             chosen(&["two", "three"], true, false),
             Err(Undecided::Nothing("three".into()))

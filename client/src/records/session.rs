@@ -72,6 +72,41 @@ impl RecordsSession {
         Ok(expired)
     }
 
+    /// Returns the parts of what audits found.
+    pub(super) async fn audit_report(&mut self, project: &str) -> Result<Vec<v1::AuditReportPart>, RunError> {
+        let refused = |status| RunError::refused("look up what audits found", status);
+        let request = v1::AuditReportRequest {
+            project: project.to_owned(),
+        };
+        let mut stream = self
+            .records
+            .audit_report(request)
+            .await
+            .map_err(refused)?
+            .into_inner();
+        let mut parts = Vec::new();
+        while let Some(part) = stream.message().await.map_err(refused)? {
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    pub(super) async fn trust_cases(
+        &mut self,
+        project: &str,
+        cases: &[v1::CaseName],
+    ) -> Result<(), RunError> {
+        for cases in cases.chunks(CASES_AT_ONCE) {
+            let request = v1::TrustCasesRequest {
+                project: project.to_owned(),
+                cases: cases.to_vec(),
+            };
+            let reply = self.records.trust_cases(request).await;
+            reply.map_err(|status| RunError::refused("let cases be reused again", status))?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn latest_runs(
         &mut self,
         project: &str,

@@ -24,6 +24,7 @@ pub use event::{
     ScriptRecord, WorkerChange, WorkerChangeKind,
 };
 pub use github::{GithubOptions, GithubReporter};
+pub(crate) use human::write_captured;
 pub use human::{HumanOptions, HumanReporter};
 pub use json::JsonReporter;
 pub use junit::JunitReporter;

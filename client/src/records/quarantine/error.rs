@@ -5,12 +5,9 @@ use thresh_core::fault::Fault;
 use thresh_core::time::Timestamp;
 use thresh_proto::convert::InvalidMessage;
 
-use super::super::case_ref::CaseRef;
+use super::super::case_ref::{CaseRef, did_you_mean, listed};
 use super::super::words::moment;
 use crate::run::RunError;
-
-/// How many cases a message names.
-const NAMED_MAX: usize = 10;
 
 /// A quarantine could not be changed or shown.
 #[derive(Debug, thiserror::Error)]
@@ -107,22 +104,4 @@ impl QuarantineError {
             _ => NextestExitCode::SETUP_ERROR,
         }
     }
-}
-
-fn did_you_mean(nearest: &Option<CaseRef>) -> String {
-    nearest
-        .as_ref()
-        .map_or_else(String::new, |nearest| format!(" (did you mean '{nearest}'?)"))
-}
-
-fn listed(cases: &[CaseRef]) -> String {
-    let mut text: String = cases
-        .iter()
-        .take(NAMED_MAX)
-        .map(|case| format!("\n  {case}"))
-        .collect();
-    if cases.len() > NAMED_MAX {
-        text.push_str(&format!("\n  and {} more", cases.len() - NAMED_MAX));
-    }
-    text
 }

@@ -1,6 +1,5 @@
 //! `thresh quarantine`: cases that run and are reported, but cannot fail their run.
 
-mod decide;
 mod entry;
 mod error;
 mod show;

@@ -8,8 +8,8 @@ use thresh_proto::v1;
 use tonic::transport::Channel;
 
 use super::super::case_ref::{CaseRef, nearest};
+use super::super::decide::{Undecided, decide};
 use super::super::session::RecordsSession;
-use super::decide::{Undecided, decide};
 use super::entry::{Added, Expired, QuarantineList, QuarantineState};
 use super::error::QuarantineError;
 use super::until::Until;

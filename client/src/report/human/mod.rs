@@ -17,6 +17,7 @@ use thresh_core::verdict::CaseStatus;
 
 use self::ending::Ending;
 use self::line::{attempt_word, retried_word, status_line, status_word};
+pub(crate) use self::output::write_captured;
 use self::output::write_output;
 use self::paint::{Paint, Tone};
 use self::progress::Progress;

@@ -20,6 +20,13 @@ pub(super) fn write_attempt(sink: &mut Vec<u8>, paint: &Paint, attempt: &Attempt
     write_output(sink, paint, &attempt.stdout, &attempt.stderr)
 }
 
+/// Writes both streams as a report without colours does.
+pub(crate) fn write_captured(sink: &mut impl Write, stdout: &Captured, stderr: &Captured) -> io::Result<()> {
+    let mut text = Vec::new();
+    write_output(&mut text, &Paint::new(false), stdout, stderr)?;
+    sink.write_all(&text)
+}
+
 /// Writes both streams; an empty one is left out.
 pub(super) fn write_output(
     sink: &mut Vec<u8>,
