@@ -244,3 +244,86 @@ fn history_knows_what_ran() {
     let plan = events.iter().find(|event| event.kind() == "planned").unwrap();
     assert_eq!(plan.count("known"), Some(CASES as u64), "{plan:?}");
 }
+
+#[test]
+fn an_audit_runs_what_could_be_reused_and_finds_what_the_key_misses() {
+    const MISSED: &str = "basic::cases flaky_on_request";
+    let workspace = Workspace::git("basic");
+    // So that no key has the file that git ignores.
+    workspace.write(
+        "thresh.toml",
+        "[reuse]\nfiles = \"workspace\"\naudit = \"100%\"\n",
+    );
+    workspace.write(".gitignore", "/target\nflaky\n");
+    let thresh = workspace.thresh();
+    let nothing = thresh.call(&["audit", "report"]).expect_code(0);
+    assert!(nothing.stdout().contains("nothing yet"), "{nothing}");
+    let first = thresh.run::<&str>(&[]).expect_code(0);
+    none_reused(&first);
+    all_reused(&thresh.run(&["--audit", "0%"]).expect_code(0));
+    thresh
+        .run(&["--audit", "120%"])
+        .expect_code(96)
+        .expect_stderr("at most 100%");
+
+    let agreed = thresh.run(&["--audit", "100%"]).expect_code(0);
+    none_reused(&agreed);
+    let findings = |finished: &Finished| -> Vec<(String, String)> {
+        let events = finished.events();
+        let audited = events.iter().filter(|event| event.kind() == "case-audited");
+        let mut found: Vec<_> = audited
+            .map(|event| (event.text("name").to_owned(), event.text("finding").to_owned()))
+            .collect();
+        found.sort();
+        found
+    };
+    let found = findings(&agreed);
+    assert_eq!(found.len(), CASES, "{agreed}");
+    assert!(found.iter().all(|(_, finding)| finding == "agreed"), "{agreed}");
+    assert!(agreed.stderr.contains(&format!("({CASES} audited)")), "{agreed}");
+
+    workspace.write("data/flaky", "");
+    let disagreed = thresh.run::<&str>(&[]).expect_code(100);
+    assert_eq!(word(&disagreed, "flaky_on_request"), Word::Failed, "{disagreed}");
+    let last = agreed.ended().text("run_id").to_owned();
+    let note = format!(
+        "reuse was wrong: {MISSED} does not pass, though its pass of run {last} is stored under the same key; it is not \
+         reused any more (thresh audit report)"
+    );
+    assert!(disagreed.stderr.contains(&note), "{disagreed}");
+    let wrong: Vec<_> = findings(&disagreed)
+        .into_iter()
+        .filter(|(_, finding)| finding == "disagreed")
+        .collect();
+    assert_eq!(wrong, [("flaky_on_request".to_owned(), "disagreed".to_owned())]);
+
+    let report = thresh.call(&["audit", "report"]).expect_code(0);
+    for part in ["12 cases: 11 agreed, 0 flaky, 1 disagreed", MISSED, "panicked at"] {
+        assert!(report.stdout().contains(part), "{part}: {report}");
+    }
+    let json = thresh
+        .call(&["audit", "report", "--json"])
+        .expect_code(0)
+        .stdout();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let told = &json["disagreements"][0];
+    assert_eq!(
+        (&json["disagreed"], &told["past_run"], &told["name"]),
+        (&1.into(), &last.into(), &"flaky_on_request".into())
+    );
+
+    workspace.remove("data/flaky");
+    let quiet = || thresh.run(&["--audit", "0%"]).expect_code(0);
+    for _ in 0..2 {
+        only_ran(&quiet(), &["flaky_on_request"]);
+    }
+    let why = thresh.call(&["explain", "flaky_on_request"]).expect_code(0);
+    assert!(why.stdout().contains("an audit disagreed"), "{why}");
+    thresh
+        .call(&["audit", "trust", "reads_a_file"])
+        .expect_code(4)
+        .expect_stderr("thresh audit report");
+    let trusted = thresh.call(&["audit", "trust", MISSED]).expect_code(0);
+    assert!(trusted.stdout().contains("may be reused again"), "{trusted}");
+    all_reused(&quiet());
+}
