@@ -63,7 +63,7 @@ impl Embedded {
         };
         let coordinator = Coordinator::start(config).await?;
         let (dialer, connections) = in_process();
-        tokio::spawn(coordinator.serve_connections(connections));
+        tokio::spawn(coordinator.serve_in_process(connections));
         Ok(Self { coordinator, dialer })
     }
 

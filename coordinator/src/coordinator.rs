@@ -4,6 +4,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,12 +19,12 @@ use thresh_cas::PackStore;
 use thresh_core::fault::Fault;
 use thresh_core::schedule::Policy;
 use thresh_core::spread::SpreadPolicy;
-use thresh_proto::MESSAGE_BYTES_MAX;
 use thresh_proto::v1::blobs_server::BlobsServer;
 use thresh_proto::v1::records_server::RecordsServer;
 use thresh_proto::v1::runs_server::RunsServer;
 use thresh_proto::v1::sites_server::SitesServer;
 use thresh_proto::v1::work_server::WorkServer;
+use thresh_proto::{Connections, MESSAGE_BYTES_MAX};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -177,7 +178,11 @@ impl Coordinator {
     ///
     /// # Errors
     /// When the data folder, the database or the blobs cannot be used.
-    pub async fn start(config: CoordinatorConfig) -> Result<Self, StartError> {
+    pub fn start(config: CoordinatorConfig) -> impl Future<Output = Result<Self, StartError>> + Send {
+        here(Self::begin(config))
+    }
+
+    async fn begin(config: CoordinatorConfig) -> Result<Self, StartError> {
         let CoordinatorConfig {
             data_dir,
             store,
@@ -293,15 +298,22 @@ impl Coordinator {
         &self,
         listener: TcpListener,
     ) -> impl Future<Output = Result<(), ServeError>> + Send + use<> {
-        self.serve_connections(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        here(self.serve_connections(TcpIncoming::from(listener).with_nodelay(Some(true))))
     }
 
-    /// Serves given connections, until [`shutdown`](Self::shutdown) or until the stream and the connections
-    /// have ended.
+    /// Serves connections within this process, until [`shutdown`](Self::shutdown) or until the stream and the
+    /// connections have ended.
     ///
     /// # Errors
     /// When serving fails as a whole; a broken connection is no error.
-    pub fn serve_connections<I, C>(
+    pub fn serve_in_process(
+        &self,
+        connections: Connections,
+    ) -> impl Future<Output = Result<(), ServeError>> + Send + use<> {
+        here(self.serve_connections(connections))
+    }
+
+    fn serve_connections<I, C>(
         &self,
         connections: I,
     ) -> impl Future<Output = Result<(), ServeError>> + Send + use<I, C>
@@ -355,13 +367,13 @@ impl Coordinator {
 
     /// Ends the coordinator: workers are disconnected, what is not yet written is written. Runs that go on end
     /// without a verdict in one's own process; on a farm the next coordinator carries them on.
-    pub async fn shutdown(self) {
-        self.end(true).await;
+    pub fn shutdown(self) -> impl Future<Output = ()> + Send {
+        here(self.end(true))
     }
 
     /// Ends a coordinator that was superseded: everyone is disconnected at once, and finds the other.
-    pub async fn give_up(self) {
-        self.end(false).await;
+    pub fn give_up(self) -> impl Future<Output = ()> + Send {
+        here(self.end(false))
     }
 
     async fn end(self, orderly: bool) {
@@ -391,6 +403,11 @@ impl Standing {
             Self::Leading(leadership, _) => leadership.epoch(),
         }
     }
+}
+
+/// Work in a box is compiled in this crate, as it is to be; the rest of an `async fn` in each that waits for it.
+fn here<'a, T>(work: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(work)
 }
 
 /// Adds the Remote Execution API.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bazel_remote_apis::build::bazel::remote::execution::v2;
+use prost::Message;
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Frame, Recipe};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
@@ -12,6 +14,7 @@ use thresh_core::fault::Fault;
 use super::*;
 use crate::chunk::{Cutter, pack, pack_against, unpack};
 use crate::testing::noise;
+use crate::tree::{TreeError, expand, folders};
 
 fn open(folder: &Path) -> PackStore {
     PackStore::open(folder).unwrap()
@@ -588,4 +591,38 @@ fn what_cannot_be_read_now_is_not_lost_when_packs_move() {
     for digest in digests {
         assert!(other.chunk(&digest).is_ok(), "it was moved into the folder");
     }
+}
+
+#[test]
+fn a_folder_that_a_false_name_leads_back_to_is_not_followed_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    // No blob has this name; who writes to the files of a store can say so all the same.
+    let mut own = BlobName {
+        function: DigestFunction::Sha256,
+        hash: [7; 32],
+        size: 200,
+    };
+    let again = |own: &BlobName| {
+        let inner = |name: &str| v2::DirectoryNode {
+            name: name.to_owned(),
+            digest: Some(own.to_wire()),
+        };
+        let message = v2::Directory {
+            directories: vec![inner("a"), inner("b")],
+            ..v2::Directory::default()
+        };
+        message.encode_to_vec()
+    };
+    own.size = again(&own).len() as u64;
+    let message = again(&own);
+    assert_eq!(message.len() as u64, own.size);
+    assert!(matches!(
+        store.ingest(&own, &message[..]),
+        Err(PackError::WrongContent { .. })
+    ));
+    assert!(matches!(expand(&store, &own), Err(TreeError::Missing { .. })));
+    store.put_alias(&own, &put(&store, &message)).unwrap();
+    assert!(matches!(expand(&store, &own), Err(TreeError::TooLarge { .. })));
+    assert_eq!(folders(&store, &own).count(), 1);
 }

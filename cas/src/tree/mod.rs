@@ -3,7 +3,9 @@
 //!
 //! [`expand()`] makes a [`Manifest`](crate::Manifest) of such a tree, [`build()`] the reverse. What comes from elsewhere is
 //! checked: names that are none, repeated or unsorted ones, links that leave the tree, trees that are too deep or unfold
-//! to too much (a small number of messages can stand for any number of files).
+//! to too much (a small number of messages can stand for any number of files). A folder that contains itself needs no
+//! check of its own: its message would hold its own digest, and [`PackStore`](crate::PackStore) takes nothing in under a
+//! name that is not its content's. Where a name is false all the same, the tree is too deep.
 
 mod build;
 mod entries;

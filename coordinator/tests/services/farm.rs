@@ -47,7 +47,7 @@ impl Farm {
     pub(crate) async fn start_in(folder: TempDir, policy: Policy) -> Self {
         let coordinator = Coordinator::start(config(folder.path(), policy)).await.unwrap();
         let (dialer, connections) = in_process();
-        tokio::spawn(coordinator.serve_connections(connections));
+        tokio::spawn(coordinator.serve_in_process(connections));
         Self {
             coordinator,
             dialer,

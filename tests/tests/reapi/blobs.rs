@@ -1,11 +1,13 @@
 use super::{BOTH, Ground, noise};
 use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_client::CapabilitiesClient;
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
-    BatchReadBlobsRequest, Directory, DirectoryNode, FindMissingBlobsRequest, GetCapabilitiesRequest,
+    Action, BatchReadBlobsRequest, Directory, DirectoryNode, FindMissingBlobsRequest, GetCapabilitiesRequest,
     GetTreeRequest, digest_function,
 };
 use bazel_remote_apis::google::bytestream::QueryWriteStatusRequest;
-use thresh_cas::DigestFunction;
+use prost::Message;
+use thresh_cas::{BlobName, DigestFunction};
+use thresh_tests::reapi::shell;
 use tonic::Code;
 
 const LARGE: usize = 9 << 20;
@@ -265,4 +267,45 @@ fn trees_are_sent_whole_and_capabilities_told() {
             );
         }
     });
+}
+
+#[test]
+fn a_folder_cannot_contain_itself() {
+    let ground = Ground::new(0);
+    for function in BOTH {
+        let client = ground.client("shop", function);
+        ground.block_on(async {
+            let mut own = client.name(b"of a folder that names itself");
+            own.size = 0;
+            let again = |own: &BlobName| Directory {
+                directories: vec![DirectoryNode {
+                    name: "again".to_owned(),
+                    digest: Some(own.to_wire()),
+                }],
+                ..Directory::default()
+            };
+            // The length of the length is in it, too.
+            while own.size != again(&own).encoded_len() as u64 {
+                own.size = again(&own).encoded_len() as u64;
+            }
+            let content = again(&own).encode_to_vec();
+            let refused = client.put_as(&own, &content, false).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+            let resource = format!("uploads/z/{}", client.resource(&own, false));
+            let refused = client.write(&resource, 0, vec![content], true).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+            assert_eq!(client.missing(&[own]).await.unwrap(), [own.to_wire()]);
+            // By the name that it has it is a folder in which one is missing.
+            let action = client
+                .put_action(&shell("true"), &again(&own), Action::default())
+                .await;
+            let refused = client.execute(&action.unwrap(), false).await.unwrap_err();
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+            let named = format!("blobs/{own}");
+            assert!(
+                String::from_utf8_lossy(refused.details()).contains(&named),
+                "{refused:?}"
+            );
+        });
+    }
 }

@@ -8,6 +8,7 @@
 mod blobs;
 mod engine;
 mod execution;
+mod objects;
 mod peers;
 mod results;
 mod reuse;
