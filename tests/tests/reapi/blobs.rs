@@ -227,7 +227,7 @@ fn trees_are_sent_whole_and_capabilities_told() {
             ..Directory::default()
         };
         let root_name = client.put_message(&root).await.unwrap();
-        let get = |name: &thresh_cas::BlobName| GetTreeRequest {
+        let get = |name: &BlobName| GetTreeRequest {
             root_digest: Some(name.to_wire()),
             ..GetTreeRequest::default()
         };
