@@ -58,6 +58,11 @@ pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations)
     Some(walk.difference())
 }
 
+/// A case's descriptor, and what it calls the case's function by.
+fn is_harness(name: &str) -> bool {
+    name.starts_with('.') || name.ends_with("FnOnce::call_once") || name.ends_with("{{closure}}")
+}
+
 type Pair = (u32, u32);
 
 struct Walk<'r> {
@@ -127,6 +132,11 @@ impl Walk<'_> {
             at = self.from.get(&pair).copied().flatten();
         }
         path.reverse();
+        // How libtest comes to the case's function, the same for all.
+        let before = path.iter().take_while(|name| is_harness(name)).count();
+        if before < path.len() {
+            path.drain(..before);
+        }
         let mut changed: Vec<String> = changed.collect();
         changed.dedup();
         Difference { changed, path }

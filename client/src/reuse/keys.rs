@@ -223,8 +223,9 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
         .commands
         .par_iter()
         .map(|command| {
-            let mut arguments = Record::new("arguments v1");
-            arguments.add("before the name", shell_words::join(&command.before));
+            let mut arguments = Record::new("arguments v2");
+            let before = command.before.iter().map(|word| without_hash(word));
+            arguments.add("before the name", shell_words::join(before));
             arguments.add("after the name", shell_words::join(&command.after));
             arguments.add("working directory", command.cwd.as_str());
             (
@@ -272,6 +273,19 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
         keys.code.push(code);
     }
     keys
+}
+
+/// A binary's path without the hash that cargo puts into its name: that changes with the version of the package or of what
+/// it depends on, whether or not a case can reach anything of it. What it does reach is in its code.
+fn without_hash(word: &str) -> &str {
+    match word.rsplit_once('-') {
+        Some((name, hash)) if name.contains('/') && hash.len() == 16 && hash.bytes().all(is_hex) => name,
+        _ => word,
+    }
+}
+
+fn is_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// Whether nothing else is started for a case than its binary.

@@ -208,6 +208,19 @@ fn what_differs_at_every_run_changes_nothing() {
 }
 
 #[test]
+fn the_hash_in_a_binarys_name_is_no_argument() {
+    assert_eq!(without_hash("/t/deps/it-0123456789abcdef"), "/t/deps/it");
+    for word in [
+        "/t/deps/it-0123",
+        "--exact-0123456789abcdef",
+        "/t/it-0123456789abcdeg",
+        "/t/it",
+    ] {
+        assert_eq!(without_hash(word), word);
+    }
+}
+
+#[test]
 fn cases_with_setup_scripts_have_no_key() {
     let mut fixture = Fixture::new();
     fixture.suite.commands[0].setup_scripts.push(0);
