@@ -15,6 +15,8 @@
 //! does not count: a case cannot read that. A case that reaches such a reference from any other object is an
 //! *observer*, and its locations count exactly.
 //!
+//! Not seen is who reads the private fields without these functions, by a transmute for instance.
+//!
 //! In optimised code accessors are inlined and leave no trace. So keys without locations hold for builds without
 //! optimisation only; see [`crate::Locations`].
 
