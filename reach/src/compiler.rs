@@ -152,7 +152,10 @@ impl<'a> Call<'a> {
                 .then_some(LINKER_DEFAULT.as_bytes())
         };
         let linker = OsStr::from_bytes(self.linker.or_else(by_default)?);
-        (!is_wrapper(linker)).then(|| linker.to_owned())
+        // rustc tells these by their whole name how to speak to them.
+        let stem = Path::new(linker).file_stem().and_then(OsStr::to_str);
+        let is_told_by_name = matches!(stem, Some("lld" | "rust-lld"));
+        (!is_wrapper(linker) && !is_told_by_name).then(|| linker.to_owned())
     }
 }
 
@@ -202,6 +205,7 @@ mod tests {
             "rustc --crate-name build_script_build --crate-type bin --emit=link",
             "rustc --crate-name x --test --emit=link --target wasm32-wasip1",
             "rustc --test --emit=link -Clinker=/b/thresh-linker-cc",
+            "rustc --test --emit=link -Clinker=rust-lld",
             "rustc --crate-type",
         ] {
             assert_eq!(of(line), None, "{line}");

@@ -31,6 +31,8 @@ enum Source {
 
 #[derive(Debug, Default, Deserialize)]
 struct Settings {
+    /// Further files, which are not read here.
+    include: Option<toml::Value>,
     #[serde(default)]
     build: BuildSettings,
     #[serde(default)]
@@ -156,6 +158,15 @@ impl CargoConfig {
         Ok(None)
     }
 
+    /// Whether it goes on in other files: then wrappers and flags may be set that are not known here.
+    pub(super) fn has_includes(&self) -> bool {
+        let includes = |source: &Source| match source {
+            Source::Environment => false,
+            Source::Settings { settings, .. } => settings.include.is_some(),
+        };
+        self.sources.iter().any(includes)
+    }
+
     /// Returns the wrapper of rustc that cargo is to use, if there is one.
     pub(super) fn compiler_wrapper(&self, surroundings: &Surroundings) -> Option<OsString> {
         // Cargo asks for this variable before all else, and an empty one says that there is none.
@@ -198,7 +209,7 @@ impl CargoConfig {
                 OneOrMore::More(flags) => flags.iter().any(|flag| optimises(flag)),
             })
         };
-        by_environment || self.sources.iter().any(by_file)
+        self.has_includes() || by_environment || self.sources.iter().any(by_file)
     }
 
     /// Returns the program, with arguments, that runs binaries built for `platform`.

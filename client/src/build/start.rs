@@ -50,6 +50,8 @@ pub fn start(
 ) -> Result<(Workspace, Building), BuildError> {
     let mut rustc = RustcQuestions::ask(surroundings);
     let cargo_config = CargoConfig::discover(&options.config, surroundings)?;
+    // A wrapper that is not known would be replaced by this one.
+    let wrapper = wrapper.filter(|_| !cargo_config.has_includes());
     let variables = wrapper.map_or_else(Vec::new, |wrapper| {
         wrapper.variables(cargo_config.compiler_wrapper(surroundings))
     });

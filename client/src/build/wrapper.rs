@@ -18,6 +18,11 @@ impl Wrapper {
     /// # Errors
     /// The folder cannot be written to. Builds work without a wrapper, and reuse is coarser then.
     pub fn new(program: &Path, folder: PathBuf) -> std::io::Result<Self> {
+        if folder.to_str().is_none() {
+            return Err(std::io::Error::other(
+                "its path is not UTF-8, which rustc's options have to be",
+            ));
+        }
         let program = thresh_reach::compiler(&folder, program)?;
         Ok(Self { program, folder })
     }

@@ -118,7 +118,8 @@ pub fn explain(
         }
         (Some(_), None) => explanation.reason = "no clean pass of it is stored".to_owned(),
         (Some(now), Some(last)) => {
-            let different = differing_parts(&last.parts, &comparable(&now, last, past.holds));
+            let own = keys.own_parts_of(position).unwrap_or_else(|| now.clone());
+            let different = differing_parts(&last.parts, &comparable((&now, &own), last, past.holds));
             explanation.reason = if different.is_empty() {
                 "its last pass has the same key, but is no longer stored".to_owned()
             } else {
@@ -152,12 +153,12 @@ pub fn explain(
 }
 
 /// The present parts in the form of the last pass's: by what that was seen to read, if it was.
-fn comparable(now: &KeyParts, last: &PastPass, holds: bool) -> KeyParts {
+fn comparable((now, own): (&KeyParts, &KeyParts), last: &PastPass, holds: bool) -> KeyParts {
     if !last.parts.is_seen() {
         return now.clone();
     }
     let files = if holds { last.parts.files } else { now.files };
-    now.with_seen(files)
+    own.with_seen(files)
 }
 
 fn changed_values(then: Digest, now: Digest, keys: &CaseKeys, records: &RecordFolder) -> Vec<String> {

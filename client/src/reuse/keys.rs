@@ -297,12 +297,17 @@ pub(crate) fn is_started_alone(suite: &Suite, case: &SuiteCase) -> bool {
 impl CaseKeys {
     /// The key parts of a case; none for one that is never reused.
     pub fn parts_of(&self, case: usize) -> Option<KeyParts> {
+        match self.seen.get(case).copied().flatten() {
+            Some(seen) => Some(self.own_parts_of(case)?.with_seen(seen)),
+            None => Some(self.parts[self.of_case.get(case).copied().flatten()?].clone()),
+        }
+    }
+
+    /// The same with the case's own code, which counts where it is known what the case reads.
+    pub fn own_parts_of(&self, case: usize) -> Option<KeyParts> {
         let mut parts = self.parts[self.of_case.get(case).copied().flatten()?].clone();
         parts.code = self.code[case].unwrap_or(parts.code);
-        Some(match self.seen[case] {
-            Some(seen) => parts.with_seen(seen),
-            None => parts,
-        })
+        Some(parts)
     }
 
     fn keep(&mut self, record: Record) -> Digest {

@@ -112,11 +112,11 @@ impl Prepared {
             last,
             ..Past::default()
         };
-        let now = keys.as_ref().and_then(|keys| keys.parts_of(at));
+        let now = keys.as_ref().and_then(|keys| keys.own_parts_of(at));
         let (Some(last), Some(now)) = (last, now) else {
             return past;
         };
-        if last.parts.code != now.code {
+        if last.parts.is_seen() && last.parts.code != now.code {
             let case = &loaded.suite.cases[at];
             let case = (case.binary, case.name.as_str());
             let folder = self.options.state.reach();

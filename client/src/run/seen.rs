@@ -20,7 +20,7 @@ const RECORDS_MAX: usize = 100;
 /// The key of each case that what it was seen to read is kept under.
 pub(super) fn seen_keys(suite: &Suite, keys: &CaseKeys) -> Vec<Option<Digest>> {
     let of = |(position, case): (usize, &crate::suite::SuiteCase)| {
-        Some(keys.parts_of(position)?.seen_key(&case.name))
+        Some(keys.own_parts_of(position)?.seen_key(&case.name))
     };
     suite.cases.iter().enumerate().map(of).collect()
 }
@@ -133,6 +133,10 @@ impl Observations {
             return;
         };
         let observed = attempt.observed.take();
+        // Only of a first attempt that passed cleanly: others are never stored.
+        let kind = attempt.outcome.as_ref().map(|outcome| outcome.kind());
+        let is_clean = attempt.attempt == 1 && kind == Some(v1::outcome::Kind::Passed);
+        let observed = observed.filter(|_| is_clean);
         // A coordinator that says what cannot be costs reuse, not the run.
         let observed = observed.and_then(|seen| thresh_proto::convert::observation_from_wire(&seen).ok());
         match observed {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use prost::bytes::Bytes;
-use thresh_core::id::RunId;
+use thresh_core::id::{CaseIndex, RunId};
+use thresh_core::reuse::KeyParts;
 use thresh_core::schedule::{Event, Rejected, RunRequest};
 use thresh_core::time::Timestamp;
 use thresh_proto::v1;
@@ -17,7 +18,7 @@ use super::run_state::RunState;
 use super::submission::Submission;
 use super::task::{Driver, answer};
 use crate::restore::RestoredRun;
-use crate::store::JournalEntry;
+use crate::store::{JournalEntry, PassRecord};
 
 impl Driver {
     /// When the oldest run that goes on was submitted.
@@ -126,29 +127,33 @@ impl Driver {
     /// Stores passes: where it is known what the case read, with that; the others of an in-place run as they are. Stores what
     /// its audits found, unless that may be due to files that changed.
     pub(super) fn confirm(&mut self, id: RunId, confirmed: &Confirmed, reply: Reply<u32>) {
-        let (passes, findings, in_place) = match self.run_mut(id) {
+        let run = match self.run_mut(id) {
             Ok(run) if run.is_running() => return answer(reply, Err(Refusal::NotEnded(id))),
-            Ok(run) => (
-                std::mem::take(&mut run.passes),
-                std::mem::take(&mut run.findings),
-                run.submission.is_in_place(),
-            ),
+            Ok(run) => run,
             Err(refusal) => return answer(reply, Err(refusal)),
         };
+        let in_place = run.submission.is_in_place();
+        let (passes, findings) = (std::mem::take(&mut run.passes), std::mem::take(&mut run.findings));
+        let with_seen = |(case, pass): (CaseIndex, PassRecord)| {
+            let seen = confirmed.seen.get(&case);
+            let parts = seen.and_then(|seen| run.submission.parts_with_seen(case.at(), *seen));
+            (pass, parts)
+        };
+        let passes: Vec<(PassRecord, Option<KeyParts>)> = passes.into_iter().map(with_seen).collect();
         if !confirmed.changed {
             findings
                 .into_iter()
                 .for_each(|finding| self.recorder.audit(finding));
         }
         let mut stored: u32 = 0;
-        for (case, mut pass) in passes {
-            match confirmed.seen.get(&case) {
-                Some(seen) => {
+        for (mut pass, with_seen) in passes {
+            match with_seen {
+                Some(parts) => {
                     // Who uses the other cache does not know what was seen here.
                     if in_place && !confirmed.changed {
                         self.recorder.share(&pass);
                     }
-                    pass.parts = pass.parts.with_seen(*seen);
+                    pass.parts = parts;
                 }
                 None if !in_place || confirmed.changed => continue,
                 None => {}

@@ -108,15 +108,19 @@ impl Submission {
     pub(crate) fn parts_of(&self, case: usize) -> Option<KeyParts> {
         let case = self.cases.get(case).filter(|_| self.header.reuse)?;
         let position = case.key_parts.checked_sub(1)?;
-        let mut parts = self.key_parts.get(position as usize)?.clone();
-        // Both were looked at when the submission came.
-        if let Ok(code) = Digest::try_from(&case.code[..]) {
-            parts.code = code;
-        }
+        let parts = self.key_parts.get(position as usize)?;
+        // It was looked at when the submission came.
         match Digest::try_from(&case.seen[..]) {
-            Ok(seen) => Some(parts.with_seen(seen)),
-            Err(_) => Some(parts),
+            Ok(seen) => Some(seen_parts(case, parts, seen)),
+            Err(_) => Some(parts.clone()),
         }
+    }
+
+    /// The key parts of a case that was seen to read what has the digest `seen`.
+    pub(crate) fn parts_with_seen(&self, case: usize, seen: Digest) -> Option<KeyParts> {
+        let case = self.cases.get(case).filter(|_| self.header.reuse)?;
+        let position = case.key_parts.checked_sub(1)?;
+        Some(seen_parts(case, self.key_parts.get(position as usize)?, seen))
     }
 
     /// What is stored when a case has passed cleanly; `None` where it is never reused.
@@ -209,4 +213,14 @@ impl Submission {
             audited: self.audited(),
         }
     }
+}
+
+/// The case's own code counts only with what it was seen to read: where the whole workspace counts, the whole binary is the
+/// same, and no analysis of it is needed to find that.
+fn seen_parts(case: &v1::Case, parts: &KeyParts, seen: Digest) -> KeyParts {
+    let mut parts = parts.clone();
+    if let Ok(code) = Digest::try_from(&case.code[..]) {
+        parts.code = code;
+    }
+    parts.with_seen(seen)
 }

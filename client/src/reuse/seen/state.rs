@@ -40,6 +40,8 @@ struct State {
     /// What else is wanted, in words; what cannot be told has none.
     link: Option<String>,
     listing: Option<Digest>,
+    /// There is nothing, and no folder that something could be made in either.
+    has_no_folder: bool,
     /// Nobody may look there.
     is_denied: bool,
 }
@@ -63,7 +65,12 @@ impl<'a> States<'a> {
             .map(|(path, _)| path.clone())
             .collect();
         for digested in digest_each(&files, memo).into_iter().flatten() {
-            if let Some(state) = paths.get_mut(&digested.path) {
+            // A file that was written to in between is not what was looked at.
+            if let Some(state) = paths.get_mut(&digested.path)
+                && state
+                    .stamp
+                    .is_some_and(|stamp| stamp_of_file(&stamp) == digested.stamp)
+            {
                 state.digest = Some(digested.digest);
             }
         }
@@ -72,57 +79,59 @@ impl<'a> States<'a> {
 
     /// Says in words what a case that depends on a path in these ways finds there now. `None`: that cannot be told.
     pub(super) fn words(&self, path: &Path, accesses: Accesses) -> Option<String> {
-        let state = self.paths.get(path)?;
-        let words = accesses.iter().map(|access| {
-            let found = match (access, &state.stamp) {
-                _ if state.is_denied => "denied".to_owned(),
-                (Access::Replaced, stamp) => replaced(stamp.as_ref()),
-                (_, None) => "nothing".to_owned(),
-                (Access::Metadata | Access::Absent, Some(stamp)) => metadata(stamp),
-                (Access::Content, Some(stamp)) if stamp.kind == Kind::File => content(state.digest?, stamp),
-                (Access::Executed, Some(stamp)) if stamp.kind == Kind::File => {
-                    match self.programs.get(path) {
-                        Some(key) => format!("code {key}"),
-                        None => content(state.digest?, stamp),
-                    }
-                }
-                (Access::Content | Access::Executed, Some(stamp)) => metadata(stamp),
-                (Access::Link, Some(stamp)) if stamp.kind == Kind::Link => state.link.clone()?,
-                (Access::Listing, Some(stamp)) if stamp.kind == Kind::Folder => listed(state.listing?),
-                (Access::Link | Access::Listing, Some(stamp)) => metadata(stamp),
-            };
-            Some(said(access, &found))
-        });
+        let words = accesses.iter().map(|access| self.word(path, access));
         Some(words.collect::<Option<Vec<_>>>()?.join("; "))
+    }
+
+    fn word(&self, path: &Path, access: Access) -> Option<String> {
+        let state = self.paths.get(path)?;
+        let found = match (access, &state.stamp) {
+            _ if state.is_denied => "denied".to_owned(),
+            _ if state.has_no_folder => "no folder".to_owned(),
+            (Access::Replaced, stamp) => replaced(stamp.as_ref()),
+            (_, None) => "nothing".to_owned(),
+            (Access::Metadata | Access::Absent, Some(stamp)) => metadata(stamp),
+            (Access::Content, Some(stamp)) if stamp.kind == Kind::File => content(state.digest?, stamp),
+            (Access::Executed, Some(stamp)) if stamp.kind == Kind::File => match self.programs.get(path) {
+                Some(key) => format!("code {key} {:o}", stamp.mode & MODE),
+                None => content(state.digest?, stamp),
+            },
+            (Access::Content | Access::Executed, Some(stamp)) => metadata(stamp),
+            (Access::Link, Some(stamp)) if stamp.kind == Kind::Link => state.link.clone()?,
+            (Access::Listing, Some(stamp)) if stamp.kind == Kind::Folder => listed(state.listing?),
+            (Access::Link | Access::Listing, Some(stamp)) => metadata(stamp),
+        };
+        Some(said(access, &found))
     }
 
     /// Says in words what a case has met at a path, as the worker observed it. `None`: that cannot be told any more.
     pub(super) fn words_met(&self, path: &Path, entry: &Entry, memo: &DigestMemo) -> Option<String> {
         let now = self.paths.get(path)?.stamp;
         let is_same = match (&entry.stamp, &now) {
-            (Some(met), Some(now)) => met.is_same_content(now) && met.mode == now.mode,
+            (Some(met), Some(now)) => {
+                // Times of content can be set back.
+                let is_file = met.kind == Kind::File;
+                let is_untouched = !is_file || met.changed_ns == now.changed_ns;
+                met.is_same_content(now) && met.mode == now.mode && is_untouched
+            }
             (None, None) => true,
             _ => false,
         };
-        let lists = entry.accesses.contains(Access::Listing);
-        if is_same && !(entry.changed && lists) {
-            return self.words(path, entry.accesses);
-        }
-        if !entry.changed {
+        if !is_same && !entry.changed {
             return None;
         }
         let words = entry.accesses.iter().map(|access| {
             let found = match (access, &entry.stamp) {
+                // A folder's stamp does not tell whether somebody has put something into it since.
+                (Access::Listing, Some(stamp)) if stamp.kind == Kind::Folder => listed(entry.names?),
+                _ if is_same => return self.word(path, access),
                 (Access::Replaced, stamp) => replaced(stamp.as_ref()),
                 (_, None) => "nothing".to_owned(),
-                (Access::Metadata | Access::Absent, Some(stamp)) => metadata(stamp),
                 (Access::Content | Access::Executed, Some(stamp)) if stamp.kind == Kind::File => {
                     content(memo.get(&stamp_of_file(stamp))?, stamp)
                 }
-                (Access::Content | Access::Executed, Some(stamp)) => metadata(stamp),
-                (Access::Listing, Some(_)) => listed(entry.names?),
                 (Access::Link, Some(stamp)) if stamp.kind == Kind::Link => return None,
-                (Access::Link, Some(stamp)) => metadata(stamp),
+                (_, Some(stamp)) => metadata(stamp),
             };
             Some(said(access, &found))
         });
@@ -139,8 +148,10 @@ impl State {
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 );
+                let folder = path.parent().and_then(|folder| fs::metadata(folder).ok());
                 return Self {
                     is_denied: !is_absent,
+                    has_no_folder: is_absent && !folder.is_some_and(|folder| folder.is_dir()),
                     ..Self::default()
                 };
             }
@@ -218,7 +229,7 @@ fn replaced(stamp: Option<&Stamp>) -> String {
     }
 }
 
-fn listing(folder: &Path) -> io::Result<Digest> {
+pub(super) fn listing(folder: &Path) -> io::Result<Digest> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

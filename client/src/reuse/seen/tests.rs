@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use thresh_core::observe::{Access, Contact, Entry, Kind, Stamp, names_digest};
+use thresh_core::observe::{Access, Contact, Entry, Kind, Stamp};
 
 use super::*;
 
@@ -38,7 +38,7 @@ impl Fixture {
             let entry = Entry {
                 accesses: [*access].into_iter().collect(),
                 stamp: stamp(&path),
-                names: None,
+                names: (*access == Access::Listing).then(|| state::listing(&path).unwrap()),
                 changed: false,
             };
             observation.entries.insert(path, entry);
@@ -111,7 +111,10 @@ fn each_way_to_depend_on_a_path_tells_its_changes_and_no_others() {
     let lock: Change = |at| {
         fs::set_permissions(at.path("a"), fs::Permissions::from_mode(0o400)).unwrap();
     };
-    let rows: [(&str, Access, Change, bool); 14] = [
+    let clear: Change = |at| fs::remove_dir_all(at.path("dir")).unwrap();
+    let rows: [(&str, Access, Change, bool); 16] = [
+        ("dir/new", Access::Replaced, clear, false),
+        ("dir/new", Access::Absent, clear, false),
         ("a", Access::Content, grow, false),
         ("a", Access::Content, lock, false),
         ("a", Access::Content, add, true),
@@ -201,6 +204,17 @@ fn what_somebody_changed_meanwhile_is_not_learnt() {
 }
 
 #[test]
+fn names_are_those_that_the_case_met_whatever_came_since() {
+    let mut fixture = Fixture::new();
+    let seen = fixture.seen(&[("dir", Access::Listing)]);
+    fs::write(fixture.path("dir/later"), "").unwrap();
+    let kept = fixture.kept(&seen);
+    assert!(!fixture.holds(&kept), "nobody has tried it with the new file");
+    fs::remove_file(fixture.path("dir/later")).unwrap();
+    assert!(fixture.holds(&kept));
+}
+
+#[test]
 fn what_the_case_changed_itself_is_learnt_as_it_was() {
     let mut fixture = Fixture::new();
     let mut seen = fixture.seen(&[
@@ -209,11 +223,11 @@ fn what_the_case_changed_itself_is_learnt_as_it_was() {
         ("dir", Access::Listing),
     ]);
     seen.entries.values_mut().for_each(|entry| entry.changed = true);
-    // A list of names cannot be told from a stamp, and not afterwards.
-    assert!(fixture.learn(&seen).of_case.is_empty());
     let dir = fixture.path("dir");
-    let names = vec![(b"x".to_vec(), Kind::File)];
-    seen.entries.get_mut(&dir).unwrap().names = Some(names_digest(names));
+    let names = seen.entries.get_mut(&dir).unwrap().names.take();
+    // Names cannot be told from a stamp, and not afterwards.
+    assert!(fixture.learn(&seen).of_case.is_empty());
+    seen.entries.get_mut(&dir).unwrap().names = names;
     fs::write(dir.join("left"), "").unwrap();
     fs::write(fixture.path("made"), "").unwrap();
     fs::write(fixture.path("a"), "longer").unwrap();
