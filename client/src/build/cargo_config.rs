@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use target_spec::{Platform, TargetSpecExpression};
 
 use super::error::BuildError;
@@ -32,7 +33,7 @@ enum Source {
 #[derive(Debug, Default, Deserialize)]
 struct Settings {
     /// Further files, which are not read here.
-    include: Option<toml::Value>,
+    include: Option<IgnoredAny>,
     #[serde(default)]
     build: BuildSettings,
     #[serde(default)]
