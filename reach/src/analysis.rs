@@ -136,11 +136,6 @@ impl Summary {
         })
     }
 
-    /// The dynamic libraries of the link. Those with a digest are in every key, those of the system only by name.
-    pub fn libraries(&self) -> &[Library] {
-        &self.0.libraries
-    }
-
     /// How long the analysis took, the file's writing apart.
     pub fn took(&self) -> Duration {
         Duration::from_micros(self.0.took_us)

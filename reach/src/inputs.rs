@@ -39,11 +39,11 @@ pub(crate) struct Part {
 
 /// A dynamic library that the binary may load.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Library {
+pub(crate) struct Library {
     /// Its path, or what was said after `-l`.
-    pub name: String,
+    pub(crate) name: String,
     /// The digest of its content; none for a library of the system, which is only named.
-    pub digest: Option<Digest>,
+    pub(crate) digest: Option<Digest>,
 }
 
 #[derive(Debug, Default)]

@@ -75,7 +75,6 @@ mod unit;
 pub use analysis::{Analysis, CaseKey, LoadError, Locations, Summary, analyse};
 pub use compiler::{COMPILER_VARIABLE, compile, compiler, is_compiler};
 pub use explain::{Difference, explain};
-pub use inputs::Library;
 pub use linker::{
     FOLDER_VARIABLE, LINKER_DEFAULT, LINKER_VARIABLE, WRAPPER_PREFIX, is_wrapper, link, wrapper_name,
 };

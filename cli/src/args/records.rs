@@ -136,7 +136,7 @@ pub(crate) enum QuarantineCommand {
     /// Show the cases in quarantine, and those that were lately
     List(ListQuarantineArgs),
     /// Let cases count again
-    Expire(ExpireArgs),
+    Expire(ListedArgs),
 }
 
 /// `thresh quarantine add`.
@@ -177,9 +177,9 @@ pub(crate) struct ListQuarantineArgs {
     pub(crate) project: ProjectArgs,
 }
 
-/// `thresh quarantine expire`.
+/// Cases of a list that a command ends something for.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ExpireArgs {
+pub(crate) struct ListedArgs {
     /// The cases, each as 'BINARY-ID NAME', or a part of it
     #[arg(value_name = "CASE", required = true, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) cases: Vec<String>,
@@ -207,29 +207,14 @@ pub(crate) enum AuditCommand {
     /// Show what audits found, and which cases are not reused for it
     Report(AuditReportArgs),
     /// Let cases be reused again
-    Trust(TrustArgs),
+    #[command(after_help = TRUST_HELP)]
+    Trust(ListedArgs),
 }
 
 /// `thresh audit report`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = AUDIT_HELP)]
 pub(crate) struct AuditReportArgs {
-    #[command(flatten)]
-    pub(crate) format: FormatArgs,
-    #[command(flatten)]
-    pub(crate) project: ProjectArgs,
-}
-
-/// `thresh audit trust`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = TRUST_HELP)]
-pub(crate) struct TrustArgs {
-    /// The cases, each as 'BINARY-ID NAME', or a part of it
-    #[arg(value_name = "CASE", required = true, value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) cases: Vec<String>,
-    /// Take all cases that match, not only a single one
-    #[arg(long)]
-    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
     #[command(flatten)]

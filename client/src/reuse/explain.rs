@@ -39,10 +39,8 @@ pub struct Past<'a> {
     pub is_distrusted: bool,
     /// What of its reachable code is not as at that pass; empty where that is not known.
     pub code: Vec<String>,
-    /// What of all that the pass was seen to read is not so any more; empty where that is not known, too.
-    pub seen: Vec<String>,
-    /// All of it is still so.
-    pub holds: bool,
+    /// What of all that the pass was seen to read is not so any more, empty if all of it is; none where that is not known.
+    pub seen: Option<Vec<String>>,
 }
 
 /// Why a case would be run or reused.
@@ -119,7 +117,7 @@ pub fn explain(
         (Some(_), None) => explanation.reason = "no clean pass of it is stored".to_owned(),
         (Some(now), Some(last)) => {
             let own = keys.own_parts_of(position).unwrap_or_else(|| now.clone());
-            let different = differing_parts(&last.parts, &comparable((&now, &own), last, past.holds));
+            let different = differing_parts(&last.parts, &comparable((&now, &own), past, last));
             explanation.reason = if different.is_empty() {
                 "its last pass has the same key, but is no longer stored".to_owned()
             } else {
@@ -134,7 +132,7 @@ pub fn explain(
                 .map(|difference| {
                     let mut what = match difference.part {
                         KeyPart::Code if !past.code.is_empty() => past.code.clone(),
-                        KeyPart::Files if last.parts.is_seen() => past.seen.clone(),
+                        KeyPart::Files if last.parts.is_seen() => past.seen.clone().unwrap_or_default(),
                         KeyPart::Files => changed_files(difference.then, sources, records),
                         _ => changed_values(difference.then, difference.now, keys, records),
                     };
@@ -153,10 +151,11 @@ pub fn explain(
 }
 
 /// The present parts in the form of the last pass's: by what that was seen to read, if it was.
-fn comparable((now, own): (&KeyParts, &KeyParts), last: &PastPass, holds: bool) -> KeyParts {
+fn comparable((now, own): (&KeyParts, &KeyParts), past: &Past<'_>, last: &PastPass) -> KeyParts {
     if !last.parts.is_seen() {
         return now.clone();
     }
+    let holds = past.seen.as_ref().is_some_and(Vec::is_empty);
     let files = if holds { last.parts.files } else { now.files };
     own.with_seen(files)
 }

@@ -205,7 +205,7 @@ pub struct CaseKeys {
     /// For each case of the suite the position of its key parts; none for one that is never reused, because
     /// nothing is known of what its setup scripts do.
     pub of_case: Vec<Option<usize>>,
-    /// For each case the part `code` that takes the place of its binary's.
+    /// For each case the part `code` that takes the place of its binary's where it is known what the case reads.
     pub code: Vec<Option<Digest>>,
     /// For each case the digest of what an earlier pass was seen to read, if all of that is still so.
     pub seen: Vec<Option<Digest>>,

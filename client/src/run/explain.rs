@@ -123,8 +123,7 @@ impl Prepared {
             past.code = CodeKeys::changes(&loaded.files, case, last.parts.code, &folder, loaded.locations);
         }
         if let Some(record) = seen.get(&last.parts.files).filter(|_| last.parts.is_seen()) {
-            past.seen = Kept::different(record, loaded.code.programs(), memo);
-            past.holds = past.seen.is_empty();
+            past.seen = Some(Kept::different(record, loaded.code.programs(), memo));
         }
         past
     }

@@ -98,11 +98,7 @@ impl Records for RecordsService {
     ) -> Result<Response<v1::ExpireQuarantineReply>, Status> {
         let v1::ExpireQuarantineRequest { project, cases } = request.into_inner();
         let project = project_from_wire(&project)?;
-        check_count(cases.len())?;
-        let cases = cases
-            .into_iter()
-            .map(|case| case_id(Some(case)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let cases = case_ids(cases)?;
         let now = self.shared.clock.now();
         let expired = self.shared.store.expire_quarantine(project, &cases, now).await;
         Ok(Response::new(v1::ExpireQuarantineReply {
@@ -160,11 +156,7 @@ impl Records for RecordsService {
     ) -> Result<Response<v1::TrustCasesReply>, Status> {
         let v1::TrustCasesRequest { project, cases } = request.into_inner();
         let project = project_from_wire(&project)?;
-        check_count(cases.len())?;
-        let cases = cases
-            .into_iter()
-            .map(|case| case_id(Some(case)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let cases = case_ids(cases)?;
         let now = self.shared.clock.now();
         let trusted = or_status(self.shared.store.trust(project, &cases, now).await)?;
         Ok(Response::new(v1::TrustCasesReply { trusted }))
@@ -245,6 +237,13 @@ fn check_count(count: usize) -> Result<(), InvalidMessage> {
             format!("has over {CASES_MAX} entries"),
         )),
     }
+}
+
+/// Reads the cases that a request names.
+fn case_ids(cases: Vec<v1::CaseName>) -> Result<Vec<CaseId>, Status> {
+    check_count(cases.len())?;
+    let ids = cases.into_iter().map(|case| case_id(Some(case)));
+    Ok(ids.collect::<Result<_, InvalidMessage>>()?)
 }
 
 fn case_id(case: Option<v1::CaseName>) -> Result<CaseId, InvalidMessage> {

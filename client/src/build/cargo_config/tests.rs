@@ -92,3 +92,55 @@ fn the_target_is_found_and_several_are_refused() {
     let with_variable = surroundings(&nested, &[("HOME", "/nowhere"), ("CARGO_BUILD_TARGET", "e")]);
     assert_eq!(config.target(None, &with_variable).unwrap().unwrap().triple, "e");
 }
+
+#[test]
+fn the_wrapper_of_rustc_is_the_one_that_cargo_would_use() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::try_from(temp.path().canonicalize().unwrap()).unwrap();
+    let nested = folders(
+        &root,
+        "build.rustc-wrapper = 'outer'",
+        "build.rustc-wrapper = 'bin/inner'",
+    );
+    let found = |given: &[String], variables: &[(&str, &str)]| {
+        let variables = [variables, &[("HOME", "/nowhere")]].concat();
+        let surroundings = surroundings(&nested, &variables);
+        CargoConfig::discover(given, &surroundings)
+            .unwrap()
+            .compiler_wrapper(&surroundings)
+    };
+    let inner = nested.join("bin/inner").into_string();
+    assert_eq!(found(&[], &[]), Some(inner.into()));
+    let by_variable = [("CARGO_BUILD_RUSTC_WRAPPER", "sccache")];
+    assert_eq!(found(&[], &by_variable), Some("sccache".into()));
+    let given = ["build.rustc-wrapper='given'".to_owned()];
+    assert_eq!(found(&given, &by_variable), Some("given".into()));
+    assert_eq!(found(&given, &[("RUSTC_WRAPPER", "first")]), Some("first".into()));
+    assert_eq!(
+        found(&given, &[("RUSTC_WRAPPER", "")]),
+        None,
+        "so it is switched off"
+    );
+}
+
+#[test]
+fn flags_that_optimise_are_found_wherever_they_are_set() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::try_from(temp.path().canonicalize().unwrap()).unwrap();
+    let optimise = |inner: &str, variables: &[(&str, &str)]| {
+        let nested = folders(&root, "", inner);
+        let variables = [variables, &[("HOME", "/nowhere")]].concat();
+        let surroundings = surroundings(&nested, &variables);
+        CargoConfig::discover(&[], &surroundings)
+            .unwrap()
+            .flags_optimise(&surroundings)
+    };
+    assert!(!optimise("", &[("RUSTFLAGS", "-g")]));
+    assert!(!optimise("build.rustflags = ['-g']", &[]));
+    assert!(optimise("", &[("RUSTFLAGS", "-Copt-level=1")]));
+    assert!(optimise("", &[("CARGO_ENCODED_RUSTFLAGS", "-g\u{1f}-O")]));
+    assert!(optimise("build.rustflags = '-C opt-level=2'", &[]));
+    assert!(optimise("target.'cfg(unix)'.rustflags = ['-O']", &[]));
+    // They may be in there.
+    assert!(optimise("include = ['more.toml']", &[]));
+}

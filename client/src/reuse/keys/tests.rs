@@ -328,7 +328,7 @@ fn a_pass_that_was_seen_is_explained_by_what_it_read() {
     let tell = |past: Past<'_>| explain(("it", "a"), 0, &keys, &Manifest::default(), &past, &records);
     let changed = tell(Past {
         last: Some(&last),
-        seen: vec!["/w/data.txt (was: content 1; is: content 2)".to_owned()],
+        seen: Some(vec!["/w/data.txt (was: content 1; is: content 2)".to_owned()]),
         ..Past::default()
     });
     assert_eq!(changed.reason, "changed since its last pass: files");
@@ -338,7 +338,7 @@ fn a_pass_that_was_seen_is_explained_by_what_it_read() {
     );
     let gone = tell(Past {
         last: Some(&last),
-        holds: true,
+        seen: Some(Vec::new()),
         ..Past::default()
     });
     assert!(gone.reason.contains("no longer stored"), "{gone}");
