@@ -135,6 +135,21 @@ fn code_arguments_and_environment_are_part_of_the_key() {
 }
 
 #[test]
+fn cargo_and_thresh_take_turns_and_build_nothing_again() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    none_reused(&thresh.run::<&str>(&[]).expect_code(0));
+    let mut cargo = std::process::Command::new("cargo");
+    thresh.surround(&mut cargo);
+    let built = cargo.args(["test", "--no-run"]).output().unwrap();
+    let said = String::from_utf8(built.stderr).unwrap();
+    assert!(built.status.success() && !said.contains("Compiling"), "{said}");
+    let again = thresh.run::<&str>(&[]).expect_code(0);
+    assert!(!again.to_string().contains("Compiling"), "{again}");
+    all_reused(&again);
+}
+
+#[test]
 fn only_clean_passes_are_stored() {
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();
