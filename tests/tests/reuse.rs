@@ -1,5 +1,7 @@
 //! Reuse by content: what runs again, what does not, and what is never stored.
 
+use std::time::Duration;
+
 use thresh_tests::farm::Farm;
 use thresh_tests::running::{Finished, Running};
 use thresh_tests::status::Word;
@@ -180,14 +182,16 @@ fn a_tree_that_changes_during_the_run_stores_only_what_was_seen_not_to_depend_on
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();
     workspace.write("data/leaky", "");
-    workspace.write("data/stuck", "");
-    let mut run = thresh.start(&["-P", "default"]);
-    run.event(std::time::Duration::from_secs(120), |event| {
-        event.is_about("case-started", "stuck_on_request")
+    let seen = workspace.temp().join("stuck");
+    workspace.write("data/stuck", seen.to_str().unwrap());
+    let run = thresh.start(&["-P", "default"]);
+    thresh_tests::wait::until("stuck_on_request sees its file", Duration::from_secs(120), || {
+        seen.exists().then_some(())
     });
     // The case looks for this file every second.
     workspace.remove("data/stuck");
     run.finish().expect_code(0);
+    std::fs::remove_file(&seen).unwrap();
     let again = thresh.run(&["-P", "default"]).expect_code(0);
     assert_eq!(word(&again, "stuck_on_request"), Word::Passed, "{again}");
     for name in ["always_passes", "reads_a_file", "flaky_on_request"] {
