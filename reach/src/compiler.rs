@@ -47,21 +47,18 @@ pub fn compile(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> u8 {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let Some(folder) = set(FOLDER_VARIABLE) else {
-        say(&format!(
-            "{COMPILER_NAME} is called by cargo, during `thresh run`; {FOLDER_VARIABLE} is not set"
-        ));
-        return SETUP;
-    };
     let inner = set(COMPILER_VARIABLE);
     let mut words = inner.iter().chain(arguments);
     let Some(first) = words.next() else {
-        say(&format!("{COMPILER_NAME} is called without a compiler"));
+        say(&format!(
+            "{COMPILER_NAME} is called by cargo, during `thresh run`, with a compiler as its first argument"
+        ));
         return SETUP;
     };
     let mut command = Command::new(first);
     command.args(words);
-    if let Some(linker) = linker(arguments) {
+    // A build script may call it as it calls rustc, and without the environment: then it is rustc.
+    if let (Some(folder), Some(linker)) = (set(FOLDER_VARIABLE), linker(arguments)) {
         let wrapper = program.and_then(|program| {
             let name = wrapper_name(Path::new(&linker));
             named(Path::new(&folder), &name, &program)
@@ -231,8 +228,9 @@ mod tests {
             let variable = |name: &str| folder.filter(|_| name == FOLDER_VARIABLE).map(OsString::from);
             compile(Ok("/thresh".into()), &words, variable)
         };
-        assert_eq!(call(&["rustc"], None), SETUP);
-        assert_eq!(call(&[], Some("/nowhere")), SETUP);
-        assert_eq!(call(&["/nowhere/rustc", "-vV"], Some("/nowhere")), NOT_STARTED);
+        for folder in [None, Some("/nowhere")] {
+            assert_eq!(call(&[], folder), SETUP);
+            assert_eq!(call(&["/nowhere/rustc", "-vV"], folder), NOT_STARTED);
+        }
     }
 }

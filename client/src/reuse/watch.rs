@@ -1,9 +1,11 @@
 //! Whether what a run was keyed by stayed the same while it ran.
 
-use std::path::{Path, PathBuf};
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use rayon::prelude::*;
-use thresh_cas::{FileStamp, Snapshot, SnapshotError};
+use thresh_cas::{Digested, FileStamp, Snapshot, SnapshotError, digest_file};
 
 use super::keys::SuiteFiles;
 use super::outside::Outside;
@@ -12,7 +14,15 @@ use super::outside::Outside;
 #[derive(Clone, Debug)]
 pub struct InputWatch {
     snapshot: Snapshot,
-    files: Vec<(PathBuf, FileStamp)>,
+    files: Vec<Watched>,
+}
+
+/// A file as it was.
+#[derive(Clone, Debug)]
+struct Watched {
+    digested: Digested,
+    /// `None`: it was gone by the time that this was asked.
+    mode: Option<u32>,
 }
 
 impl InputWatch {
@@ -21,7 +31,7 @@ impl InputWatch {
         let files = files
             .all()
             .chain(&outside.files)
-            .map(|digested| (digested.path.clone(), digested.stamp))
+            .map(Watched::new)
             .collect();
         Self { snapshot, files }
     }
@@ -36,11 +46,8 @@ impl InputWatch {
         let (sources, built) = rayon::join(
             || self.snapshot.changes(),
             || -> Vec<PathBuf> {
-                let changed = self
-                    .files
-                    .par_iter()
-                    .filter(|(path, stamp)| stamp_of(path) != Some(*stamp));
-                changed.map(|(path, _)| path.clone()).collect()
+                let changed = self.files.par_iter().filter(|file| file.has_changed());
+                changed.map(|file| file.digested.path.clone()).collect()
             },
         );
         let mut changed = sources?;
@@ -49,9 +56,33 @@ impl InputWatch {
     }
 }
 
-/// The stamp behind links, as digests are taken.
-fn stamp_of(path: &Path) -> Option<FileStamp> {
-    std::fs::metadata(path)
-        .ok()
-        .map(|metadata| FileStamp::from_metadata(&metadata))
+impl Watched {
+    fn new(digested: &Digested) -> Self {
+        Self {
+            digested: digested.clone(),
+            mode: metadata(digested).as_ref().map(mode),
+        }
+    }
+
+    fn has_changed(&self) -> bool {
+        let Some(now) = metadata(&self.digested) else {
+            return true;
+        };
+        // A case that gives a program another name by a hard link changes its stamp, and nothing of what it is.
+        let is_same_content = || {
+            let content = digest_file(&self.digested.path);
+            content.is_ok_and(|content| content.digest == self.digested.digest)
+        };
+        self.mode != Some(mode(&now))
+            || FileStamp::from_metadata(&now) != self.digested.stamp && !is_same_content()
+    }
+}
+
+/// As it is behind links, for so digests are taken.
+fn metadata(file: &Digested) -> Option<Metadata> {
+    std::fs::metadata(&file.path).ok()
+}
+
+fn mode(metadata: &Metadata) -> u32 {
+    metadata.permissions().mode()
 }

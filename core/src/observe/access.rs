@@ -18,7 +18,7 @@ pub enum Access {
     Listing,
     /// That nothing is there.
     Absent,
-    /// Written over as a whole: that nothing is there or a file that may be written.
+    /// Written over as a whole: that nothing is there, or a file of what mode, which it keeps.
     Replaced,
 }
 

@@ -12,7 +12,7 @@ use super::text::{path_of, text_of};
 use crate::reuse::record::Record;
 
 /// The kind of such a record. The number rises with the meaning of its words.
-const KIND: &str = "seen v2";
+const KIND: &str = "seen v3";
 
 /// Records that are longer than this are not kept: to compare them would take longer than most cases.
 pub(super) const BYTES_MAX: usize = 512 << 10;

@@ -15,7 +15,6 @@ use super::text::text_of;
 
 /// Permission bits.
 const MODE: u32 = 0o7777;
-const OWNER_WRITES: u32 = 0o200;
 
 /// By path, in which ways it is depended on.
 pub(super) type Wanted = BTreeMap<PathBuf, Accesses>;
@@ -222,9 +221,9 @@ fn metadata(stamp: &Stamp) -> String {
 
 fn replaced(stamp: Option<&Stamp>) -> String {
     match stamp {
-        None => "free".to_owned(),
-        // Whether there is one makes no difference to who writes over the whole of it.
-        Some(stamp) if stamp.kind == Kind::File && stamp.mode & OWNER_WRITES != 0 => "free".to_owned(),
+        None => "nothing".to_owned(),
+        // What is written over keeps its mode, and its old length does not matter.
+        Some(stamp) if stamp.kind == Kind::File => format!("file {:o}", stamp.mode & MODE),
         Some(stamp) => metadata(stamp),
     }
 }

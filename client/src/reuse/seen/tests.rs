@@ -112,7 +112,7 @@ fn each_way_to_depend_on_a_path_tells_its_changes_and_no_others() {
         fs::set_permissions(at.path("a"), fs::Permissions::from_mode(0o400)).unwrap();
     };
     let clear: Change = |at| fs::remove_dir_all(at.path("dir")).unwrap();
-    let rows: [(&str, Access, Change, bool); 16] = [
+    let rows: [(&str, Access, Change, bool); 17] = [
         ("dir/new", Access::Replaced, clear, false),
         ("dir/new", Access::Absent, clear, false),
         ("a", Access::Content, grow, false),
@@ -127,8 +127,9 @@ fn each_way_to_depend_on_a_path_tells_its_changes_and_no_others() {
         ("link", Access::Link, retarget, false),
         ("link", Access::Link, grow, true),
         ("gone", Access::Absent, appear, false),
-        ("gone", Access::Replaced, appear, true),
+        ("gone", Access::Replaced, appear, false),
         ("a", Access::Replaced, lock, false),
+        ("a", Access::Replaced, grow, true),
     ];
     for (name, access, change, holds) in rows {
         let mut fixture = Fixture::new();
