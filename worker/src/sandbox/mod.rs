@@ -9,6 +9,8 @@
 //! With an [`Isolator`] each case has, besides, overlays of its own over the folders, processes of its own below an init,
 //! and what else its [`Level`] says; it enters as `launch` tells.
 //!
+//! [`start_with_folders`] is the same for one program and live folders only.
+//!
 //! Invariants:
 //!
 //! * The folders a view is made from are never written to: writes go to an overlay's upper layer or to a copy.
@@ -31,6 +33,7 @@ mod paths;
 mod plan;
 mod probe;
 mod scratch;
+mod shown;
 mod step;
 mod surroundings;
 mod view;
@@ -43,4 +46,5 @@ pub use isolation::{Isolation, Level, Limits, Network, Scratch, UnknownWord};
 pub use isolator::Isolator;
 pub(crate) use launch::{Launch, Target};
 pub use probe::{Support, probe};
+pub use shown::start_with_folders;
 pub use view::{CaseView, Folder, View, ViewError, ViewSpec};

@@ -54,6 +54,35 @@ pub(super) fn plan(
     Ok(planner.steps)
 }
 
+/// The steps into a mount namespace of one's own.
+pub(super) fn own_mounts(rights: Rights) -> io::Result<Vec<Step>> {
+    let user = rights == Rights::UserNamespace;
+    let user_flag = if user {
+        UnshareFlags::NEWUSER
+    } else {
+        UnshareFlags::empty()
+    };
+    let mut steps = vec![Step::Unshare(user_flag | UnshareFlags::NEWNS)];
+    if user {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        for (file, content) in [
+            ("uid_map", format!("{uid} {uid} 1")),
+            ("setgroups", "deny".to_owned()),
+            ("gid_map", format!("{gid} {gid} 1")),
+        ] {
+            let path = c_path(format!("/proc/self/{file}"))?;
+            steps.push(Step::Write {
+                path,
+                content: content.into_bytes(),
+                optional: false,
+            });
+        }
+    }
+    steps.push(Step::Detach);
+    Ok(steps)
+}
+
 struct Planner<'a> {
     spec: &'a ViewSpec,
     scratch: &'a Scratch,
@@ -64,30 +93,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn begin(&mut self) -> io::Result<()> {
-        let user = self.rights == Rights::UserNamespace;
-        let user_flag = if user {
-            UnshareFlags::NEWUSER
-        } else {
-            UnshareFlags::empty()
-        };
-        self.steps.push(Step::Unshare(user_flag | UnshareFlags::NEWNS));
-        if user {
-            let uid = rustix::process::geteuid().as_raw();
-            let gid = rustix::process::getegid().as_raw();
-            for (file, content) in [
-                ("uid_map", format!("{uid} {uid} 1")),
-                ("setgroups", "deny".to_owned()),
-                ("gid_map", format!("{gid} {gid} 1")),
-            ] {
-                let path = c_path(format!("/proc/self/{file}"))?;
-                self.steps.push(Step::Write {
-                    path,
-                    content: content.into_bytes(),
-                    optional: false,
-                });
-            }
-        }
-        self.steps.push(Step::Detach);
+        self.steps.extend(own_mounts(self.rights)?);
         self.steps.push(Step::WorkIn {
             folder: c_path(self.scratch.path())?,
         });

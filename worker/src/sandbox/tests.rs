@@ -52,6 +52,26 @@ impl Ground {
     }
 }
 
+#[test]
+fn a_program_sees_folders_at_other_paths_and_writes_to_them() {
+    let ground = Ground::new();
+    let (from, at) = (ground.folder("from", &["file"]), ground.folder("at", &["other"]));
+    let script = "cat file && echo new >written && exec test ! -e other";
+    let command = || {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", script]).stdout(std::process::Stdio::null());
+        command
+    };
+    let shown = [(from.clone(), at.clone())];
+    let mut child = start_with_folders(command, &shown, &at).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(from.join("written")).unwrap(), "new\n");
+    assert!(at.join("other").exists() && !at.join("written").exists());
+    let missing = [(ground.0.path().join("missing"), at.clone())];
+    let cause = start_with_folders(command, &missing, &at).unwrap_err();
+    assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
+}
+
 fn invocation<'a>(view: &'a CaseView, cwd: &Path, script: &str) -> Invocation<'a> {
     Invocation {
         argv: ["/bin/sh", "-c", script].map(Into::into).into(),
