@@ -67,6 +67,7 @@ fn execute(command: Command) -> Result<i32, Failure> {
         Command::Man { out } => written(command::document::man(out.as_deref())),
         Command::Run(args) => wait_on_one_thread(command::run::run(*args)),
         Command::List(args) => wait(command::list::list(*args)),
+        Command::Affected(args) => wait(command::affected::list(*args)),
         Command::History(args) => wait(command::history::show(*args)),
         Command::Replay(args) => wait(command::replay::replay(*args)),
         Command::Quarantine(args) => wait(command::quarantine::quarantine(*args)),

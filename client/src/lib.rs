@@ -1,5 +1,6 @@
 //! The client: builds and lists a Cargo workspace, submits the run and reports its verdict.
 
+pub mod affected;
 pub mod build;
 pub mod command;
 pub mod list;

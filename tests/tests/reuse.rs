@@ -239,6 +239,43 @@ fn explain_names_the_part_that_differs() {
 }
 
 #[test]
+fn affected_are_the_cases_that_a_change_since_a_commit_concerns() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    thresh.run::<&str>(&[]).expect_code(0);
+    let affected = |args: &[&str]| {
+        let called = thresh.call(&[&["affected"], args].concat()).expect_code(0);
+        let lines = called.stdout().lines().map(str::to_owned).collect::<Vec<_>>();
+        lines
+    };
+    let since = |revision: &str| affected(&["--base", revision]);
+    assert_eq!(affected(&[]), [""; 0]);
+    assert_eq!(since("HEAD"), [""; 0]);
+    workspace.write("data/value.txt", "good \n");
+    assert_eq!(affected(&[]), ["basic::cases reads_a_file"]);
+    assert_eq!(since("HEAD"), ["basic::cases reads_a_file"]);
+    workspace.git_do(&["commit", "--quiet", "--all", "--message=second"]);
+    // What it reads next with that file is known only when it has run.
+    thresh.run::<&str>(&[]).expect_code(0);
+    let source = std::fs::read_to_string(workspace.root().join("src/lib.rs")).unwrap();
+    workspace.write("src/lib.rs", &source.replace("u32 {\n    1", "u32 {\n    2"));
+    assert_eq!(since("HEAD"), ["basic tests::number_is_small"]);
+    let both = ["basic tests::number_is_small", "basic::cases reads_a_file"];
+    assert_eq!(since("HEAD~1"), both);
+    thresh.run::<&str>(&[]).expect_code(0);
+    assert_eq!(since("HEAD~1"), both);
+    assert_eq!(affected(&[]), [""; 0]);
+    let json = thresh
+        .call(&["affected", "--base=HEAD", "--message-format=json"])
+        .expect_code(0);
+    let answer: serde_json::Value = serde_json::from_str(&json.stdout()).unwrap();
+    assert_eq!(answer["selected"], CASES);
+    assert_eq!(answer["affected"][0]["because"], serde_json::json!(["code"]));
+    let unknown = thresh.call(&["affected", "--base", "nosuch"]).expect_code(96);
+    unknown.expect_stderr("find the commit `nosuch`");
+}
+
+#[test]
 fn a_farm_reuses_what_anybody_passed() {
     let workspace = Workspace::git("basic");
     let farm = Farm::with_workers(&workspace.temp(), 1, 2);

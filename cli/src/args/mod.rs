@@ -17,5 +17,5 @@ pub(crate) use records::{
     AuditArgs, AuditCommand, HistoryArgs, ProjectArgs, QuarantineArgs, QuarantineCommand, ReplayArgs,
 };
 pub(crate) use report::{Color, MessageFormat, ReportArgs};
-pub(crate) use run::{ExplainArgs, ListArgs, NoTests, RunArgs};
+pub(crate) use run::{AffectedArgs, ExplainArgs, ListArgs, NoTests, RunArgs};
 pub(crate) use select::SelectArgs;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use super::{
-    AuditArgs, CasArgs, CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs, ReplayArgs,
-    RunArgs, WorkerArgs,
+    AffectedArgs, AuditArgs, CasArgs, CoordinatorArgs, ExplainArgs, HistoryArgs, ListArgs, QuarantineArgs,
+    ReplayArgs, RunArgs, WorkerArgs,
 };
 
 const AFTER_HELP: &str = "\
@@ -14,6 +14,7 @@ Examples:
   thresh run                          build this workspace's tests, run what changed, print the verdict
   thresh run -p mycrate parse         only cases of mycrate whose name contains `parse`
   thresh run --farm http://farm:8980  the same on many machines
+  thresh affected --base main         the cases that the changes since main concern
   thresh explain my_case              why my_case would be run or reused
   thresh replay latest                who ran what when in the last run
 
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// List a workspace's test cases
     List(Box<ListArgs>),
+    /// List the test cases that a change concerns; run nothing
+    Affected(Box<AffectedArgs>),
     /// Show past durations and outcomes of test cases
     History(Box<HistoryArgs>),
     /// Show what happened in a past run, or list past runs

@@ -1,5 +1,6 @@
-//! `thresh run`, `list`, `history` and `explain`.
+//! `thresh run`, `list`, `affected` and `explain`.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
@@ -132,6 +133,35 @@ pub(crate) struct ListArgs {
     /// For people, or cargo-nextest's JSON list
     #[arg(short = 'T', long, value_enum, value_name = "FORMAT", default_value = "human")]
     pub(crate) message_format: MessageFormat,
+}
+
+const AFFECTED_HELP: &str = "\
+Without --base these are the cases for which no stored pass stands: those that `thresh run` would run.
+
+With --base, the commit is checked out into the state folder, built there once (later only what differs), and its cases are
+compared with those of the workspace as it is now, uncommitted changes included. A case is left alone if it reaches the same
+code with the same arguments and environment, and if what it was last seen to read is the same in both. Cases of which it is
+not known what they read are affected by every change: `thresh run` finds out.";
+
+/// `thresh affected`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = AFFECTED_HELP)]
+pub(crate) struct AffectedArgs {
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+    #[command(flatten)]
+    pub(crate) farm: FarmArgs,
+    /// Compare with this commit, branch or tag, in place of stored passes
+    #[arg(long, value_name = "REV")]
+    pub(crate) base: Option<String>,
+    /// For people (and, through a pipe, one case on each line), or one JSON object
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "human")]
+    pub(crate) message_format: MessageFormat,
+    /// Write how cases stand into a file: what a process is asked to that sees the base
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) standings: Option<PathBuf>,
 }
 
 /// `thresh explain`.

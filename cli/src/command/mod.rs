@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod affected;
 pub(crate) mod audit;
 pub(crate) mod cas;
 pub(crate) mod coordinator;

@@ -158,6 +158,11 @@ impl WorkspaceState {
         self.root.join("shipped")
     }
 
+    /// The folder for the workspace as it was at another commit.
+    pub fn base(&self) -> PathBuf {
+        self.root.join("base")
+    }
+
     /// The folder of the records behind the parts of keys.
     pub fn records(&self) -> PathBuf {
         self.root.join("records")

@@ -299,13 +299,18 @@ impl CaseKeys {
     pub fn parts_of(&self, case: usize) -> Option<KeyParts> {
         match self.seen.get(case).copied().flatten() {
             Some(seen) => Some(self.own_parts_of(case)?.with_seen(seen)),
-            None => Some(self.parts[self.of_case.get(case).copied().flatten()?].clone()),
+            None => self.whole_parts_of(case),
         }
+    }
+
+    /// The same with the whole binary and the whole workspace.
+    pub(crate) fn whole_parts_of(&self, case: usize) -> Option<KeyParts> {
+        Some(self.parts[self.of_case.get(case).copied().flatten()?].clone())
     }
 
     /// The same with the case's own code, which counts where it is known what the case reads.
     pub fn own_parts_of(&self, case: usize) -> Option<KeyParts> {
-        let mut parts = self.parts[self.of_case.get(case).copied().flatten()?].clone();
+        let mut parts = self.whole_parts_of(case)?;
         parts.code = self.code[case].unwrap_or(parts.code);
         Some(parts)
     }

@@ -28,11 +28,7 @@ struct Watched {
 impl InputWatch {
     /// Remembers the workspace, the files of the build and those outside.
     pub fn new(snapshot: Snapshot, files: &SuiteFiles, outside: &Outside) -> Self {
-        let files = files
-            .all()
-            .chain(&outside.files)
-            .map(Watched::new)
-            .collect();
+        let files = files.all().chain(&outside.files).map(Watched::new).collect();
         Self { snapshot, files }
     }
 

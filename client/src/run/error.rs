@@ -56,11 +56,11 @@ pub enum RunError {
         nearest: Option<String>,
     },
     /// There are no keys to explain.
-    #[error("explain: reuse is switched off, so every case runs; set `reuse.enabled` in thresh.toml")]
+    #[error("make keys: reuse is switched off, so every case runs; set `reuse.enabled` in thresh.toml")]
     ReuseOff,
     /// There are no keys either, since it is not known what cases use.
     #[error(
-        "explain: every case runs, since the files outside the workspace cannot all be hashed (see the warning above)"
+        "make keys: every case runs, since the files outside the workspace cannot all be hashed (see the warning above)"
     )]
     OutsideUnknown,
     /// The coordinator speaks another version of the protocol.

@@ -74,13 +74,7 @@ impl Prepared {
             .filter(|case| case.distrusted)
             .map(|case| case.case)
             .collect();
-        let Ready { loaded, keys, .. } = &ready;
-        let Some(keys) = keys else {
-            return Err(match &loaded.outside {
-                Some(_) => RunError::ReuseOff,
-                None => RunError::OutsideUnknown,
-            });
-        };
+        let keys = ready.known_keys()?;
         let records = prepared.records();
         let seen = seen::records_of(&mut session, passes.iter().flatten()).await;
         let mut memo = DigestMemo::load(&prepared.state.digest_memo());
@@ -92,7 +86,7 @@ impl Prepared {
                 ..prepared.past(&ready, *at, last.as_ref(), &seen, &mut memo)
             };
             let names = (name.binary_id.as_str(), name.name.as_str());
-            let manifest = loaded.snapshot.manifest();
+            let manifest = ready.loaded.snapshot.manifest();
             told.push(explain(names, *at, keys, manifest, &past, &records));
         }
         Ok(told)

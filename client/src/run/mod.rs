@@ -8,6 +8,7 @@
 //! [`Prepared`] is made before anything is connected, because it alone knows how many slots an embedded worker
 //! is to have and which farm the project names.
 
+mod affected;
 mod audit;
 mod confirm;
 mod error;

@@ -239,6 +239,17 @@ impl Prepared {
         &self.workspace.root
     }
 
+    /// Where cargo's output is.
+    pub fn target_folder(&self) -> PathBuf {
+        let graph = self.workspace.graph.workspace();
+        graph.target_directory().as_std_path().to_owned()
+    }
+
+    /// A folder for the workspace as it was at another commit.
+    pub fn base_folder(&self) -> PathBuf {
+        self.state.base()
+    }
+
     /// The flags that a rerun of a case needs to find it in the same build, without those that select packages.
     pub fn rerun_flags(&self) -> Vec<String> {
         let mut flags = rerun_flags(&self.options, self.profile.name());

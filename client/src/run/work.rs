@@ -51,6 +51,19 @@ pub(super) struct Ready {
     pub(super) shipment: Option<Shipment>,
 }
 
+impl Ready {
+    /// The keys of the cases.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(super) fn known_keys(&self) -> Result<&CaseKeys, RunError> {
+        self.keys.as_ref().ok_or(match &self.loaded.outside {
+            Some(_) => RunError::ReuseOff,
+            None => RunError::OutsideUnknown,
+        })
+    }
+}
+
 /// Gives up on what comes before a run is followed at the first interrupt. A submission that got through all the
 /// same is cancelled by the coordinator, since nobody follows it.
 async fn unless_interrupted<T>(

@@ -352,7 +352,7 @@ fn a_watch_sees_sources_and_build_change() {
     let snapshot = Snapshot::of_workspace(&sources, &[], &mut DigestMemo::default()).unwrap();
     let watch = InputWatch::new(snapshot, &fixture.files(), &Outside::default());
     assert!(watch.changes().unwrap().is_empty());
-    std::fs::hard_link(fixture.target("prog"), fixture.folder.path().join("other name")).unwrap();
+    fs::hard_link(fixture.target("prog"), fixture.folder.path().join("other name")).unwrap();
     assert!(watch.changes().unwrap().is_empty(), "it is what it was");
     write(&sources.join("lib.rs"), "other");
     write(&fixture.target("prog"), "another program");

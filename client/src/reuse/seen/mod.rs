@@ -47,6 +47,17 @@ impl Kept {
         programs: &Programs,
         memo: &mut DigestMemo,
     ) -> Vec<Option<Digest>> {
+        let all = self.all_holding(keys, programs, memo);
+        all.into_iter().map(|of_key| of_key.first().copied()).collect()
+    }
+
+    /// For each key all records of which everything is still so, newest first.
+    pub(crate) fn all_holding(
+        &self,
+        keys: &[Option<Digest>],
+        programs: &Programs,
+        memo: &mut DigestMemo,
+    ) -> Vec<Vec<Digest>> {
         let mut wanted = Wanted::new();
         self.records.values().for_each(|record| record.want(&mut wanted));
         let states = States::look(&wanted, programs, memo);
@@ -55,11 +66,14 @@ impl Kept {
             .iter()
             .map(|(digest, record)| (*digest, record.holds(&states)))
             .collect();
-        let first = |key: &Option<Digest>| {
-            let mut records = self.known.get(&(*key)?)?.iter();
-            records.find(|digest| holding.get(digest) == Some(&true))
+        let of_key = |key: &Option<Digest>| {
+            let known = key.and_then(|key| self.known.get(&key));
+            let records = known.into_iter().flat_map(KnownInputs::iter);
+            records
+                .filter(|digest| holding.get(digest) == Some(&true))
+                .collect()
         };
-        keys.iter().map(first).collect()
+        keys.iter().map(of_key).collect()
     }
 
     /// What of a record is not so any more, in words.
