@@ -65,7 +65,7 @@ impl Prepared {
             return vec![Vec::new(); ready.loaded.suite.cases.len()];
         }
         let seen_keys = seen::seen_keys(&ready.loaded.suite, keys);
-        let kept = handle.block_on(seen::look_up(session, &seen_keys));
+        let kept = handle.block_on(seen::look_up(session, &seen_keys, self.place()));
         let mut memo = DigestMemo::load(&self.state.digest_memo());
         let holding = kept.all_holding(&seen_keys, ready.loaded.code.programs(), &mut memo);
         save(&mut memo, &self.state.digest_memo());

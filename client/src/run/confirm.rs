@@ -1,24 +1,25 @@
-//! Storing the passes of a run on this machine.
+//! Storing the passes of a run by what its cases were seen to read.
 
 use std::path::PathBuf;
 
 use thresh_cas::DigestMemo;
 
-use super::loading::{save, timed};
+use super::loading::{Loaded, save, timed};
 use super::prepare::Prepared;
 use super::seen::{self, Observations};
 use super::session::Session;
 use super::work::Ready;
 use crate::reuse::InputWatch;
-use crate::reuse::seen::{Learnt, learn};
+use crate::reuse::seen::{Learnt, Shipped, learn};
+use crate::ship::Shipment;
 
 /// Paths that a note on changed files names.
 const PATHS_SHOWN_MAX: usize = 5;
 
 impl Prepared {
-    /// Stores the passes of a run on this machine: those of cases that were seen to read what is still so, and the others if
-    /// nothing at all has changed meanwhile. Then what audits found is recorded, too. Returns what the user is told where
-    /// something has changed. A failure to store costs reuse, not the verdict.
+    /// Stores the passes of a run: those of cases that were seen to read what is still so and, where the run was on this machine,
+    /// the others if nothing at all has changed meanwhile. Then what audits found is recorded, too. Returns what the user is
+    /// told where something has changed. A failure to store costs reuse, not the verdict.
     ///
     /// # Errors
     /// Nothing is stored; what the user is told.
@@ -30,14 +31,21 @@ impl Prepared {
         observations: Observations,
     ) -> Result<Option<String>, String> {
         let Ready {
-            run, loaded, keys, ..
+            run,
+            loaded,
+            keys,
+            shipment,
+            ..
         } = ready;
         let Some(keys) = keys else { return Ok(None) };
+        let shown = shipment.map(|shipment| shown(&loaded, &shipment));
+        let in_place = shown.is_none();
         let seen_keys = seen::seen_keys(&loaded.suite, &keys);
         let memo_file = self.state.digest_memo();
         let looked = tokio::task::spawn_blocking(move || {
             let changed = timed("look for changes", || watch.changes());
             let changed = changed.map_err(|error| format!("passes not stored: failed to {error}"))?;
+            let shipped = shown.map(|folders| shipped(folders, &loaded, &changed));
             let built = loaded.files.all().any(|file| changed.contains(&file.path));
             let learnt = if built {
                 // What ran may not be what was analysed.
@@ -45,7 +53,8 @@ impl Prepared {
             } else {
                 timed("learn what cases read", || {
                     let mut memo = DigestMemo::load(&memo_file);
-                    let learnt = learn(&observations.into_inner(), loaded.code.programs(), &mut memo);
+                    let observed = observations.into_inner();
+                    let learnt = learn(&observed, shipped.as_ref(), loaded.code.programs(), &mut memo);
                     save(&mut memo, &memo_file);
                     learnt
                 })
@@ -56,6 +65,11 @@ impl Prepared {
             .await
             .map_err(|error| format!("passes not stored: {error}"))??;
         tell(&learnt);
+        // What ran on a farm are the files that were shipped, whatever has become of them here.
+        let changed = if in_place { changed } else { Vec::new() };
+        if !in_place && learnt.of_case.is_empty() {
+            return Ok(None);
+        }
         let stored = async {
             seen::keep(session, &seen_keys, &learnt).await?;
             session
@@ -66,6 +80,23 @@ impl Prepared {
             .await
             .map_err(|error| format!("passes not stored: failed to {error}"))?;
         Ok((!changed.is_empty()).then(|| note(&changed, learnt.of_case.len())))
+    }
+}
+
+/// The folders that a worker shows as they were shipped.
+fn shown(loaded: &Loaded, shipment: &Shipment) -> Vec<PathBuf> {
+    let suite = &loaded.suite;
+    let own = [&suite.workspace_root, &suite.target_directory].map(|folder| folder.as_std_path().to_owned());
+    let further = shipment.folders.iter().map(|(folder, _)| folder.clone());
+    own.into_iter().chain(further).collect()
+}
+
+fn shipped(folders: Vec<PathBuf>, loaded: &Loaded, changed: &[PathBuf]) -> Shipped {
+    let root = loaded.suite.workspace_root.as_std_path();
+    Shipped {
+        folders,
+        // Joining leaves absolute paths as they are.
+        changed: changed.iter().map(|path| root.join(path)).collect(),
     }
 }
 

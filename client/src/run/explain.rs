@@ -76,7 +76,7 @@ impl Prepared {
             .collect();
         let keys = ready.known_keys()?;
         let records = prepared.records();
-        let seen = seen::records_of(&mut session, passes.iter().flatten()).await;
+        let seen = seen::records_of(&mut session, passes.iter().flatten(), prepared.place()).await;
         let mut memo = DigestMemo::load(&prepared.state.digest_memo());
         let mut told = Vec::with_capacity(positions.len());
         for ((at, name), last) in positions.iter().zip(&names).zip(&passes) {

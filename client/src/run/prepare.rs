@@ -14,6 +14,7 @@ use crate::build::{self, Build, Building, Workspace, Wrapper, open_archive};
 use crate::list::Selection;
 use crate::nextest::{NextestConfig, Profile};
 use crate::project::{ProjectConfig, ReuseFiles, WorkspaceState, project_name};
+use crate::reuse::seen::Place;
 
 /// How many actions an engine executes at a time for a run, unless it is told: it has more machines than one.
 const ENGINE_SLOTS: u32 = 16;
@@ -145,10 +146,21 @@ impl Prepared {
             .filter(|url| !url.is_empty())
     }
 
-    /// Whether the worker is to observe what cases read.
+    /// Whether workers are to observe what cases read.
     pub fn observes(&self) -> bool {
-        let files = self.project.reuse.files;
-        self.is_in_place() && self.reuses() && files == ReuseFiles::Seen
+        // An engine's machines are not ours; what a shared target folder holds on a worker is not known here.
+        let can_be_told =
+            self.engine().is_none() && !(self.farm().is_some() && self.project.farm.shared_target);
+        can_be_told && self.reuses() && self.project.reuse.files == ReuseFiles::Seen
+    }
+
+    /// Where they do.
+    pub(super) fn place(&self) -> Place {
+        if self.is_in_place() {
+            Place::Here
+        } else {
+            Place::Workers
+        }
     }
 
     /// Whether passes are looked up and stored.

@@ -9,7 +9,7 @@ use thresh_proto::v1;
 
 use super::error::RunError;
 use super::session::Session;
-use crate::reuse::seen::{Kept, KnownInputs, Learnt, SeenInputs};
+use crate::reuse::seen::{Kept, KnownInputs, Learnt, Place, SeenInputs};
 use crate::reuse::{CaseKeys, CodeKeys, PastPass};
 use crate::suite::Suite;
 
@@ -27,8 +27,8 @@ pub(super) fn seen_keys(suite: &Suite, keys: &CaseKeys) -> Vec<Option<Digest>> {
 
 /// Finds for each case an earlier pass that was seen to read only what is still so. A coordinator that fails costs reuse, not
 /// the run.
-pub(super) async fn look_up(session: &mut Session, keys: &[Option<Digest>]) -> Kept {
-    match kept(session, keys).await {
+pub(super) async fn look_up(session: &mut Session, keys: &[Option<Digest>], place: Place) -> Kept {
+    match kept(session, keys, place).await {
         Ok(kept) => kept,
         Err(error) => {
             tracing::warn!("what cases read counts as unknown: failed to {error}");
@@ -37,11 +37,11 @@ pub(super) async fn look_up(session: &mut Session, keys: &[Option<Digest>]) -> K
     }
 }
 
-async fn kept(session: &mut Session, keys: &[Option<Digest>]) -> Result<Kept, RunError> {
+async fn kept(session: &mut Session, keys: &[Option<Digest>], place: Place) -> Result<Kept, RunError> {
     let asked: BTreeSet<Digest> = keys.iter().flatten().copied().collect();
     let known = known(session, asked).await?;
     let digests: BTreeSet<Digest> = known.values().flat_map(KnownInputs::iter).collect();
-    let records = records(session, digests).await?;
+    let records = records(session, digests, place).await?;
     Ok(Kept { known, records })
 }
 
@@ -49,10 +49,11 @@ async fn kept(session: &mut Session, keys: &[Option<Digest>]) -> Result<Kept, Ru
 pub(super) async fn records_of<'p>(
     session: &mut Session,
     passes: impl Iterator<Item = &'p PastPass>,
+    place: Place,
 ) -> BTreeMap<Digest, SeenInputs> {
     let seen = passes.filter(|pass| pass.parts.is_seen());
     let digests = seen.map(|pass| pass.parts.files).collect();
-    let found = records(session, digests).await;
+    let found = records(session, digests, place).await;
     found.unwrap_or_else(|error| {
         tracing::warn!("what cases read counts as unknown: failed to {error}");
         BTreeMap::new()
@@ -62,12 +63,13 @@ pub(super) async fn records_of<'p>(
 async fn records(
     session: &mut Session,
     digests: BTreeSet<Digest>,
+    place: Place,
 ) -> Result<BTreeMap<Digest, SeenInputs>, RunError> {
     let digests: Vec<Digest> = digests.into_iter().collect();
     let found = session.kept(v1::Kept::Seen, &digests, RECORDS_MAX).await?;
     let records = found
         .into_iter()
-        .filter_map(|(digest, bytes)| Some((digest, SeenInputs::decode(digest, &bytes)?)));
+        .filter_map(|(digest, bytes)| Some((digest, SeenInputs::decode(digest, &bytes, place)?)));
     Ok(records.collect())
 }
 

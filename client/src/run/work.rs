@@ -165,7 +165,7 @@ impl Prepared {
             Some(shipping) => shipping.during(&session, ready.run, follower.follow()).await?,
             None => follower.follow().await?,
         }
-        let confirmed = if ready.keys.is_some() && ready.shipment.is_none() {
+        let confirmed = if prepared.is_in_place() || prepared.observes() {
             prepared.confirm(&mut session, ready, watch, observations).await
         } else {
             Ok(None)
@@ -232,7 +232,7 @@ impl Prepared {
     fn look_up_seen(&self, session: &mut Session, handle: &Handle, loaded: &Loaded, keys: &mut CaseKeys) {
         let seen_keys = seen::seen_keys(&loaded.suite, keys);
         let kept = timed("look up what cases read", || {
-            handle.block_on(seen::look_up(session, &seen_keys))
+            handle.block_on(seen::look_up(session, &seen_keys, self.place()))
         });
         timed("look at what cases read", || {
             let mut memo = DigestMemo::load(&self.state.digest_memo());

@@ -1,18 +1,16 @@
 //! What a case was seen to read, as the record that stands for its files in a key.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thresh_cas::DigestMemo;
 use thresh_core::digest::Digest;
-use thresh_core::observe::{Access, Accesses, Observation};
+use thresh_core::observe::{Access, Accesses, Entry, Observation};
 
+use super::place::{Place, Shipped};
 use super::state::{States, Wanted, accesses_of};
 use super::text::{path_of, text_of};
 use crate::reuse::record::Record;
-
-/// The kind of such a record. The number rises with the meaning of its words.
-const KIND: &str = "seen v3";
 
 /// Records that are longer than this are not kept: to compare them would take longer than most cases.
 pub(super) const BYTES_MAX: usize = 512 << 10;
@@ -22,10 +20,10 @@ pub(super) const BYTES_MAX: usize = 512 << 10;
 pub(crate) struct SeenInputs(BTreeMap<String, String>);
 
 impl SeenInputs {
-    /// Reads what is kept under `digest`; `None`: it is damaged, or of another version.
-    pub(crate) fn decode(digest: Digest, bytes: &[u8]) -> Option<Self> {
+    /// Reads what is kept under `digest`; `None`: it is damaged, of another version, or was seen in another place.
+    pub(crate) fn decode(digest: Digest, bytes: &[u8], place: Place) -> Option<Self> {
         let values = Record::decode(bytes)?;
-        (Record::with_values(KIND, values.clone()).digest() == digest).then_some(Self(values))
+        (Record::with_values(place.kind(), values.clone()).digest() == digest).then_some(Self(values))
     }
 
     /// Adds what it depends on.
@@ -55,27 +53,46 @@ impl SeenInputs {
 }
 
 /// Adds the paths of an observation.
-pub(super) fn want_observed(observation: &Observation, wanted: &mut Wanted) {
-    for (path, entry) in &observation.entries {
+pub(super) fn want_observed(observation: &Observation, shipped: Option<&Shipped>, wanted: &mut Wanted) {
+    for (path, entry) in counted(observation, shipped) {
         want(wanted, path.clone(), entry.accesses);
     }
 }
 
-/// Makes the record of an observation.
+/// Makes the record of an observation. `shipped`: it was made on a worker, and what that has of its own does not count, as it
+/// never does on a farm.
 ///
 /// # Errors
-/// What was met at the returned path cannot be told any more: somebody changed it meanwhile.
-pub(super) fn record_of<'o>(
-    observation: &'o Observation,
+/// What was met cannot be told from what is there now.
+pub(super) fn record_of(
+    observation: &Observation,
+    shipped: Option<&Shipped>,
     states: &States<'_>,
     memo: &DigestMemo,
-) -> Result<Record, &'o Path> {
-    let mut record = Record::new(KIND);
-    for (path, entry) in &observation.entries {
-        let words = states.words_met(path, entry, memo).ok_or(path.as_path())?;
-        record.add(text_of(path), words);
+) -> Result<Record, String> {
+    let place = shipped.map_or(Place::Here, |_| Place::Workers);
+    let mut record = Record::new(place.kind());
+    for (path, entry) in counted(observation, shipped) {
+        let words = match shipped {
+            None => states.words_met(path, entry, memo),
+            Some(shipped) if shipped.changed.contains(path) => None,
+            Some(_) => states.words_shown(path, entry),
+        };
+        let unclear = || match shipped {
+            None => format!("{} changed meanwhile", path.display()),
+            Some(_) => format!("{} was not on the worker as it is here", path.display()),
+        };
+        record.add(text_of(path), words.ok_or_else(unclear)?);
     }
     Ok(record)
+}
+
+fn counted<'o>(
+    observation: &'o Observation,
+    shipped: Option<&Shipped>,
+) -> impl Iterator<Item = (&'o PathBuf, &'o Entry)> {
+    let entries = observation.entries.iter();
+    entries.filter(move |(path, _)| shipped.is_none_or(|shipped| shipped.shows(path)))
 }
 
 fn want(wanted: &mut Wanted, path: PathBuf, accesses: Accesses) {

@@ -4,6 +4,10 @@
 //! key of code, arguments, environment and platform the digests of such records are found ([`KnownInputs`]). If all that a
 //! record says is still so, its digest stands in the case's key for all files, and the pass is found by that.
 //!
+//! On a farm the client compares what a worker met with what it has itself at the same paths: only where both are alike the record
+//! is made, in the words of the client's files. It counts on farms only ([`Place`]), and a worker's own system does not count
+//! there, as it does not in a key with the whole workspace.
+//!
 //! Why that is sound: a case with the same code, arguments and environment that finds the same in all places where it
 //! looked last time does the same again, so it looks in the same places. What it may do otherwise without reading a file,
 //! for the time of day, chance, the network or how its threads interleave, nobody sees, as with any other reuse.
@@ -12,6 +16,7 @@
 
 mod inputs;
 mod known;
+mod place;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,6 +30,7 @@ use thresh_core::observe::Observation;
 
 pub(crate) use inputs::SeenInputs;
 pub(crate) use known::KnownInputs;
+pub(crate) use place::{Place, Shipped};
 pub(crate) use state::Programs;
 
 use inputs::{BYTES_MAX, record_of, want_observed};
@@ -100,9 +106,10 @@ pub(crate) struct Learnt {
     pub(crate) unfit: BTreeMap<String, usize>,
 }
 
-/// Makes records of what cases were seen to read. What `memo` knows is not read again.
+/// Makes records of what cases were seen to read: here or, with `shipped`, on workers. What `memo` knows is not read again.
 pub(crate) fn learn(
     observations: &BTreeMap<u32, Observation>,
+    shipped: Option<&Shipped>,
     programs: &Programs,
     memo: &mut DigestMemo,
 ) -> Learnt {
@@ -110,14 +117,11 @@ pub(crate) fn learn(
     let mut wanted = Wanted::new();
     let fit = |observation: &Observation| observation.fitness().map_err(|why| why.to_string());
     for observation in observations.values().filter(|seen| fit(seen).is_ok()) {
-        want_observed(observation, &mut wanted);
+        want_observed(observation, shipped, &mut wanted);
     }
     let states = States::look(&wanted, programs, memo);
     for (case, observation) in observations {
-        let made = fit(observation).and_then(|()| {
-            let record = record_of(observation, &states, memo);
-            record.map_err(|path| format!("{} changed meanwhile", path.display()))
-        });
+        let made = fit(observation).and_then(|()| record_of(observation, shipped, &states, memo));
         let made = made.and_then(|record| {
             let bytes = record.encode();
             let long = || format!("it reads {} paths and more", observation.entries.len());

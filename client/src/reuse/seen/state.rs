@@ -15,6 +15,7 @@ use super::text::text_of;
 
 /// Permission bits.
 const MODE: u32 = 0o7777;
+const EXECUTABLE: u32 = 0o111;
 
 /// By path, in which ways it is depended on.
 pub(super) type Wanted = BTreeMap<PathBuf, Accesses>;
@@ -101,6 +102,28 @@ impl<'a> States<'a> {
             (Access::Link | Access::Listing, Some(stamp)) => metadata(stamp),
         };
         Some(said(access, &found))
+    }
+
+    /// Says in words what is at a path of which a worker was shown what was shipped. `None`: that was something else.
+    pub(super) fn words_shown(&self, path: &Path, entry: &Entry) -> Option<String> {
+        let state = self.paths.get(path)?;
+        let executes_only = entry.accesses.iter().all(|access| access == Access::Executed);
+        let is_same = match (&entry.stamp, &state.stamp) {
+            (None, None) => !state.is_denied,
+            (Some(met), Some(now)) if met.kind == Kind::File && now.kind == Kind::File => {
+                // A program may have been shipped without its debug sections, with the same code.
+                let has_size = executes_only || met.size == now.size;
+                has_size && (met.mode & EXECUTABLE == 0) == (now.mode & EXECUTABLE == 0)
+            }
+            (Some(met), Some(now)) if met.kind == Kind::Link && now.kind == Kind::Link => {
+                met.size == now.size
+            }
+            (Some(met), Some(now)) => met.kind == Kind::Folder && now.kind == Kind::Folder,
+            _ => false,
+        };
+        let lists = entry.accesses.contains(Access::Listing) && state.listing.is_some();
+        let has_names = !lists || entry.names == state.listing;
+        (is_same && has_names).then(|| self.words(path, entry.accesses))?
     }
 
     /// Says in words what a case has met at a path, as the worker observed it. `None`: that cannot be told any more.

@@ -47,8 +47,13 @@ impl Fixture {
     }
 
     fn learn(&mut self, observation: &Observation) -> Learnt {
+        self.learn_shipped(observation, None)
+    }
+
+    fn learn_shipped(&mut self, observation: &Observation, shipped: Option<&Shipped>) -> Learnt {
         learn(
             &BTreeMap::from([(7, observation.clone())]),
+            shipped,
             &self.programs,
             &mut self.memo,
         )
@@ -65,7 +70,7 @@ impl Fixture {
             known: [(key(), known)].into(),
             records: [(
                 digest,
-                SeenInputs::decode(digest, &learnt.records[&digest]).unwrap(),
+                SeenInputs::decode(digest, &learnt.records[&digest], Place::Here).unwrap(),
             )]
             .into(),
         }
@@ -254,12 +259,64 @@ fn damaged_records_and_those_of_other_versions_are_none() {
     let mut fixture = Fixture::new();
     let learnt = fixture.learn(&fixture.seen(&[("a", Access::Content)]));
     let (digest, bytes) = learnt.records.first_key_value().unwrap();
-    assert!(SeenInputs::decode(*digest, bytes).is_some());
+    assert!(SeenInputs::decode(*digest, bytes, Place::Here).is_some());
     for length in 0..bytes.len() {
         assert!(
-            SeenInputs::decode(*digest, &bytes[..length]).is_none(),
+            SeenInputs::decode(*digest, &bytes[..length], Place::Here).is_none(),
             "{length}"
         );
     }
-    assert!(SeenInputs::decode(key(), bytes).is_none());
+    assert!(SeenInputs::decode(key(), bytes, Place::Here).is_none());
+    assert!(SeenInputs::decode(*digest, bytes, Place::Workers).is_none());
+}
+
+#[test]
+fn what_a_worker_met_counts_where_it_is_what_is_here() {
+    type Meet = fn(&mut Entry);
+    let as_here: Meet = |_| {};
+    let other_times: Meet = |entry| {
+        let stamp = entry.stamp.as_mut().unwrap();
+        (stamp.inode, stamp.modified_ns, stamp.changed_ns) = (1, 2, 3);
+        stamp.mode = 0o444;
+    };
+    let nothing: Meet = |entry| entry.stamp = None;
+    let lean: Meet = |entry| entry.stamp.as_mut().unwrap().size = 0;
+    let other_names: Meet = |entry| entry.names = Some(key());
+    let rows: [(&str, Access, Meet, bool); 10] = [
+        ("a", Access::Content, as_here, true),
+        ("a", Access::Content, other_times, true),
+        ("a", Access::Metadata, nothing, false),
+        ("a", Access::Content, lean, false),
+        ("a", Access::Executed, lean, true),
+        ("gone", Access::Absent, as_here, true),
+        ("dir", Access::Listing, as_here, true),
+        ("dir", Access::Listing, other_names, false),
+        ("dir", Access::Metadata, other_names, true),
+        ("link", Access::Link, as_here, true),
+    ];
+    for (name, access, meet, is_learnt) in rows {
+        let mut fixture = Fixture::new();
+        let mut seen = fixture.seen(&[(name, access)]);
+        seen.entries.values_mut().for_each(meet);
+        let mut shipped = Shipped {
+            folders: vec![fixture.folder.path().to_owned()],
+            ..Shipped::default()
+        };
+        let learnt = fixture.learn_shipped(&seen, Some(&shipped));
+        assert_eq!(
+            learnt.of_case.len(),
+            usize::from(is_learnt),
+            "{name} {access:?}: {learnt:?}"
+        );
+        if let Some((digest, bytes)) = learnt.records.first_key_value() {
+            assert!(SeenInputs::decode(*digest, bytes, Place::Workers).is_some());
+            assert!(SeenInputs::decode(*digest, bytes, Place::Here).is_none());
+        }
+        shipped.changed.insert(fixture.path(name));
+        let changed = fixture.learn_shipped(&seen, Some(&shipped));
+        assert!(changed.of_case.is_empty(), "{name} changed since");
+        // The worker's own files do not count.
+        shipped.folders = vec![fixture.path("elsewhere")];
+        assert_eq!(fixture.learn_shipped(&seen, Some(&shipped)).of_case.len(), 1);
+    }
 }
