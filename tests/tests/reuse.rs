@@ -245,8 +245,8 @@ fn affected_are_the_cases_that_a_change_since_a_commit_concerns() {
     thresh.run::<&str>(&[]).expect_code(0);
     let affected = |args: &[&str]| {
         let called = thresh.call(&[&["affected"], args].concat()).expect_code(0);
-        let lines = called.stdout().lines().map(str::to_owned).collect::<Vec<_>>();
-        lines
+        let lines = called.stdout();
+        lines.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let since = |revision: &str| affected(&["--base", revision]);
     assert_eq!(affected(&[]), [""; 0]);

@@ -1,6 +1,7 @@
 //! Replays the history of a real repository: what reuse saves at each commit, and whether it is right.
 
 mod binaries;
+mod coverage;
 mod history;
 mod report;
 mod walk;
@@ -15,13 +16,15 @@ const HELP: &str = "\
 Walks commits of a real repository, oldest first, and says at each what `thresh run` reuses, what that saves, and whether
 it is right.
 
-usage: replay DIR [--commits N] [--head REV] [--minutes M] [--explain N] [--json FILE] [-- FLAG...]
+usage: replay DIR [--commits N] [--head REV] [--minutes M] [--explain N] [--coverage] [--json FILE] [-- FLAG...]
 
   DIR           a git repository whose root is a Cargo workspace, bare or not; it is cloned into a temp folder
   --commits N   so many commits, by first parents [default: 30]
   --head REV    the last of them [default: HEAD]
   --minutes M   stop after so many minutes, with what there is
   --explain N   at each commit, tell of up to N cases that ran although they had passed before what in their code changed
+  --coverage    ask cargo-affected as well, at each commit, with what it collected at the one before; needs it, cargo-nextest and
+                rustup's llvm-tools
   --json FILE   an object with `commits`, one object each, and `total`, written after each commit
   -- FLAG...    flags of `thresh run`, such as --workspace or --lib
 
@@ -31,6 +34,7 @@ temp folders of their own, kept from commit to commit. The columns:
   cases       of the run without reuse
   by tree     those that passed at an earlier commit with the same git tree
   by binary   those that passed at an earlier commit with the same test binary: not sound, files count, too
+  coverage    those that cargo-affected leaves out: whether rightly is not checked
   reused      those that thresh reused
   saved       what these took without reuse, of what all cases took, in seconds
   build       what cargo says it took, in seconds, with the linker's wrapper and its analyses
@@ -49,6 +53,7 @@ pub(crate) struct Options {
     head: String,
     limit: Option<Duration>,
     explained: usize,
+    coverage: bool,
     json: Option<PathBuf>,
     flags: Vec<String>,
 }
@@ -65,6 +70,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         head: "HEAD".to_owned(),
         limit: None,
         explained: 0,
+        coverage: false,
         json: None,
         flags: Vec::new(),
     };
@@ -75,6 +81,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--head" => options.head = value()?,
             "--minutes" => options.limit = Some(arguments::minutes(&value()?)?),
             "--explain" => options.explained = arguments::number(&value()?)?,
+            "--coverage" => options.coverage = true,
             "--json" => options.json = Some(value()?.into()),
             "--" => options.flags.extend(args.by_ref()),
             flag if flag.starts_with('-') => return Err(format!("unknown flag {flag}")),

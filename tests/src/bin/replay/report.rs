@@ -27,6 +27,7 @@ pub(crate) fn text(rows: &[Row]) -> String {
         "cases",
         "by tree",
         "by binary",
+        "coverage",
         "reused",
         "saved",
         "of",
@@ -48,10 +49,13 @@ pub(crate) fn text(rows: &[Row]) -> String {
     let share = |part: f64, all: f64| if all > 0.0 { 100.0 * part / all } else { 0.0 };
     let of_cases = |part: usize| share(part as f64, sum.cases as f64);
     let mut text = format!(
-        "{table}Of case runs: {:.1} % by tree, {:.1} % by binary, {:.1} % reused; {:.1} % of the time of cases saved; \
+        "{table}Of case runs: {:.1} % by tree, {:.1} % by binary{}, {:.1} % reused; {:.1} % of the time of cases saved; \
          analysis {:.1} % of the build.\n",
         of_cases(sum.by_tree),
         of_cases(sum.by_binary),
+        sum.by_coverage
+            .map(|cases| format!(", {:.1} % by coverage", of_cases(cases)))
+            .unwrap_or_default(),
         of_cases(sum.reused),
         share(sum.saved, sum.total),
         share(sum.analysis, sum.building),
@@ -95,6 +99,7 @@ fn figures(ran: &Ran) -> Value {
         "cases": ran.cases,
         "by_tree": ran.by_tree,
         "by_binary": ran.by_binary,
+        "by_coverage": ran.by_coverage,
         "reused": ran.reused,
         "saved_seconds": ran.saved,
         "total_seconds": ran.total,
@@ -112,6 +117,9 @@ fn total(rows: &[Row]) -> Ran {
         sum.cases += ran.cases;
         sum.by_tree += ran.by_tree;
         sum.by_binary += ran.by_binary;
+        if let Some(by_coverage) = ran.by_coverage {
+            *sum.by_coverage.get_or_insert(0) += by_coverage;
+        }
         sum.reused += ran.reused;
         sum.saved += ran.saved;
         sum.total += ran.total;
@@ -123,13 +131,15 @@ fn total(rows: &[Row]) -> Ran {
     sum
 }
 
-fn cells(name: String, ran: &Ran) -> [String; 11] {
+fn cells(name: String, ran: &Ran) -> [String; 12] {
     let seconds = |value: f64, digits: usize| format!("{value:.digits$}");
     [
         name,
         ran.cases.to_string(),
         ran.by_tree.to_string(),
         ran.by_binary.to_string(),
+        ran.by_coverage
+            .map_or_else(|| "-".to_owned(), |cases| cases.to_string()),
         ran.reused.to_string(),
         seconds(ran.saved, 2),
         seconds(ran.total, 2),
@@ -176,6 +186,7 @@ mod tests {
         let second = Ran {
             cases: 8,
             by_binary: 2,
+            by_coverage: Some(4),
             reused: 6,
             saved: 3.0,
             total: 4.0,
@@ -201,16 +212,16 @@ mod tests {
     #[test]
     fn the_first_commit_is_shown_and_does_not_count() {
         let expected = "\
-commit      cases                       by tree  by binary  reused  saved  of     build  analysis  wrong  flaky
-----------  --------------------------  -------  ---------  ------  -----  -----  -----  --------  -----  -----
-a           7                           0        0          0       0.00   50.00  100.0  0.00      0      0
-0123456789  8                           0        2          6       3.00   4.00   10.0   0.50      1      1
+commit      cases                       by tree  by binary  coverage  reused  saved  of     build  analysis  wrong  flaky
+----------  --------------------------  -------  ---------  --------  ------  -----  -----  -----  --------  -----  -----
+a           7                           0        0          -         0       0.00   50.00  100.0  0.00      0      0
+0123456789  8                           0        2          4         6       3.00   4.00   10.0   0.50      1      1
     b three: f changed
     b four
 c           skipped: it does not build
-d           8                           0        0          0       0.00   0.00   0.0    0.00      0      0
-total       16                          0        2          6       3.00   4.00   10.0   0.50      1      1
-Of case runs: 0.0 % by tree, 12.5 % by binary, 37.5 % reused; 75.0 % of the time of cases saved; analysis 5.0 % of the build.
+d           8                           0        0          -         0       0.00   0.00   0.0    0.00      0      0
+total       16                          0        2          4         6       3.00   4.00   10.0   0.50      1      1
+Of case runs: 0.0 % by tree, 12.5 % by binary, 25.0 % by coverage, 37.5 % reused; 75.0 % of the time of cases saved; analysis 5.0 % of the build.
 WRONG: b one at 0123456789
 flaky: b two at 0123456789
 ";

@@ -2,6 +2,7 @@
 
 use crate::Options;
 use crate::binaries::{Analyses, Binaries, built};
+use crate::coverage::Coverage;
 use crate::history::{Commit, History};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub(crate) struct Ran {
     pub(crate) by_tree: usize,
     /// Those that passed before with the same test binary.
     pub(crate) by_binary: usize,
+    /// Those that cargo-affected leaves out, if it was asked.
+    pub(crate) by_coverage: Option<usize>,
     /// Those that were reused.
     pub(crate) reused: usize,
     /// What the reused ones took without reuse, in seconds.
@@ -87,6 +90,7 @@ pub(crate) struct Walk {
     started: Instant,
     limit: Option<Duration>,
     explained: usize,
+    coverage: Option<Coverage>,
     stopped: bool,
 }
 
@@ -105,6 +109,12 @@ impl Walk {
         let (history, commits) = History::clone(&source, root.clone(), &options.head, options.commits)?;
         let home = temp.join("home");
         let target = temp.join("target").to_string_lossy().into_owned();
+        let coverage = options.coverage.then(|| Coverage {
+            root: root.clone(),
+            target: temp.join("coverage"),
+            report: temp.join("coverage.json"),
+            flags: options.flags.clone(),
+        });
         let thresh = Thresh::new(root, &home).var("CARGO_TARGET_DIR", target);
         Ok(Self {
             _folder: folder,
@@ -117,6 +127,7 @@ impl Walk {
             started: Instant::now(),
             limit: options.limit,
             explained: options.explained,
+            coverage,
             stopped: false,
         })
     }
@@ -151,12 +162,17 @@ impl Walk {
         let settled = self.suite.settle(&first.statuses, &real.statuses);
         let binaries = built(&self.suite);
         let explained = self.explain(&first, &binaries);
+        let by_coverage = match self.coverage.as_ref().map(Coverage::left_out).transpose() {
+            Ok(by_coverage) => by_coverage,
+            Err(problem) => return Came::Skipped(problem),
+        };
         let mut ran = Ran {
             building: first.building,
             analysis: self.analyses.took().as_secs_f64(),
             wrong: settled.wrong,
             flaky: settled.flaky,
             explained,
+            by_coverage,
             ..count(&first, &real)
         };
         (ran.by_tree, ran.by_binary) = self.passed.count_and_add(&real, &commit.tree, &binaries);
