@@ -22,6 +22,8 @@ pub struct CaseCode {
     pub key: Digest,
     /// It may look at the version of its package in its environment.
     pub sees_version: bool,
+    /// It may open files, or learn of its machine in another way.
+    pub opens: bool,
 }
 
 /// Keys of code by binary and case, from the analyses that the linker's wrapper made.
@@ -136,10 +138,12 @@ fn case_keys(summary: &Summary, locations: Locations) -> BTreeMap<String, CaseCo
                     .field(case.key.as_bytes())
                     .finish();
                 first.sees_version |= case.sees_version;
+                first.opens |= case.opens;
             })
             .or_insert(CaseCode {
                 key: case.key,
                 sees_version: case.sees_version,
+                opens: case.opens,
             });
     }
     keys

@@ -195,6 +195,8 @@ pub struct KeyInputs<'a> {
     pub policy: &'a EnvironmentPolicy,
     /// The cases run on the client's machine.
     pub in_place: bool,
+    /// What cases are known to read may take the place of the workspace's files.
+    pub own_files: bool,
 }
 
 /// The distinct key parts of a suite and the records behind them.
@@ -209,7 +211,8 @@ pub struct CaseKeys {
     pub code: Vec<Option<Digest>>,
     /// For each case the part `environment` that takes the place of its command's together with `code`, if another does.
     pub environment: Vec<Option<Digest>>,
-    /// For each case the digest of what an earlier pass was seen to read, if all of that is still so.
+    /// For each case the digest of what an earlier pass was seen to read, if all of that is still so; or
+    /// [`KeyParts::no_files`], if its code can open none.
     pub seen: Vec<Option<Digest>>,
     /// The records of all parts but the cases' own `code` and `files`, whose record is the manifest.
     pub records: BTreeMap<Digest, Record>,
@@ -229,11 +232,12 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
         .collect();
     let mut known: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for case in &suite.cases {
-        keys.seen.push(None);
         let has_scripts = !suite.commands[case.command].setup_scripts.is_empty();
         let own = own(inputs, case, &of_command[case.command]).filter(|_| !has_scripts);
         keys.code.push(own.map(|own| own.code));
         keys.environment.push(own.and_then(|own| own.environment));
+        let opens_nothing = own.is_some_and(|own| own.opens_nothing);
+        keys.seen.push(opens_nothing.then(KeyParts::no_files));
         if has_scripts {
             keys.of_case.push(None);
             continue;
@@ -305,6 +309,7 @@ fn of_commands(inputs: &KeyInputs<'_>) -> Vec<CommandParts<Record>> {
 struct Own {
     code: Digest,
     environment: Option<Digest>,
+    opens_nothing: bool,
 }
 
 /// The parts that are a case's own, if it is known what it can reach.
@@ -318,6 +323,7 @@ fn own(inputs: &KeyInputs<'_>, case: &SuiteCase, command: &CommandParts<Digest>)
     Some(Own {
         code: code_record(inputs.files, case.binary, Some(reach.key)).digest(),
         environment: is_blind.then_some(command.without_version),
+        opens_nothing: !reach.opens && command.is_as_built && inputs.own_files,
     })
 }
 
@@ -347,6 +353,11 @@ impl CaseKeys {
             Some(seen) => Some(self.own_parts_of(case)?.with_seen(seen)),
             None => Some(self.parts[self.of_case.get(case).copied().flatten()?].clone()),
         }
+    }
+
+    /// Whether a case's code can open no file, so that nobody has to look what it reads.
+    pub fn opens_nothing(&self, case: usize) -> bool {
+        self.seen.get(case) == Some(&Some(KeyParts::no_files()))
     }
 
     /// The same with the case's own code, which counts where it is known what the case reads.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use thresh_cas::DigestMemo;
+use thresh_core::reuse::KeyParts;
 
 use super::loading::{save, timed};
 use super::prepare::Prepared;
@@ -34,6 +35,7 @@ impl Prepared {
         } = ready;
         let Some(keys) = keys else { return Ok(None) };
         let seen_keys = seen::seen_keys(&loaded.suite, &keys);
+        let opens_nothing = move |case: &u32| keys.opens_nothing(*case as usize);
         let memo_file = self.state.digest_memo();
         let looked = tokio::task::spawn_blocking(move || {
             let changed = timed("look for changes", || watch.changes());
@@ -45,7 +47,12 @@ impl Prepared {
             } else {
                 timed("learn what cases read", || {
                     let mut memo = DigestMemo::load(&memo_file);
-                    let learnt = learn(&observations.into_inner(), loaded.code.programs(), &mut memo);
+                    let (seen, unseen) = observations.into_inner();
+                    let mut learnt = learn(&seen, loaded.code.programs(), &mut memo);
+                    let unseen = unseen.into_iter().filter(opens_nothing);
+                    learnt
+                        .of_case
+                        .extend(unseen.map(|case| (case, KeyParts::no_files())));
                     save(&mut memo, &memo_file);
                     learnt
                 })

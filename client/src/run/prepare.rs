@@ -147,8 +147,12 @@ impl Prepared {
 
     /// Whether the worker is to observe what cases read.
     pub fn observes(&self) -> bool {
-        let files = self.project.reuse.files;
-        self.is_in_place() && self.reuses() && files == ReuseFiles::Seen
+        self.is_in_place() && self.reuses() && self.has_own_files()
+    }
+
+    /// Whether what a case is known to read takes the place of the workspace's files.
+    pub(super) fn has_own_files(&self) -> bool {
+        self.project.reuse.files == ReuseFiles::Seen
     }
 
     /// Whether passes are looked up and stored.

@@ -71,6 +71,7 @@ impl Submission<'_> {
                     .map(digest_to_wire)
                     .unwrap_or_default(),
                 seen: of(|keys| &keys.seen).map(digest_to_wire).unwrap_or_default(),
+                unobserved: self.keys.is_some_and(|keys| keys.opens_nothing(position)),
             });
         }
         messages

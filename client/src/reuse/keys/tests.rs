@@ -24,6 +24,8 @@ struct Fixture {
     sources: Digest,
     variables: BTreeMap<OsString, OsString>,
     code: CodeKeys,
+    in_place: bool,
+    own_files: bool,
 }
 
 impl Fixture {
@@ -44,6 +46,8 @@ impl Fixture {
             sources: Digest::of(b"sources"),
             variables: [("A".into(), "1".into())].into(),
             code: CodeKeys::default(),
+            in_place: true,
+            own_files: true,
         }
     }
 
@@ -64,7 +68,8 @@ impl Fixture {
             outside: &Outside::default(),
             variables: &self.variables,
             policy: &EnvironmentPolicy::default(),
-            in_place: true,
+            in_place: self.in_place,
+            own_files: self.own_files,
         })
     }
 
@@ -228,6 +233,7 @@ fn with_code(version: &str) -> Fixture {
     let code = |sees_version| CaseCode {
         key: Digest::of(b"code"),
         sees_version,
+        opens: true,
     };
     fixture.code = CodeKeys::of_binary(0, [("a", code(true)), ("b", code(false))]);
     let version = ("CARGO_PKG_VERSION".to_owned(), version.into());
@@ -274,6 +280,84 @@ fn a_version_counts_for_who_looks_at_it() {
         preloaded("1.0.0"),
         preloaded("1.0.1"),
         "what is preloaded may look"
+    );
+}
+
+#[test]
+fn a_case_that_can_open_nothing_has_no_files_also_on_a_farm() {
+    let with = |change: fn(&mut Fixture)| {
+        let mut fixture = Fixture::new();
+        let code = |opens| CaseCode {
+            key: Digest::of(b"code"),
+            sees_version: true,
+            opens,
+        };
+        fixture.code = CodeKeys::of_binary(0, [("a", code(true)), ("b", code(false))]);
+        change(&mut fixture);
+        fixture.keys()
+    };
+    for keys in [with(|_| ()), with(|fixture| fixture.in_place = false)] {
+        assert!(!keys.opens_nothing(0) && keys.opens_nothing(1));
+        assert!(!keys.parts_of(0).unwrap().is_seen() && keys.parts_of(1).unwrap().has_no_files());
+        assert_eq!(keys.parts_of(1).unwrap().code, keys.own_parts_of(1).unwrap().code);
+    }
+    let others: [fn(&mut Fixture); 5] = [
+        |fixture| fixture.own_files = false,
+        |fixture| fixture.code = CodeKeys::default(),
+        |fixture| fixture.suite.commands[0].before.insert(0, "wrapper".into()),
+        |fixture| fixture.suite.commands[0].setup_scripts.push(0),
+        |fixture| _ = fixture.variables.insert("LD_PRELOAD".into(), "/x.so".into()),
+    ];
+    for change in others {
+        assert!(!with(change).opens_nothing(1));
+    }
+    let edited = with(|fixture| fixture.sources = Digest::of(b"other"));
+    let parts = |keys: &CaseKeys| keys.parts_of(1).unwrap();
+    let (then, now) = (parts(&with(|_| ())), parts(&edited));
+    assert_eq!(
+        (then.files, then.programs),
+        (now.files, now.programs),
+        "no file counts"
+    );
+}
+
+#[test]
+fn that_a_case_can_open_nothing_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = RecordFolder::new(folder.path().to_owned());
+    let keys = |opens: bool| {
+        let mut fixture = Fixture::new();
+        let code = CaseCode {
+            key: Digest::of(b"code"),
+            sees_version: true,
+            opens,
+        };
+        fixture.code = CodeKeys::of_binary(0, [("a", code)]);
+        fixture.keys()
+    };
+    let (opening, closed) = (keys(true), keys(false));
+    let tell = |now: &CaseKeys, parts: KeyParts, is_reusable: bool| {
+        let last = PastPass {
+            run_id: RunId::from_u128(7),
+            at: Timestamp::from_micros(5),
+            parts,
+        };
+        let past = Past {
+            last: Some(&last),
+            is_reusable,
+            seen: Some(Vec::new()),
+            ..Past::default()
+        };
+        explain(("it", "a"), 0, now, &Manifest::default(), &past, &records).to_string()
+    };
+    let none = closed.parts_of(0).unwrap();
+    let seen = opening.own_parts_of(0).unwrap().with_seen(Digest::of(b"seen"));
+    assert!(tell(&closed, none.clone(), true).contains("its code can open no file"));
+    assert!(tell(&closed, seen, false).contains("files:\n    none count, as its code can open no file"));
+    let past = tell(&opening, none, false);
+    assert!(
+        past.contains("files:\n    none counted, as its code could open no file then"),
+        "{past}"
     );
 }
 
