@@ -9,10 +9,12 @@ use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::arguments::{self, Link};
 use crate::condense;
+use crate::effects::{self, Effects};
 use crate::encode::{Damaged, Reader, Writer};
 use crate::graph;
 use crate::harness::{self, Harness};
 use crate::image;
+use crate::imports;
 use crate::inputs::{self, Inputs, Library, Part};
 use crate::memo::{Memo, write_whole};
 use crate::raw::Raw;
@@ -22,7 +24,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
 /// analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 2\n";
+const HEAD: &[u8] = b"thresh reach 3\n";
 
 /// The ending of the names of kept analyses.
 const ENDING: &str = "reach";
@@ -60,6 +62,12 @@ pub struct CaseKey<'a> {
     pub key: Digest,
     /// Whether the case can observe lines of panic locations.
     pub observes: bool,
+    /// Whether its code may open files, or learn of the machine in another way. If not, what it reaches, its
+    /// arguments, its environment and its working directory are all that it depends on.
+    pub opens: bool,
+    /// Whether its code may look at the version of its package in its environment (`CARGO_PKG_VERSION` and its parts). It
+    /// may under [`Locations::Exact`], where nothing is known of how things were compiled.
+    pub sees_version: bool,
 }
 
 /// Why a kept analysis cannot be had.
@@ -193,6 +201,8 @@ fn case_key(case: &CaseRecord, locations: Locations) -> CaseKey<'_> {
             Locations::IgnoreUnlessObserved => case.keys.masked,
         },
         observes: case.keys.observes,
+        opens: case.effects.opens,
+        sees_version: case.effects.sees_version || locations == Locations::Exact,
     }
 }
 
@@ -260,9 +270,14 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detai
     let hashes = condense::hashes(&rooted.graph, &all);
     let surroundings = surroundings(link, machine.unwrap_or_default(), &libraries, harness.is_some());
     let harness = harness.as_ref().map(|(_, harness)| harness);
+    let effects = match imports::are_known(&image.needed) && !image.has_own_folders {
+        true => effects::of_cases(&rooted),
+        false => vec![Effects::ANY; rooted.cases.len()],
+    };
     Ok(record::of_graph(
         &rooted,
         &hashes,
+        &effects,
         harness,
         &surroundings,
         libraries,

@@ -7,6 +7,7 @@ use thresh_core::digest::{Digest, FieldHasher};
 use crate::harness::Harness;
 use crate::inputs::Part;
 use crate::location;
+use crate::marks::Marks;
 use crate::name::normalised;
 use crate::resolve::Resolution;
 use crate::unit::{Role, Target};
@@ -19,6 +20,7 @@ pub(crate) struct Graph {
     pub(crate) edges: Vec<GraphEdge>,
     pub(crate) leaves: Vec<Digest>,
     pub(crate) leaf_names: Vec<String>,
+    pub(crate) leaf_kinds: Vec<LeafKind>,
     leaf_index: HashMap<Digest, u32>,
 }
 
@@ -30,8 +32,20 @@ pub(crate) struct GraphNode {
     pub(crate) masked: Option<Digest>,
     /// Where this node's edges are in [`Graph::edges`].
     pub(crate) edges: std::ops::Range<u32>,
+    pub(crate) marks: Marks,
+    /// Comes with the Rust toolchain.
+    pub(crate) toolchain: bool,
     /// Reads the lines of panic locations, outside of the toolchain's own code.
     pub(crate) observes: bool,
+}
+
+/// What a leaf is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeafKind {
+    /// A function or variable that a dynamic library has, by its name.
+    Import,
+    /// Bytes of the binary, or an address.
+    Own(Marks),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +68,10 @@ pub(crate) struct Rooted {
     pub(crate) graph: Graph,
     /// What every process executes or reads, in the linker's order.
     pub(crate) common: Vec<u32>,
+    /// Those of `common` that are executed, or read, at the start or the end of every process.
+    pub(crate) starting: Vec<u32>,
+    /// Those of `common` that are reached from outside of the binary.
+    pub(crate) exported: Vec<u32>,
     /// What is kept, in no order.
     pub(crate) kept: Vec<u32>,
     /// By case, the node of its descriptor.
@@ -246,6 +264,8 @@ impl<'p> Builder<'p> {
                 name: node.name.clone(),
                 content,
                 masked: node.masked,
+                marks: node.marks,
+                toolchain: part.toolchain,
                 edges: start..self.graph.edges.len() as u32,
                 observes,
             });
@@ -274,7 +294,7 @@ impl<'p> Builder<'p> {
             Target::Node(node) if (node as usize) < unit.nodes.len() => Ok(To::Node(self.base[&part] + node)),
             Target::Leaf(leaf) => {
                 let leaf = unit.leaves.get(leaf as usize).ok_or_else(broken)?;
-                Ok(self.leaf(leaf.digest, &leaf.shown))
+                Ok(self.leaf(leaf.digest, LeafKind::Own(leaf.marks), &leaf.shown))
             }
             _ => Err(broken()),
         }
@@ -311,16 +331,17 @@ impl<'p> Builder<'p> {
     fn external(&mut self, name: &str) -> To {
         if IMAGE.contains(&name) {
             let image = self.image;
-            return self.leaf(label(&["image", &image.to_string()]), name);
+            return self.leaf(label(&["image", &image.to_string()]), LeafKind::Import, name);
         }
-        self.leaf(label(&["external", name]), name)
+        self.leaf(label(&["external", name]), LeafKind::Import, name)
     }
 
-    fn leaf(&mut self, digest: Digest, shown: &str) -> To {
+    fn leaf(&mut self, digest: Digest, kind: LeafKind, shown: &str) -> To {
         let graph = &mut self.graph;
         To::Leaf(*graph.leaf_index.entry(digest).or_insert_with(|| {
             graph.leaves.push(digest);
             graph.leaf_names.push(shown.to_owned());
+            graph.leaf_kinds.push(kind);
             graph.leaves.len() as u32 - 1
         }))
     }
@@ -339,6 +360,8 @@ impl<'p> Builder<'p> {
                 name: format!("all of section {name}"),
                 content: label(&["list", name]),
                 masked: None,
+                marks: Marks::default(),
+                toolchain: false,
                 edges: start..self.graph.edges.len() as u32,
                 observes: false,
             });
@@ -354,12 +377,22 @@ impl<'p> Builder<'p> {
                 rooted.common.push(self.base[&found.part] + node);
             }
         }
+        let exported = names.iter().filter(|name| !ENTRIES.contains(&name.as_str()));
+        for found in exported.filter_map(|name| self.resolution.find(name)) {
+            let definition = self.parts[found.part as usize].unit.definitions[found.definition as usize];
+            if let Target::Node(node) = definition.target {
+                rooted.exported.push(self.base[&found.part] + node);
+            }
+        }
         for index in &self.resolution.taken {
             for (number, node) in self.parts[*index as usize].unit.nodes.iter().enumerate() {
                 match node.role {
                     _ if self.resolution.is_dropped(*index, number as u32) => {}
                     Role::Plain => {}
-                    Role::Start => rooted.common.push(self.base[index] + number as u32),
+                    Role::Start => {
+                        rooted.common.push(self.base[index] + number as u32);
+                        rooted.starting.push(self.base[index] + number as u32);
+                    }
                     Role::Kept => rooted.kept.push(self.base[index] + number as u32),
                 }
             }

@@ -13,6 +13,8 @@ pub(crate) struct Image {
     pub(crate) exports: Vec<String>,
     /// File names of the dynamic libraries that it is loaded with.
     pub(crate) needed: Vec<String>,
+    /// It says itself where these are looked for first.
+    pub(crate) has_own_folders: bool,
 }
 
 impl Image {
@@ -32,11 +34,18 @@ impl Image {
         let names = names.filter_map(|name| std::str::from_utf8(name).ok());
         let text = |name: &[u8]| std::str::from_utf8(name).ok().map(str::to_owned);
         let mut needed = Vec::new();
+        let mut has_own_folders = false;
         if let Some((entries, strings)) = sections.dynamic(endian, content).ok()? {
             let strings = sections.strings(endian, content, strings).ok()?;
-            let entries = entries
+            let is = |tags: &'static [u32]| {
+                move |entry: &&elf::Dyn64<LittleEndian>| {
+                    entry.tag32(endian).is_some_and(|tag| tags.contains(&tag))
+                }
+            };
+            has_own_folders = entries
                 .iter()
-                .filter(|entry| entry.tag32(endian) == Some(elf::DT_NEEDED));
+                .any(|entry| is(&[elf::DT_RPATH, elf::DT_RUNPATH])(&entry));
+            let entries = entries.iter().filter(is(&[elf::DT_NEEDED]));
             let names = entries.filter_map(|entry| entry.string(endian, strings).ok());
             needed.extend(names.filter_map(text));
         }
@@ -44,6 +53,7 @@ impl Image {
         Some(Self {
             digest: Digest::from_bytes(*digest.as_bytes()),
             needed,
+            has_own_folders,
             exports: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
         })
     }

@@ -18,7 +18,8 @@
 //! 5. `harness`: the array of libtest's descriptors, which is cut off, and the descriptor of each case.
 //! 6. `graph`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
 //! 7. `location`: panic locations and who can observe their lines.
-//! 8. `record`, `analysis`, `explain`: what is kept, and what is said of it.
+//! 8. `marks`, `imports`, `effects`: what a case's own reach can ask of the operating system.
+//! 9. `record`, `analysis`, `explain`: what is kept, and what is said of it.
 //!
 //! A case's key is made of the hash of its descriptor and of what is *common* to all cases: what `main` and start-up code
 //! reach (`.init_array` and its kin), what the binary exports to dynamic libraries, notes, the linker's flags, dynamic
@@ -46,7 +47,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Files that a case reads; what a child process reaches; machines other than x86-64 and AArch64; registries that register
+//! Which files a case reads (only whether it can read one is told); what a child process reaches; machines other than x86-64 and AArch64; registries that register
 //! themselves in start-up code (`inventory`, `ctor`): what they reach is every case's. Nothing here is asynchronous, and
 //! nothing here decides: keys are looked up elsewhere.
 
@@ -54,15 +55,18 @@ mod analysis;
 mod arguments;
 mod compiler;
 mod condense;
+mod effects;
 mod encode;
 mod explain;
 mod frames;
 mod graph;
 mod harness;
 mod image;
+mod imports;
 mod inputs;
 mod linker;
 mod location;
+mod marks;
 mod memo;
 mod name;
 mod pieces;

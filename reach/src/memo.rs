@@ -14,11 +14,12 @@ use std::time::{Duration, SystemTime};
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::encode::{Damaged, Reader, Writer};
+use crate::marks::Marks;
 use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
-const VERSION: &str = "3";
+const VERSION: &str = "4";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]
@@ -140,6 +141,7 @@ fn write_unit(writer: &mut Writer, unit: &Unit) {
     });
     writer.list(&unit.leaves, |writer, leaf| {
         writer.digest(&leaf.digest);
+        writer.number(u64::from(leaf.marks.bits()));
         writer.text(&leaf.shown);
     });
 }
@@ -147,6 +149,7 @@ fn write_unit(writer: &mut Writer, unit: &Unit) {
 fn write_node(writer: &mut Writer, node: &Node) {
     writer.text(&node.name);
     writer.digest(&node.content);
+    writer.number(u64::from(node.marks.bits()));
     writer.optional(node.masked.as_ref(), Writer::digest);
     writer.list(&node.edges, |writer, edge| {
         write_target(writer, edge.target);
@@ -200,6 +203,7 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
         leaves: reader.list(|reader| {
             Ok(Leaf {
                 digest: reader.digest()?,
+                marks: Marks::from_bits(kind(reader)?),
                 shown: reader.text()?,
             })
         })?,
@@ -210,6 +214,7 @@ fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
     Ok(Node {
         name: reader.text()?,
         content: reader.digest()?,
+        marks: Marks::from_bits(kind(reader)?),
         masked: reader.optional(Reader::digest)?,
         edges: reader.list(|reader| {
             Ok(Edge {

@@ -3,6 +3,7 @@
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::condense::Hashes;
+use crate::effects::Effects;
 use crate::encode::{Damaged, Reader, Writer};
 use crate::graph::{Rooted, To};
 use crate::harness::Harness;
@@ -43,6 +44,7 @@ pub(crate) struct CaseRecord {
     pub(crate) name: String,
     pub(crate) ignored: bool,
     pub(crate) keys: Keys,
+    pub(crate) effects: Effects,
     pub(crate) root: u32,
 }
 
@@ -54,10 +56,11 @@ pub(crate) struct RecordNode {
     pub(crate) edges: Vec<(To, u64)>,
 }
 
-/// Makes the keys of a link. `surroundings` is what counts for every case besides the graph.
+/// Makes the keys of a link. `effects` are those of its cases; `surroundings` is what counts for every case besides the graph.
 pub(crate) fn of_graph(
     rooted: &Rooted,
     hashes: &Hashes,
+    effects: &[Effects],
     harness: Option<&Harness>,
     surroundings: &Digest,
     libraries: Vec<Library>,
@@ -90,11 +93,12 @@ pub(crate) fn of_graph(
     let cases = harness
         .iter()
         .flat_map(|harness| &harness.cases)
-        .zip(&rooted.cases);
-    let cases = cases.map(|(case, node)| CaseRecord {
+        .zip(rooted.cases.iter().zip(effects));
+    let cases = cases.map(|(case, (node, effects))| CaseRecord {
         name: case.name.clone(),
         ignored: case.ignored,
         keys: key(*node),
+        effects: *effects,
         root: places[*node as usize],
     });
     let roots = rooted.common.iter().chain(&rooted.kept);
@@ -186,6 +190,8 @@ impl Head {
             writer.text(&case.name);
             writer.flag(case.ignored);
             write_keys(writer, &case.keys);
+            writer.flag(case.effects.opens);
+            writer.flag(case.effects.sees_version);
             writer.number(u64::from(case.root));
         });
     }
@@ -206,6 +212,10 @@ impl Head {
                     name: reader.text()?,
                     ignored: reader.flag()?,
                     keys: keys(reader)?,
+                    effects: Effects {
+                        opens: reader.flag()?,
+                        sees_version: reader.flag()?,
+                    },
                     root: reader.index()?,
                 })
             })?,

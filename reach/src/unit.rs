@@ -16,6 +16,7 @@ use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::frames::frames;
 use crate::location;
+use crate::marks::{Marks, is_written};
 use crate::pieces::piece;
 use crate::raw::{Place, Raw, RawSection, RawSymbol, Relocation, Shape};
 
@@ -37,6 +38,7 @@ pub(crate) struct Node {
     /// As the linker knows it: the symbol at its start, or else the section's name.
     pub(crate) name: String,
     pub(crate) content: Digest,
+    pub(crate) marks: Marks,
     /// The content without line and column, if this is a panic's location.
     pub(crate) masked: Option<Digest>,
     pub(crate) edges: Vec<Edge>,
@@ -80,6 +82,7 @@ pub(crate) enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leaf {
     pub(crate) digest: Digest,
+    pub(crate) marks: Marks,
     /// For humans.
     pub(crate) shown: String,
 }
@@ -220,6 +223,7 @@ impl<'r, 'd> Builder<'r, 'd> {
         self.unit.nodes.push(Node {
             name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
             content: hash(section.data),
+            marks: Marks::of_section(self.raw.machine, section),
             masked: location.then(|| hash(location::FILE_ONLY(section.data))),
             edges,
             role: role(section),
@@ -254,7 +258,7 @@ impl<'r, 'd> Builder<'r, 'd> {
                             String::from_utf8_lossy(&piece.bytes[..piece.bytes.len().min(60)])
                         );
                         Edge {
-                            target: self.leaf(piece.digest(), shown),
+                            target: self.leaf(piece.digest(), Marks::of_text(piece.bytes), shown),
                             value: piece.offset,
                             kind: 0,
                         }
@@ -297,11 +301,12 @@ impl<'r, 'd> Builder<'r, 'd> {
             },
             Place::Absolute => {
                 let leaf = Digest::of(format!("absolute {}", symbol.value).as_bytes());
-                Ok((self.leaf(leaf, symbol.name.to_owned()), 0))
+                Ok((self.leaf(leaf, Marks::default(), symbol.name.to_owned()), 0))
             }
             Place::Tentative => {
                 let text = format!("tentative {} {} {}", symbol.name, symbol.value, symbol.size);
-                Ok((self.leaf(Digest::of(text.as_bytes()), symbol.name.to_owned()), 0))
+                let digest = Digest::of(text.as_bytes());
+                Ok((self.leaf(digest, Marks::WRITTEN, symbol.name.to_owned()), 0))
             }
             Place::Undefined => Err(Shape::Damaged(format!("{} is local and nowhere", symbol.name))),
         }
@@ -315,10 +320,10 @@ impl<'r, 'd> Builder<'r, 'd> {
         })
     }
 
-    fn leaf(&mut self, digest: Digest, shown: String) -> Target {
+    fn leaf(&mut self, digest: Digest, marks: Marks, shown: String) -> Target {
         let leaves = &mut self.unit.leaves;
         Target::Leaf(*self.leaves.entry(digest).or_insert_with(|| {
-            leaves.push(Leaf { digest, shown });
+            leaves.push(Leaf { digest, marks, shown });
             leaves.len() as u32 - 1
         }))
     }
@@ -401,8 +406,7 @@ fn identifier(name: &str) -> bool {
 }
 
 fn label(section: &RawSection<'_>, symbols: &[&RawSymbol<'_>]) -> Option<String> {
-    let constant = section.name == ".data.rel.ro" || section.name.starts_with(".data.rel.ro.");
-    let written = section.has(elf::SHF_WRITE) && !constant;
+    let written = is_written(section);
     // Only unwinding reads these, and their symbols are numbered through an object.
     let unwinding = section.name.starts_with(".gcc_except_table");
     if section.has(elf::SHF_EXECINSTR) || unwinding || (!written && symbols.is_empty()) {

@@ -15,11 +15,22 @@ use super::seen::Programs;
 /// How many analyses are searched for that of an earlier binary.
 const LOOKED_AT_MAX: usize = 100;
 
+/// What is known of a case's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaseCode {
+    /// Over all that it can reach.
+    pub key: Digest,
+    /// It may look at the version of its package in its environment.
+    pub sees_version: bool,
+    /// It may open files, or learn of its machine in another way.
+    pub opens: bool,
+}
+
 /// Keys of code by binary and case, from the analyses that the linker's wrapper made.
 #[derive(Clone, Debug, Default)]
 pub struct CodeKeys {
     /// By the binary's position in the suite, then by the case's name. A case without a key has the binary's digest.
-    cases: BTreeMap<usize, BTreeMap<String, Digest>>,
+    cases: BTreeMap<usize, BTreeMap<String, CaseCode>>,
     programs: Programs,
 }
 
@@ -43,8 +54,18 @@ impl CodeKeys {
         }
     }
 
-    /// The key of what a case can reach.
-    pub fn of(&self, binary: usize, case: &str) -> Option<Digest> {
+    /// What is known of the cases of one binary.
+    #[cfg(test)]
+    pub(super) fn of_binary<const N: usize>(binary: usize, cases: [(&str, CaseCode); N]) -> Self {
+        let cases = cases.map(|(name, code)| (name.to_owned(), code));
+        Self {
+            cases: [(binary, cases.into())].into(),
+            ..Self::default()
+        }
+    }
+
+    /// What is known of a case's code.
+    pub fn of(&self, binary: usize, case: &str) -> Option<CaseCode> {
         self.cases.get(&binary)?.get(case).copied()
     }
 
@@ -64,7 +85,7 @@ impl CodeKeys {
         };
         let is_of_then = |summary: &Summary| {
             let reach = case_keys(summary, locations).remove(case);
-            reach.is_some_and(|reach| code_record(files, binary, Some(reach)).digest() == then)
+            reach.is_some_and(|reach| code_record(files, binary, Some(reach.key)).digest() == then)
         };
         let mut newest = newest(folder).into_iter().take(LOOKED_AT_MAX);
         let difference = newest.find_map(|path| {
@@ -106,15 +127,24 @@ fn load(folder: &Path, binary: &Digest) -> Option<Summary> {
 }
 
 /// The keys of a binary's cases. Several cases of one name run together: each is in the key.
-fn case_keys(summary: &Summary, locations: Locations) -> BTreeMap<String, Digest> {
-    let mut keys: BTreeMap<String, Digest> = BTreeMap::new();
+fn case_keys(summary: &Summary, locations: Locations) -> BTreeMap<String, CaseCode> {
+    let mut keys: BTreeMap<String, CaseCode> = BTreeMap::new();
     for case in summary.keys(locations) {
         keys.entry(case.name.to_owned())
-            .and_modify(|key| {
+            .and_modify(|first| {
                 let mut both = FieldHasher::new("thresh cases of one name v1");
-                *key = both.field(key.as_bytes()).field(case.key.as_bytes()).finish();
+                first.key = both
+                    .field(first.key.as_bytes())
+                    .field(case.key.as_bytes())
+                    .finish();
+                first.sees_version |= case.sees_version;
+                first.opens |= case.opens;
             })
-            .or_insert(case.key);
+            .or_insert(CaseCode {
+                key: case.key,
+                sees_version: case.sees_version,
+                opens: case.opens,
+            });
     }
     keys
 }

@@ -10,6 +10,32 @@ use thresh_core::environment::EnvironmentPolicy;
 use super::record::Record;
 use crate::command::{SETUP_WORKER_VARIABLES, WORKER_VARIABLES};
 
+/// What cargo says of the version of a case's package.
+const VERSION_VARIABLES: [&str; 5] = [
+    "CARGO_PKG_VERSION",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
+/// Variables by which the loader runs code in a case's process that nobody has looked at.
+const PRELOAD_VARIABLES: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
+
+/// Whether the loader is told to put other code than a binary and its libraries into processes with these variables.
+pub(super) fn preloads(inherited: &BTreeMap<OsString, OsString>, command: &[(String, OsString)]) -> bool {
+    let is_set = |name: &str| {
+        let own = command
+            .iter()
+            .rev()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value);
+        let value = own.or_else(|| inherited.get(OsStr::new(name)));
+        value.is_some_and(|value| !value.is_empty())
+    };
+    PRELOAD_VARIABLES.into_iter().any(is_set)
+}
+
 /// The variables of the client that a case gets: on the client's machine all, on a farm those that travel.
 pub(crate) fn inherited(
     client: &BTreeMap<OsString, OsString>,
@@ -24,6 +50,15 @@ pub(crate) fn inherited(
         .collect()
 }
 
+/// Whether a package's version counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// It does.
+    Counts,
+    /// The case's code does not look at it.
+    Unseen,
+}
+
 /// Records the environment of a command: what is inherited and, over it, what the command sets. Variables that
 /// name a run, an attempt or a slot ([`WORKER_VARIABLES`]) are left out: the worker sets them whatever the
 /// client has, they differ at every run, and a case whose outcome depends on them is not worth reusing.
@@ -31,6 +66,7 @@ pub(super) fn environment_record(
     inherited: &BTreeMap<OsString, OsString>,
     command: &[(String, OsString)],
     policy: &EnvironmentPolicy,
+    version: Version,
 ) -> Record {
     let mut record = Record::new("environment v1");
     let own = command.iter().map(|(name, value)| (OsStr::new(name), value));
@@ -43,7 +79,8 @@ pub(super) fn environment_record(
         let name = name
             .to_str()
             .map_or_else(|| format!("{name:?}").into(), Cow::Borrowed);
-        if policy.is_in_key(&name) && !is_of_one_run(&name) {
+        let is_unseen = version == Version::Unseen && VERSION_VARIABLES.contains(&&*name);
+        if policy.is_in_key(&name) && !is_of_one_run(&name) && !is_unseen {
             record.add(name, Digest::of(value.as_encoded_bytes()).to_string());
         }
     }
@@ -67,7 +104,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).into()))
             .collect();
-        environment_record(&client, &command, &EnvironmentPolicy::default()).digest()
+        environment_record(&client, &command, &EnvironmentPolicy::default(), Version::Counts).digest()
     }
 
     #[test]
@@ -88,13 +125,49 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_is_not_looked_at_does_not_count() {
+        let digest = |version: &str, name: &str, counts: Version| {
+            let command = [
+                ("CARGO_PKG_VERSION".to_owned(), version.into()),
+                ("CARGO_PKG_VERSION_PATCH".to_owned(), version.into()),
+                ("CARGO_PKG_NAME".to_owned(), name.into()),
+            ];
+            environment_record(&BTreeMap::new(), &command, &EnvironmentPolicy::default(), counts).digest()
+        };
+        assert_ne!(
+            digest("1", "x", Version::Counts),
+            digest("2", "x", Version::Counts)
+        );
+        assert_eq!(
+            digest("1", "x", Version::Unseen),
+            digest("2", "x", Version::Unseen)
+        );
+        assert_ne!(
+            digest("1", "x", Version::Unseen),
+            digest("1", "y", Version::Unseen)
+        );
+    }
+
+    #[test]
+    fn who_is_preloaded_is_told() {
+        let inherited = |value: &str| [("LD_PRELOAD".into(), value.into())].into();
+        assert!(preloads(&inherited("/lib/x.so"), &[]));
+        assert!(!preloads(&inherited(""), &[]));
+        assert!(!preloads(
+            &inherited("/lib/x.so"),
+            &[("LD_PRELOAD".to_owned(), "".into())]
+        ));
+        assert!(preloads(&BTreeMap::new(), &[("LD_AUDIT".to_owned(), "x".into())]));
+    }
+
+    #[test]
     fn names_that_are_not_utf8_are_kept_apart() {
         use std::os::unix::ffi::OsStringExt;
         let digest = |first: &str| {
             let client = [(b"A\xfe", first), (b"A\xff", "2")]
                 .map(|(name, value)| (OsString::from_vec(name.to_vec()), value.into()))
                 .into();
-            environment_record(&client, &[], &EnvironmentPolicy::default()).digest()
+            environment_record(&client, &[], &EnvironmentPolicy::default(), Version::Counts).digest()
         };
         assert_ne!(digest("1"), digest("2"));
     }

@@ -17,6 +17,10 @@ use crate::report::one_line;
 /// Names that are shown of what differs in one part.
 const SHOWN_MAX: usize = 20;
 
+/// What is said where a case's code is told apart by that now, or was then.
+const OPENS_NOTHING: &str = "none count, as its code can open no file";
+const OPENED_NOTHING: &str = "none counted, as its code could open no file then";
+
 /// The last stored pass of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastPass {
@@ -101,7 +105,9 @@ pub fn explain(
         }
         (Some(_), _) if past.is_reusable => {
             explanation.reused = true;
-            explanation.reason = if keys.seen[position].is_some() {
+            explanation.reason = if keys.opens_nothing(position) {
+                "a clean pass is stored; what it can reach is as it was, and its code can open no file"
+            } else if keys.seen[position].is_some() {
                 "a clean pass is stored; what it can reach and what it was seen to read is as it was"
             } else {
                 "a clean pass with the same key is stored"
@@ -132,6 +138,8 @@ pub fn explain(
                 .map(|difference| {
                     let mut what = match difference.part {
                         KeyPart::Code if !past.code.is_empty() => past.code.clone(),
+                        KeyPart::Files if keys.opens_nothing(position) => vec![OPENS_NOTHING.to_owned()],
+                        KeyPart::Files if last.parts.has_no_files() => vec![OPENED_NOTHING.to_owned()],
                         KeyPart::Files if last.parts.is_seen() => past.seen.clone().unwrap_or_default(),
                         KeyPart::Files => changed_files(difference.then, sources, records),
                         _ => changed_values(difference.then, difference.now, keys, records),
@@ -155,7 +163,8 @@ fn comparable((now, own): (&KeyParts, &KeyParts), past: &Past<'_>, last: &PastPa
     if !last.parts.is_seen() {
         return now.clone();
     }
-    let holds = past.seen.as_ref().is_some_and(Vec::is_empty);
+    let were_looked_at = !last.parts.has_no_files() && !now.has_no_files();
+    let holds = were_looked_at && past.seen.as_ref().is_some_and(Vec::is_empty);
     let files = if holds { last.parts.files } else { now.files };
     own.with_seen(files)
 }

@@ -13,7 +13,7 @@ use thresh_core::fault::Fault;
 use thresh_core::reuse::KeyParts;
 
 use super::code::CodeKeys;
-use super::environment::{environment_record, inherited};
+use super::environment::{Version, environment_record, inherited, preloads};
 use super::libraries::{LibraryError, NeededLibraries};
 use super::outside::Outside;
 use super::platform::platform_record;
@@ -195,6 +195,8 @@ pub struct KeyInputs<'a> {
     pub policy: &'a EnvironmentPolicy,
     /// The cases run on the client's machine.
     pub in_place: bool,
+    /// What cases are known to read may take the place of the workspace's files.
+    pub own_files: bool,
 }
 
 /// The distinct key parts of a suite and the records behind them.
@@ -207,7 +209,10 @@ pub struct CaseKeys {
     pub of_case: Vec<Option<usize>>,
     /// For each case the part `code` that takes the place of its binary's where it is known what the case reads.
     pub code: Vec<Option<Digest>>,
-    /// For each case the digest of what an earlier pass was seen to read, if all of that is still so.
+    /// For each case the part `environment` that takes the place of its command's together with `code`, if another does.
+    pub environment: Vec<Option<Digest>>,
+    /// For each case the digest of what an earlier pass was seen to read, if all of that is still so; or
+    /// [`KeyParts::no_files`], if its code can open none.
     pub seen: Vec<Option<Digest>>,
     /// The records of all parts but the cases' own `code` and `files`, whose record is the manifest.
     pub records: BTreeMap<Digest, Record>,
@@ -218,46 +223,35 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
     let suite = inputs.suite;
     let platform = platform_record(&suite.platform, &suite.rustc_version);
     let programs = programs_record(inputs.files, inputs.outside);
-    let inherited = inherited(inputs.variables, inputs.policy, inputs.in_place);
-    let of_command: Vec<(Record, Record)> = suite
-        .commands
-        .par_iter()
-        .map(|command| {
-            let mut arguments = Record::new("arguments v2");
-            let before = command.before.iter().map(|word| without_hash(word));
-            arguments.add("before the name", shell_words::join(before));
-            arguments.add("after the name", shell_words::join(&command.after));
-            arguments.add("working directory", command.cwd.as_str());
-            (
-                arguments,
-                environment_record(&inherited, &command.env, inputs.policy),
-            )
-        })
-        .collect();
+    let of_command = of_commands(inputs);
     let mut keys = CaseKeys::default();
     let (platform, programs) = (keys.keep(platform), keys.keep(programs));
-    let of_command: Vec<(Digest, Digest)> = of_command
+    let of_command: Vec<CommandParts<Digest>> = of_command
         .into_iter()
-        .map(|(arguments, environment)| (keys.keep(arguments), keys.keep(environment)))
+        .map(|parts| parts.map(|record| keys.keep(record)))
         .collect();
     let mut known: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for case in &suite.cases {
-        keys.seen.push(None);
-        if !suite.commands[case.command].setup_scripts.is_empty() {
+        let has_scripts = !suite.commands[case.command].setup_scripts.is_empty();
+        let own = own(inputs, case, &of_command[case.command]).filter(|_| !has_scripts);
+        keys.code.push(own.map(|own| own.code));
+        keys.environment.push(own.and_then(|own| own.environment));
+        let opens_nothing = own.is_some_and(|own| own.opens_nothing);
+        keys.seen.push(opens_nothing.then(KeyParts::no_files));
+        if has_scripts {
             keys.of_case.push(None);
-            keys.code.push(None);
             continue;
         }
         let position = known
             .get(&(case.binary, case.command))
             .copied()
             .unwrap_or_else(|| {
-                let (arguments, environment) = of_command[case.command];
+                let command = &of_command[case.command];
                 let code = keys.keep(code_record(inputs.files, case.binary, None));
                 keys.parts.push(KeyParts {
                     code,
-                    arguments,
-                    environment,
+                    arguments: command.arguments,
+                    environment: command.environment,
                     platform,
                     files: inputs.sources,
                     programs,
@@ -266,13 +260,71 @@ pub fn case_keys(inputs: &KeyInputs<'_>) -> CaseKeys {
             });
         known.insert((case.binary, case.command), position);
         keys.of_case.push(Some(position));
-        let reach = inputs.code.of(case.binary, &case.name);
-        // What starts it in the binary's place may do so in any way.
-        let reach = reach.filter(|_| is_started_alone(suite, case));
-        let code = reach.map(|reach| code_record(inputs.files, case.binary, Some(reach)).digest());
-        keys.code.push(code);
     }
     keys
+}
+
+/// What the cases of one command share: records, or their digests.
+struct CommandParts<T> {
+    arguments: T,
+    environment: T,
+    /// For cases that do not look at their package's version.
+    without_version: T,
+    /// Only the binary and its libraries are in a case's process.
+    is_as_built: bool,
+}
+
+impl<T> CommandParts<T> {
+    fn map<U>(self, mut change: impl FnMut(T) -> U) -> CommandParts<U> {
+        CommandParts {
+            arguments: change(self.arguments),
+            environment: change(self.environment),
+            without_version: change(self.without_version),
+            is_as_built: self.is_as_built,
+        }
+    }
+}
+
+fn of_commands(inputs: &KeyInputs<'_>) -> Vec<CommandParts<Record>> {
+    let inherited = inherited(inputs.variables, inputs.policy, inputs.in_place);
+    let commands = inputs.suite.commands.par_iter().map(|command| {
+        let mut arguments = Record::new("arguments v2");
+        let before = command.before.iter().map(|word| without_hash(word));
+        arguments.add("before the name", shell_words::join(before));
+        arguments.add("after the name", shell_words::join(&command.after));
+        arguments.add("working directory", command.cwd.as_str());
+        let environment = |version| environment_record(&inherited, &command.env, inputs.policy, version);
+        CommandParts {
+            arguments,
+            environment: environment(Version::Counts),
+            without_version: environment(Version::Unseen),
+            is_as_built: !preloads(&inherited, &command.env),
+        }
+    });
+    commands.collect()
+}
+
+/// Parts that are a case's own.
+#[derive(Clone, Copy)]
+struct Own {
+    code: Digest,
+    environment: Option<Digest>,
+    opens_nothing: bool,
+}
+
+/// The parts that are a case's own, if it is known what it can reach.
+fn own(inputs: &KeyInputs<'_>, case: &SuiteCase, command: &CommandParts<Digest>) -> Option<Own> {
+    // What starts it in the binary's place may do so in any way.
+    let reach = inputs
+        .code
+        .of(case.binary, &case.name)
+        .filter(|_| is_started_alone(inputs.suite, case))?;
+    let is_blind = !reach.sees_version && command.is_as_built;
+    Some(Own {
+        code: code_record(inputs.files, case.binary, Some(reach.key)).digest(),
+        environment: is_blind.then_some(command.without_version),
+        opens_nothing: !reach.opens && command.is_as_built && inputs.own_files,
+    })
 }
 
 /// A binary's path without the hash that cargo puts into its name: that changes with the version of the package or of what
@@ -308,10 +360,16 @@ impl CaseKeys {
         Some(self.parts[self.of_case.get(case).copied().flatten()?].clone())
     }
 
+    /// Whether a case's code can open no file, so that nobody has to look what it reads.
+    pub fn opens_nothing(&self, case: usize) -> bool {
+        self.seen.get(case) == Some(&Some(KeyParts::no_files()))
+    }
+
     /// The same with the case's own code, which counts where it is known what the case reads.
     pub fn own_parts_of(&self, case: usize) -> Option<KeyParts> {
         let mut parts = self.whole_parts_of(case)?;
         parts.code = self.code[case].unwrap_or(parts.code);
+        parts.environment = self.environment[case].unwrap_or(parts.environment);
         Some(parts)
     }
 

@@ -15,7 +15,7 @@ mod record;
 pub(crate) mod seen;
 mod watch;
 
-pub use code::CodeKeys;
+pub use code::{CaseCode, CodeKeys};
 pub use explain::{Explanation, PartChange, Past, PastPass, explain, write_explanation};
 pub use keys::{CaseKeys, KeyError, KeyInputs, SuiteFiles, case_keys};
 pub use libraries::{LibraryError, NeededLibraries};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use thresh_cas::DigestMemo;
-use thresh_core::reuse::differing_parts;
+use thresh_core::digest::Digest;
+use thresh_core::reuse::{KeyParts, differing_parts};
 use thresh_proto::v1;
 use tokio::runtime::Handle;
 use tonic::transport::Channel;
@@ -61,16 +62,22 @@ impl Prepared {
         ready: &Ready,
         keys: &CaseKeys,
     ) -> Vec<Vec<String>> {
+        let of_code = |case| keys.opens_nothing(case).then(|| KeyParts::no_files().to_string());
+        let cases = 0..ready.loaded.suite.cases.len();
+        let of_code = cases.map(|case| Vec::from_iter(of_code(case)));
         if !self.observes() {
-            return vec![Vec::new(); ready.loaded.suite.cases.len()];
+            return of_code.collect();
         }
         let seen_keys = seen::seen_keys(&ready.loaded.suite, keys);
         let kept = handle.block_on(seen::look_up(session, &seen_keys, self.place()));
         let mut memo = DigestMemo::load(&self.state.digest_memo());
         let holding = kept.all_holding(&seen_keys, ready.loaded.code.programs(), &mut memo);
         save(&mut memo, &self.state.digest_memo());
-        let words = |records: Vec<_>| records.iter().map(ToString::to_string).collect();
-        holding.into_iter().map(words).collect()
+        let words = |(mut known, records): (Vec<String>, Vec<Digest>)| {
+            known.extend(records.iter().map(ToString::to_string));
+            known
+        };
+        of_code.zip(holding).map(words).collect()
     }
 }
 

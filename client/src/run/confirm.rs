@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use thresh_cas::DigestMemo;
+use thresh_core::reuse::KeyParts;
 
 use super::loading::{Loaded, save, timed};
 use super::prepare::Prepared;
@@ -41,6 +42,7 @@ impl Prepared {
         let shown = shipment.map(|shipment| shown(&loaded, &shipment));
         let in_place = shown.is_none();
         let seen_keys = seen::seen_keys(&loaded.suite, &keys);
+        let opens_nothing = move |case: &u32| keys.opens_nothing(*case as usize);
         let memo_file = self.state.digest_memo();
         let looked = tokio::task::spawn_blocking(move || {
             let changed = timed("look for changes", || watch.changes());
@@ -53,8 +55,12 @@ impl Prepared {
             } else {
                 timed("learn what cases read", || {
                     let mut memo = DigestMemo::load(&memo_file);
-                    let observed = observations.into_inner();
-                    let learnt = learn(&observed, shipped.as_ref(), loaded.code.programs(), &mut memo);
+                    let (seen, unseen) = observations.into_inner();
+                    let mut learnt = learn(&seen, shipped.as_ref(), loaded.code.programs(), &mut memo);
+                    let unseen = unseen.into_iter().filter(opens_nothing);
+                    learnt
+                        .of_case
+                        .extend(unseen.map(|case| (case, KeyParts::no_files())));
                     save(&mut memo, &memo_file);
                     learnt
                 })

@@ -151,7 +151,7 @@ impl Prepared {
         // An engine's machines are not ours; what a shared target folder holds on a worker is not known here.
         let can_be_told =
             self.engine().is_none() && !(self.farm().is_some() && self.project.farm.shared_target);
-        can_be_told && self.reuses() && self.project.reuse.files == ReuseFiles::Seen
+        can_be_told && self.reuses() && self.has_own_files()
     }
 
     /// Where they do.
@@ -161,6 +161,11 @@ impl Prepared {
         } else {
             Place::Workers
         }
+    }
+
+    /// Whether what a case is known to read takes the place of the workspace's files.
+    pub(super) fn has_own_files(&self) -> bool {
+        self.project.reuse.files == ReuseFiles::Seen
     }
 
     /// Whether passes are looked up and stored.

@@ -17,10 +17,14 @@ use crate::suite::Suite;
 const KEYS_MAX: usize = 20_000;
 const RECORDS_MAX: usize = 100;
 
-/// The key of each case that what it was seen to read is kept under.
+/// The key of each case that what it was seen to read is kept under. One whose code opens nothing has none.
 pub(super) fn seen_keys(suite: &Suite, keys: &CaseKeys) -> Vec<Option<Digest>> {
     let of = |(position, case): (usize, &crate::suite::SuiteCase)| {
-        Some(keys.own_parts_of(position)?.seen_key(&case.name))
+        let own = keys.own_parts_of(position);
+        Some(
+            own.filter(|_| !keys.opens_nothing(position))?
+                .seen_key(&case.name),
+        )
     };
     suite.cases.iter().enumerate().map(of).collect()
 }
@@ -121,12 +125,19 @@ pub(super) fn choose(
     code: &CodeKeys,
     memo: &mut DigestMemo,
 ) {
-    keys.seen = kept.holding(seen_keys, code.programs(), memo);
+    let found = kept.holding(seen_keys, code.programs(), memo);
+    for (seen, found) in keys.seen.iter_mut().zip(found) {
+        *seen = seen.or(found);
+    }
 }
 
 /// The observations of a run's passes, by case.
 #[derive(Debug, Default)]
-pub(super) struct Observations(BTreeMap<u32, Observation>);
+pub(super) struct Observations {
+    seen: BTreeMap<u32, Observation>,
+    /// Passes of cases that nobody looked at.
+    unseen: BTreeSet<u32>,
+}
 
 impl Observations {
     /// Takes what an event says of a case's last attempt.
@@ -138,17 +149,22 @@ impl Observations {
         // Only of a first attempt that passed cleanly: others are never stored.
         let kind = attempt.outcome.as_ref().map(|outcome| outcome.kind());
         let is_clean = attempt.attempt == 1 && kind == Some(v1::outcome::Kind::Passed);
+        if is_clean && observed.is_none() {
+            self.unseen.insert(attempt.case);
+        } else {
+            self.unseen.remove(&attempt.case);
+        }
         let observed = observed.filter(|_| is_clean);
         // A coordinator that says what cannot be costs reuse, not the run.
         let observed = observed.and_then(|seen| thresh_proto::convert::observation_from_wire(&seen).ok());
         match observed {
-            Some(observed) => self.0.insert(attempt.case, observed),
-            None => self.0.remove(&attempt.case),
+            Some(observed) => self.seen.insert(attempt.case, observed),
+            None => self.seen.remove(&attempt.case),
         };
     }
 
-    /// What was taken.
-    pub(super) fn into_inner(self) -> BTreeMap<u32, Observation> {
-        self.0
+    /// What cases were seen to read, and which passed unseen.
+    pub(super) fn into_inner(self) -> (BTreeMap<u32, Observation>, BTreeSet<u32>) {
+        (self.seen, self.unseen)
     }
 }

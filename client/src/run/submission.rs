@@ -24,8 +24,8 @@ use crate::suite::{SetupScript, SkippedCase, Suite, SuiteCase};
 
 /// Bytes of cases in one message, about.
 const CASE_BYTES_MAX: usize = 2 << 20;
-/// What a case takes on the wire besides its name, about: positions and two digests.
-const CASE_OVERHEAD_BYTES: usize = 100;
+/// What a case takes on the wire besides its name, about: positions and three digests.
+const CASE_OVERHEAD_BYTES: usize = 140;
 
 /// What a submission is made from.
 #[derive(Clone, Copy)]
@@ -67,7 +67,11 @@ impl Submission<'_> {
                 command: wire(case.command),
                 key_parts: key_parts.map_or(0, |at| wire(at) + 1),
                 code: of(|keys| &keys.code).map(digest_to_wire).unwrap_or_default(),
+                environment: of(|keys| &keys.environment)
+                    .map(digest_to_wire)
+                    .unwrap_or_default(),
                 seen: of(|keys| &keys.seen).map(digest_to_wire).unwrap_or_default(),
+                unobserved: self.keys.is_some_and(|keys| keys.opens_nothing(position)),
             });
         }
         messages

@@ -224,6 +224,7 @@ impl Prepared {
             variables: &self.options.surroundings.variables,
             policy: &self.project.environment_policy(),
             in_place,
+            own_files: self.has_own_files(),
         };
         self.reuses().then(|| case_keys(&inputs))
     }

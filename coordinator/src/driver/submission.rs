@@ -215,12 +215,15 @@ impl Submission {
     }
 }
 
-/// The case's own code counts only with what it was seen to read: where the whole workspace counts, the whole binary is the
+/// The case's own code and environment count only with what it was seen to read: where the whole workspace counts, the whole binary is the
 /// same, and no analysis of it is needed to find that.
 fn seen_parts(case: &v1::Case, parts: &KeyParts, seen: Digest) -> KeyParts {
     let mut parts = parts.clone();
     if let Ok(code) = Digest::try_from(&case.code[..]) {
         parts.code = code;
+    }
+    if let Ok(environment) = Digest::try_from(&case.environment[..]) {
+        parts.environment = environment;
     }
     parts.with_seen(seen)
 }

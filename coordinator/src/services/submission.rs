@@ -327,7 +327,11 @@ fn check_case(case: &v1::Case, header: &v1::RunHeader, key_parts: usize) -> Resu
     if case.key_parts as usize > key_parts {
         return Err(out_of_range("cases.key_parts", case.key_parts, key_parts));
     }
-    for (field, digest) in [("cases.code", &case.code), ("cases.seen", &case.seen)] {
+    for (field, digest) in [
+        ("cases.code", &case.code),
+        ("cases.environment", &case.environment),
+        ("cases.seen", &case.seen),
+    ] {
         if !digest.is_empty() {
             digest_from_wire(field, digest)?;
         }

@@ -346,7 +346,10 @@ async fn a_pass_is_found_by_its_own_code_and_by_what_was_seen() {
     let with = |number: u128, code: &str, seen: Option<&str>| {
         let mut run = run(number, 2);
         for case in &mut run.cases {
+            // A text `a in b` is the code `a` in the environment `b`.
+            let (code, environment) = code.split_once(" in ").unwrap_or((code, "environment"));
             case.code = digest(code);
+            case.environment = digest(environment);
             case.seen = seen.map(digest).unwrap_or_default();
         }
         run
@@ -372,6 +375,7 @@ async fn a_pass_is_found_by_its_own_code_and_by_what_was_seen() {
         ("code", Some("files"), 1),
         ("code", Some("other files"), 0),
         ("other code", Some("files"), 0),
+        ("code in another", Some("files"), 0),
         ("code", None, 0),
     ] {
         let asked = tokio_stream::iter([with(2, code, seen)]);

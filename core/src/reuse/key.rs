@@ -9,6 +9,9 @@ pub const KEY_METHOD: &str = "thresh case key v2: reachable code, files that wer
 /// Stands for the programs where what was seen counts: those that a case starts are among it.
 const SEEN_PROGRAMS: &[u8] = b"thresh programs v2: seen";
 
+/// Stands for what was seen of a case whose code can open nothing.
+const NO_FILES: &[u8] = b"thresh files: none, its code can open nothing";
+
 /// The parts of a key that the cases of one test binary share, kept apart so that [`differing_parts`] can
 /// tell which of them changed and so that a finer method can replace one of them.
 ///
@@ -92,6 +95,16 @@ impl KeyParts {
         }
     }
 
+    /// What stands for the files in the key of a case whose code can open none, as a digest of what was seen.
+    pub fn no_files() -> Digest {
+        Digest::of(NO_FILES)
+    }
+
+    /// Whether they are of a case whose code can open no file.
+    pub fn has_no_files(&self) -> bool {
+        self.is_seen() && self.files == Self::no_files()
+    }
+
     /// Whether they are of [`KeyParts::with_seen`].
     pub fn is_seen(&self) -> bool {
         self.programs == Digest::of(SEEN_PROGRAMS)
@@ -158,6 +171,8 @@ mod tests {
         assert_eq!(keys.len(), 2 + KeyPart::ALL.len());
         let seen = base.with_seen(other);
         assert!(seen.is_seen() && !base.is_seen());
+        let none = base.with_seen(KeyParts::no_files());
+        assert!(none.has_no_files() && !seen.has_no_files() && none.is_seen());
         assert_eq!(
             seen.seen_key("a"),
             base.seen_key("a"),

@@ -55,38 +55,57 @@ pub(crate) enum Word {
 /// The slots' threads. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    slots: Vec<Sender<Assignment>>,
+    slots: Vec<Slot>,
+}
+
+/// The threads of a slot. It has one case at a time, so only one of them does something.
+#[derive(Debug)]
+struct Slot {
+    /// For cases that are not to be observed.
+    plain: Sender<Assignment>,
+    observed: Option<Sender<Assignment>>,
 }
 
 impl Pool {
     /// Starts the threads; with `observe` they tell what their cases depend on.
     pub(crate) fn start(slots: u32, observe: bool) -> io::Result<Self> {
-        let slots = (0..slots).map(|number| {
-            let (assign, assignments) = channel();
-            let work = move || {
-                if observe {
+        let slot = |number| {
+            let plain = thread(format!("thresh-slot-{number}"), move |assignments| {
+                work(number, None, &assignments);
+            });
+            let observed = observe.then(|| {
+                thread(format!("thresh-seen-{number}"), move |assignments| {
                     work_observed(number, assignments);
-                } else {
-                    work(number, None, &assignments);
-                }
-            };
-            std::thread::Builder::new()
-                .name(format!("thresh-slot-{number}"))
-                .spawn(work)
-                .map(|_| assign)
-        });
+                })
+            });
+            Ok(Slot {
+                plain: plain?,
+                observed: observed.transpose()?,
+            })
+        };
         Ok(Self {
-            slots: slots.collect::<io::Result<_>>()?,
+            slots: (0..slots).map(slot).collect::<io::Result<_>>()?,
         })
     }
 
     /// Gives an idle slot its case. Returns whether the slot took it; it does unless its thread has ended.
     #[must_use]
     pub(crate) fn assign(&self, slot: u32, assignment: Assignment) -> bool {
-        self.slots
-            .get(slot as usize)
-            .is_some_and(|slot| slot.send(assignment).is_ok())
+        self.slots.get(slot as usize).is_some_and(|slot| {
+            let observed = slot.observed.as_ref().filter(|_| !assignment.case.unobserved);
+            observed.unwrap_or(&slot.plain).send(assignment).is_ok()
+        })
     }
+}
+
+/// Starts a thread that works until there are no more assignments.
+fn thread(
+    name: String,
+    work: impl FnOnce(Receiver<Assignment>) + Send + 'static,
+) -> io::Result<Sender<Assignment>> {
+    let (assign, assignments) = channel();
+    let thread = std::thread::Builder::new().name(name);
+    thread.spawn(move || work(assignments)).map(|_| assign)
 }
 
 /// Runs cases until there are no more, or until the observer is spent.

@@ -67,6 +67,34 @@ async fn cases_in_place_tell_also_after_one_that_left_a_process() {
 }
 
 #[tokio::test]
+async fn a_case_that_is_not_to_be_observed_is_not() {
+    let mut fake = Fake::start().await;
+    let config = WorkerConfig {
+        observe: true,
+        ..WorkerConfig::in_place("here", 1, "any")
+    };
+    let mut worker = Worker::start(fake.coordinator(), config);
+    let mut session = fake.session().await;
+    let plain = |number| LeasedCase {
+        unobserved: true,
+        ..case(number, ":")
+    };
+    session.lease(
+        in_place_header(RUN),
+        vec![plain(0), case(1, ":"), plain(2), case(3, ":")],
+    );
+    let mut observed = BTreeMap::new();
+    while observed.len() < 4 {
+        if let Report::Attempt(attempt) = session.next().await.unwrap() {
+            observed.insert(attempt.case, attempt.observed.is_some());
+        }
+    }
+    worker.stop();
+    worker.ended().await.unwrap();
+    assert_eq!(observed, [(0, false), (1, true), (2, false), (3, true)].into());
+}
+
+#[tokio::test]
 async fn cases_in_a_view_tell_their_own_paths() {
     for level in [Level::None, Level::Private] {
         let data = tempfile::tempdir().unwrap();

@@ -1,0 +1,144 @@
+//! What the bytes of a section say of what its code may do, by themselves.
+
+use object::elf;
+
+use crate::raw::RawSection;
+
+/// Pieces of the names of the variables that hold a package's version, and of the file that holds all variables. Whoever
+/// looks one of them up has a piece of its name somewhere.
+const TEXTS: [&[u8]; 4] = [b"CARGO", b"PKG_V", b"_VERSION", b"environ"];
+
+/// `syscall`, `sysenter`, `int 0x80`.
+const X86_64_CALLS: [[u8; 2]; 3] = [[0x0f, 0x05], [0x0f, 0x34], [0xcd, 0x80]];
+
+/// `svc` with any number.
+const AARCH64_CALL: u32 = 0xd400_0001;
+const AARCH64_CALL_MASK: u32 = 0xffe0_001f;
+
+/// A set of properties.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// Has bytes in it that are an instruction which enters the kernel, or code that can be written to.
+    pub(crate) const KERNEL: Self = Self(1);
+    /// Has a piece of the name of a variable that holds the package's version.
+    pub(crate) const VERSION: Self = Self(2);
+    /// Can be written to by the program.
+    pub(crate) const WRITTEN: Self = Self(4);
+
+    /// The marks of a section with these relocations of its own apart.
+    pub(crate) fn of_section(machine: u16, section: &RawSection<'_>) -> Self {
+        let mut marks = Self::of_text(section.data);
+        let written = is_written(section);
+        if written {
+            marks.insert(Self::WRITTEN);
+        }
+        if section.has(elf::SHF_EXECINSTR) && (written || enters_kernel(machine, section.data)) {
+            marks.insert(Self::KERNEL);
+        }
+        marks
+    }
+
+    /// The marks of constant bytes.
+    pub(crate) fn of_text(bytes: &[u8]) -> Self {
+        let has = |text: &[u8]| memchr::memmem::find(bytes, text).is_some();
+        if TEXTS.into_iter().any(has) {
+            Self::VERSION
+        } else {
+            Self::default()
+        }
+    }
+
+    pub(crate) fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// As a number to keep.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From a number that was kept.
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+}
+
+/// Whether a program can write to a section. What is only written to while the program is loaded is constant.
+pub(crate) fn is_written(section: &RawSection<'_>) -> bool {
+    let constant = section.name == ".data.rel.ro" || section.name.starts_with(".data.rel.ro.");
+    section.has(elf::SHF_WRITE) && !constant
+}
+
+fn enters_kernel(machine: u16, code: &[u8]) -> bool {
+    if machine == elf::EM_AARCH64 {
+        let mut words = code
+            .chunks_exact(4)
+            .map(|word| [word[0], word[1], word[2], word[3]]);
+        return words.any(|word| u32::from_le_bytes(word) & AARCH64_CALL_MASK == AARCH64_CALL);
+    }
+    let mut starts = memchr::memchr2_iter(0x0f, 0xcd, code);
+    starts.any(|at| X86_64_CALLS.iter().any(|call| code[at..].starts_with(call)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section<'d>(name: &'d str, flags: u32, data: &'d [u8]) -> RawSection<'d> {
+        RawSection {
+            name,
+            kind: elf::SHT_PROGBITS,
+            flags: u64::from(flags),
+            align: 1,
+            size: data.len() as u64,
+            entry_size: 0,
+            data,
+            relocations: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn instructions_that_enter_the_kernel_are_found_in_code_only() {
+        let marks = |flags, data| Marks::of_section(elf::EM_X86_64, &section(".text.f", flags, data));
+        for call in [b"\x90\x0f\x05\xc3", b"\x90\x0f\x34\xc3", b"\x90\xcd\x80\xc3"] {
+            assert!(marks(elf::SHF_EXECINSTR, call).contains(Marks::KERNEL));
+            assert!(!marks(0, call).contains(Marks::KERNEL));
+        }
+        assert!(!marks(elf::SHF_EXECINSTR, b"\x0f\xc3\x05\xcd").contains(Marks::KERNEL));
+        assert!(marks(elf::SHF_EXECINSTR | elf::SHF_WRITE, b"\xc3").contains(Marks::KERNEL));
+        let arm = |word: u32| {
+            let bytes = word.to_le_bytes();
+            Marks::of_section(elf::EM_AARCH64, &section(".text.f", elf::SHF_EXECINSTR, &bytes))
+        };
+        assert!(arm(0xd400_0001).contains(Marks::KERNEL) && arm(0xd400_1001).contains(Marks::KERNEL));
+        assert!(!arm(0xd65f_03c0).contains(Marks::KERNEL));
+    }
+
+    #[test]
+    fn pieces_of_names_are_found() {
+        for text in ["CARGO_PKG_VERSION", "CARGO_", "x_VERSION_y", "/proc/self/environ"] {
+            assert!(Marks::of_text(text.as_bytes()).contains(Marks::VERSION), "{text}");
+        }
+        for text in ["", "cargo", "Version", "/rustc/x/library/core/src/env.rs"] {
+            assert_eq!(Marks::of_text(text.as_bytes()), Marks::default(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_constant_after_the_start_is_not_written() {
+        assert!(is_written(&section(".data.x", elf::SHF_WRITE, b"")));
+        assert!(is_written(&section(
+            ".tbss.x",
+            elf::SHF_WRITE | elf::SHF_TLS,
+            b""
+        )));
+        assert!(!is_written(&section(".data.rel.ro.x", elf::SHF_WRITE, b"")));
+        assert!(!is_written(&section(".rodata.x", 0, b"")));
+    }
+}
