@@ -286,6 +286,29 @@ fn a_farm_reuses_what_anybody_passed() {
 }
 
 #[test]
+fn on_a_farm_too_an_edit_runs_only_what_it_concerns() {
+    let workspace = Workspace::git("basic");
+    let farm = Farm::with_workers(&workspace.temp(), 1, 2);
+    let url = farm.url();
+    let thresh = workspace.thresh();
+    let run = || thresh.run(&["--farm", &url]).expect_code(0);
+    none_reused(&run());
+    all_reused(&run());
+    workspace.write("data/value.txt", "good \n");
+    only_ran(&run(), &["reads_a_file"]);
+    workspace.write("data/new.txt", "new\n");
+    all_reused(&run());
+    // Git ignores it, so no worker is shown it: a case that looks for it does not find it there, and here it would.
+    workspace.write(".gitignore", "/target\nflaky\n");
+    workspace.write("data/flaky", "");
+    only_ran(&run(), &["flaky_on_request"]);
+    // What passed there says nothing of a run here.
+    workspace.remove("data/flaky");
+    let here = thresh.run::<&str>(&[]).expect_code(0);
+    assert_eq!(word(&here, "reads_a_file"), Word::Passed, "{here}");
+}
+
+#[test]
 fn history_knows_what_ran() {
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();

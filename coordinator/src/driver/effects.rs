@@ -380,7 +380,7 @@ fn leased_case(run: &RunState, grant: &CaseGrant) -> Option<v1::LeasedCase> {
         command: case.command,
         weight: grant.weight,
         group_slot: grant.group_slot.map_or(0, |slot| slot.saturating_add(1)),
-        unobserved: case.unobserved,
+        unobserved: case.unobserved || !run.submission.header.observe,
     })
 }
 

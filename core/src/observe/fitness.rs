@@ -1,6 +1,10 @@
 //! Which observations a pass may be kept with.
 
-use super::entry::{Contact, Fact, Observation};
+use super::access::Access;
+use super::entry::{Contact, Fact, Observation, UnobservableKind};
+
+/// The bits by which a program gets the rights of its owner or group.
+const SET_ID: u32 = 0o6000;
 
 /// Why what a case was seen to read does not tell when its pass holds again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,12 +45,61 @@ impl Observation {
             None => Ok(()),
         }
     }
+
+    /// Whether the case may have done what it cannot do while it is observed: put a listener on itself, or run a program with
+    /// its owner's rights.
+    pub fn may_have_hindered(&self) -> bool {
+        if let Some(why) = &self.unobservable {
+            let kind = why.kind;
+            return matches!(
+                kind,
+                UnobservableKind::Call
+                    | UnobservableKind::OtherAbi
+                    | UnobservableKind::Unreadable
+                    | UnobservableKind::Observer
+            );
+        }
+        self.entries.values().any(|entry| {
+            let is_executed = entry.accesses.contains(Access::Executed);
+            is_executed && entry.stamp.is_some_and(|stamp| stamp.mode & SET_ID != 0)
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::UnobservableKind;
+    use super::super::{Entry, Kind, Stamp};
     use super::*;
+
+    #[test]
+    fn what_cannot_be_done_while_observed_is_told_from_the_rest() {
+        let executed = |access: Access, mode| {
+            let stamp = Stamp {
+                kind: Kind::File,
+                mode,
+                device: 0,
+                inode: 0,
+                size: 0,
+                modified_ns: 0,
+                changed_ns: 0,
+            };
+            let entry = Entry {
+                accesses: [access].into_iter().collect(),
+                stamp: Some(stamp),
+                names: None,
+                changed: false,
+            };
+            let mut seen = Observation::default();
+            seen.entries.insert("/bin/x".into(), entry);
+            seen.may_have_hindered()
+        };
+        assert!(executed(Access::Executed, 0o4755));
+        assert!(!executed(Access::Executed, 0o755) && !executed(Access::Metadata, 0o4755));
+        let unobservable = |kind| Observation::unobservable(kind, "x").may_have_hindered();
+        assert!(unobservable(UnobservableKind::Call));
+        assert!(!unobservable(UnobservableKind::TooMuch));
+        assert!(!Observation::default().may_have_hindered());
+    }
 
     #[test]
     fn only_paths_processors_and_the_own_machine_are_fit() {

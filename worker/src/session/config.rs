@@ -26,7 +26,7 @@ pub struct WorkerConfig {
     pub patience: Duration,
     /// Whether this process is a worker and nothing else, so that it may adopt and reap orphans.
     pub dedicated: bool,
-    /// Whether to observe what cases depend on, where that can be had.
+    /// Whether to observe what cases depend on, where that can be had and somebody wants to know.
     pub observe: bool,
 }
 
@@ -61,6 +61,7 @@ impl WorkerConfig {
             inputs: InputsMode::Shipped(Box::new(shipped)),
             reconnect: true,
             dedicated: true,
+            observe: true,
             ..Self::in_place(name, slots, platform)
         }
     }

@@ -49,6 +49,8 @@ pub async fn execute(folder: &Path, run: &Path, shard: &Path, out: &Path) -> Res
     let platform = platform(&run);
     let config = WorkerConfig {
         reconnect: false,
+        // Nobody asks what is seen on an engine's machine.
+        observe: false,
         ..WorkerConfig::on_a_farm("shard", 1, platform, shipped)
     };
     let script = Script::new(run, lease);

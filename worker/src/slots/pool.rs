@@ -1,11 +1,12 @@
 //! The slots' threads.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::ScopedJoinHandle;
 
 use thresh_core::id::{CaseIndex, Generation, RunId};
+use thresh_core::outcome::Outcome;
 use thresh_proto::convert::digest_to_wire;
 use thresh_proto::v1;
 use thresh_proto::v1::outcome::Kind;
@@ -71,16 +72,17 @@ impl Pool {
     pub(crate) fn start(slots: u32, observe: bool) -> io::Result<Self> {
         let slot = |number| {
             let plain = thread(format!("thresh-slot-{number}"), move |assignments| {
-                work(number, None, &assignments);
-            });
+                work(number, None, &mut None, &assignments);
+            })?;
             let observed = observe.then(|| {
+                let plain = plain.clone();
                 thread(format!("thresh-seen-{number}"), move |assignments| {
-                    work_observed(number, assignments);
+                    work_observed(number, &plain, assignments);
                 })
             });
             Ok(Slot {
-                plain: plain?,
                 observed: observed.transpose()?,
+                plain,
             })
         };
         Ok(Self {
@@ -108,14 +110,27 @@ fn thread(
     thread.spawn(move || work(assignments)).map(|_| assign)
 }
 
+/// What a thread has whose cases are observed.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    observer: &'a Observer,
+    /// Who runs what being observed may have hindered.
+    plain: &'a Sender<Assignment>,
+}
+
 /// Runs cases until there are no more, or until the observer is spent.
-fn work(slot: u32, observer: Option<&Observer>, assignments: &Receiver<Assignment>) -> Left {
+fn work(
+    slot: u32,
+    watch: Option<Watch<'_>>,
+    first: &mut Option<Assignment>,
+    assignments: &Receiver<Assignment>,
+) -> Left {
     let mut executor = Executor::new();
-    while !observer.is_some_and(Observer::is_spent) {
-        let Ok(assignment) = assignments.recv() else {
+    while !watch.is_some_and(|watch| watch.observer.is_spent()) {
+        let Some(assignment) = first.take().or_else(|| assignments.recv().ok()) else {
             return Left::Nothing;
         };
-        run(slot, &mut executor, observer, assignment);
+        run(slot, &mut executor, watch, assignment);
     }
     Left::Cases
 }
@@ -129,20 +144,23 @@ enum Left {
 
 /// Runs cases on threads that are observed, a new one whenever processes of an earlier case may be left on the last. This
 /// thread is not: what it started would be observed twice.
-fn work_observed(slot: u32, assignments: Receiver<Assignment>) {
-    let assignments = Arc::new(Mutex::new(assignments));
-    loop {
-        let shared = Arc::clone(&assignments);
-        let observed = move || {
-            // Only one such thread lives at a time.
-            let assignments = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let observer = Observer::start()
-                .inspect_err(|cause| tracing::warn!("{cause}; what cases depend on is not known"))
-                .ok();
-            work(slot, observer.as_ref(), &assignments)
-        };
-        let thread = std::thread::Builder::new().name(format!("thresh-cases-{slot}"));
-        match thread.spawn(observed).map(JoinHandle::join) {
+fn work_observed(slot: u32, plain: &Sender<Assignment>, mut assignments: Receiver<Assignment>) {
+    // Where nobody wants cases to be observed, nobody has to know that it cannot be done.
+    while let Ok(first) = assignments.recv() {
+        let mut first = Some(first);
+        let ended = std::thread::scope(|scope| {
+            let (first, assignments) = (&mut first, &mut assignments);
+            let observed = move || {
+                let observer = Observer::start()
+                    .inspect_err(|cause| tracing::warn!("{cause}; what cases depend on is not known"))
+                    .ok();
+                let watch = observer.as_ref().map(|observer| Watch { observer, plain });
+                work(slot, watch, first, assignments)
+            };
+            let thread = std::thread::Builder::new().name(format!("thresh-cases-{slot}"));
+            thread.spawn_scoped(scope, observed).map(ScopedJoinHandle::join)
+        });
+        match ended {
             Ok(Ok(Left::Cases)) => {}
             Ok(Ok(Left::Nothing)) => return,
             // As without an observer: the slot is no more.
@@ -151,59 +169,89 @@ fn work_observed(slot: u32, assignments: Receiver<Assignment>) {
                 tracing::warn!(
                     "start a thread to observe cases on: {cause}; what they depend on is not known"
                 );
-                let assignments = assignments.lock().unwrap_or_else(PoisonError::into_inner);
-                work(slot, None, &assignments);
+                work(slot, None, &mut first, &assignments);
                 return;
             }
         }
     }
 }
 
-fn run(slot: u32, executor: &mut Executor, observer: Option<&Observer>, assignment: Assignment) {
-    let Assignment {
-        run,
-        ready,
-        case,
-        killer,
-        said,
-    } = assignment;
-    let (index, generation) = (CaseIndex(case.case), Generation(case.generation));
-    let say = |word| {
-        // Fails only when the session has ended, and then nobody wants to know.
-        let _ = said.send(Said {
-            run,
-            case: index,
-            generation,
+impl Assignment {
+    fn said(&self, word: Word) -> Said {
+        Said {
+            run: self.run,
+            case: CaseIndex(self.case.case),
+            generation: Generation(self.case.generation),
             word,
-        });
-    };
-    let last = match ready.case_place() {
-        Err(cause) => Word::NotStarted(cause),
-        Ok(place) => {
-            let invocation = ready.invocation(&case, slot, &place);
-            observer.inspect(|observer| match invocation.view {
-                None => observer.begin(),
-                Some(_) => observer.begin_in_a_view(),
-            });
-            let execution = executor.run(&invocation, &killer, &mut |slow| say(Word::Slow(slow)));
-            let observed = observer.map(Observer::end);
-            let mut attempt = attempt_to_wire(
-                case.case,
-                generation,
-                execution,
-                // What passes after a failure is shown beside it.
-                ready.keeps_passing_output() || case.attempt > 1,
-                observed.as_ref(),
-            );
-            match keep_outputs(&ready, &mut attempt, &killer) {
-                Ok(()) => Word::Ended(Box::new(attempt)),
-                Err(error) => Word::NotKept(error.to_string()),
-            }
+        }
+    }
+}
+
+fn run(slot: u32, executor: &mut Executor, watch: Option<Watch<'_>>, assignment: Assignment) {
+    let last = match attempt(slot, executor, watch, &assignment) {
+        Ended::Said(last) => last,
+        Ended::Hindered(plain) => {
+            // It ends no earlier than this thread.
+            let _ = plain.send(assignment);
+            return;
         }
     };
+    let last = assignment.said(last);
+    let Assignment { ready, said, .. } = assignment;
     // Let go before the last word: after it the session may wait for the run's folders to be removed.
     drop(ready);
-    say(last);
+    // Fails only when the session has ended, and then nobody wants to know.
+    let _ = said.send(last);
+}
+
+/// What came of an attempt.
+enum Ended<'a> {
+    /// This is to be said of it.
+    Said(Word),
+    /// It failed, and may have done so because it was observed: it is to be made again by this thread, which does not.
+    Hindered(&'a Sender<Assignment>),
+}
+
+fn attempt<'a>(
+    slot: u32,
+    executor: &mut Executor,
+    watch: Option<Watch<'a>>,
+    assignment: &Assignment,
+) -> Ended<'a> {
+    let Assignment {
+        ready, case, killer, ..
+    } = assignment;
+    let place = match ready.case_place() {
+        Err(cause) => return Ended::Said(Word::NotStarted(cause)),
+        Ok(place) => place,
+    };
+    let invocation = ready.invocation(case, slot, &place);
+    watch.inspect(|watch| match invocation.view {
+        None => watch.observer.begin(),
+        Some(_) => watch.observer.begin_in_a_view(),
+    });
+    let execution = executor.run(&invocation, killer, &mut |slow| {
+        let _ = assignment.said.send(assignment.said(Word::Slow(slow)));
+    });
+    let observed = watch.map(|watch| (watch, watch.observer.end()));
+    if let Some((watch, observed)) = &observed
+        && matches!(execution.outcome, Outcome::Failed { .. })
+        && observed.may_have_hindered()
+    {
+        return Ended::Hindered(watch.plain);
+    }
+    let mut attempt = attempt_to_wire(
+        case.case,
+        Generation(case.generation),
+        execution,
+        // What passes after a failure is shown beside it.
+        ready.keeps_passing_output() || case.attempt > 1,
+        observed.as_ref().map(|(_, observed)| observed),
+    );
+    Ended::Said(match keep_outputs(ready, &mut attempt, killer) {
+        Ok(()) => Word::Ended(Box::new(attempt)),
+        Err(error) => Word::NotKept(error.to_string()),
+    })
 }
 
 /// Keeps what an action has left. What it left may be of no use; the error is about the farm.

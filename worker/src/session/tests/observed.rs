@@ -6,6 +6,7 @@ use std::path::Path;
 use thresh_core::observe::{Access, Observation};
 use thresh_proto::convert::observation_from_wire;
 use thresh_proto::v1::LeasedCase;
+use thresh_proto::v1::outcome::Kind;
 use thresh_proto::v1::worker_report::Report;
 
 use super::shipped::{SOURCE, TARGET, header};
@@ -64,6 +65,40 @@ async fn cases_in_place_tell_also_after_one_that_left_a_process() {
     for case in [0, 2] {
         assert!(is_read(&observed[&case], file.to_str().unwrap()), "{observed:?}");
     }
+}
+
+#[tokio::test]
+async fn a_case_that_fails_on_what_cannot_be_observed_is_run_again_unobserved() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let config = WorkerConfig {
+        observe: true,
+        ..WorkerConfig::in_place("here", 1, "any")
+    };
+    let mut worker = Worker::start(fake.coordinator(), config);
+    let mut session = fake.session().await;
+    let second_time = |name: &str| {
+        let mark = temp.path().join(name).display().to_string();
+        format!("test -e {mark} || {{ touch {mark}; exit 1; }}")
+    };
+    let unusual = format!("chroot /nowhere true 2>/dev/null; {}", second_time("unusual"));
+    session.lease(
+        in_place_header(RUN),
+        vec![case(0, &unusual), case(1, &second_time("usual"))],
+    );
+    let mut passed = BTreeMap::new();
+    while passed.len() < 2 {
+        if let Report::Attempt(attempt) = session.next().await.unwrap() {
+            let kind = attempt.outcome.unwrap().kind();
+            passed.insert(attempt.case, (kind, attempt.observed.is_some()));
+        }
+    }
+    worker.stop();
+    worker.ended().await.unwrap();
+    assert_eq!(
+        passed,
+        [(0, (Kind::Passed, false)), (1, (Kind::Failed, true))].into()
+    );
 }
 
 #[tokio::test]
