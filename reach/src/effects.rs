@@ -4,7 +4,7 @@
 //!
 //! A process asks the system for something in two ways: it calls a function of a dynamic library, or it executes an instruction
 //! that enters the kernel. The first is an import that a node refers to, the second are bytes of a node that can
-//! be executed ([`crate::marks`]). From every node that does so, edges are followed backwards: whatever is met there can do
+//! be executed ([`crate::marks`], which decodes what rustc has compiled). From every node that does so, edges are followed backwards: whatever is met there can do
 //! it as well. Two things are told, of what a case's descriptor reaches:
 //!
 //! * **It can open nothing**: all imports are of a list of harmless ones ([`crate::imports`]), and no byte of its

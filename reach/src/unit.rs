@@ -223,7 +223,11 @@ impl<'r, 'd> Builder<'r, 'd> {
         self.unit.nodes.push(Node {
             name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
             content: hash(section.data),
-            marks: Marks::of_section(self.raw.machine, section),
+            marks: Marks::of_section(
+                self.raw.machine,
+                section,
+                symbols.iter().map(|symbol| symbol.name),
+            ),
             masked: location.then(|| hash(location::FILE_ONLY(section.data))),
             edges,
             role: role(section),
