@@ -9,6 +9,7 @@ use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::arguments::{self, Link};
 use crate::condense;
+use crate::constructors::Constructors;
 use crate::effects::{self, Effects};
 use crate::encode::{Damaged, Reader, Writer};
 use crate::graph;
@@ -24,7 +25,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
 /// analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 3\n";
+const HEAD: &[u8] = b"thresh reach 4\n";
 
 /// The ending of the names of kept analyses.
 const ENDING: &str = "reach";
@@ -270,14 +271,16 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detai
     let hashes = condense::hashes(&rooted.graph, &all);
     let surroundings = surroundings(link, machine.unwrap_or_default(), &libraries, harness.is_some());
     let harness = harness.as_ref().map(|(_, harness)| harness);
+    let constructors = Constructors::of(&rooted);
     let effects = match imports::are_known(&image.needed) && !image.has_own_folders {
-        true => effects::of_cases(&rooted),
+        true => effects::of_cases(&rooted, &constructors),
         false => vec![Effects::ANY; rooted.cases.len()],
     };
     Ok(record::of_graph(
         &rooted,
         &hashes,
         &effects,
+        &constructors,
         harness,
         &surroundings,
         libraries,

@@ -4,7 +4,7 @@
 //!
 //! A process asks the system for something in two ways: it calls a function of a dynamic library, or it executes an instruction
 //! that enters the kernel. The first is an import that a node refers to, the second are bytes of a node that can
-//! be executed ([`crate::marks`]). From every node that does so, edges are followed backwards: whatever is met there can do
+//! be executed ([`crate::marks`], which decodes what rustc has compiled). From every node that does so, edges are followed backwards: whatever is met there can do
 //! it as well. Two things are told, of what a case's descriptor reaches:
 //!
 //! * **It can open nothing**: all imports are of a list of harmless ones ([`crate::imports`]), and no byte of its
@@ -37,10 +37,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::backwards::Backwards;
+use crate::constructors::Constructors;
 use crate::graph::{Graph, GraphNode, LeafKind, Rooted, To};
 use crate::imports;
 use crate::marks::Marks;
-use crate::name::shown;
+use crate::name::toolchain_path;
 
 /// What one case can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,7 @@ impl Effects {
 }
 
 /// The effects of each case, in a binary that is loaded with known libraries only.
-pub(crate) fn of_cases(rooted: &Rooted) -> Vec<Effects> {
+pub(crate) fn of_cases(rooted: &Rooted, constructors: &Constructors) -> Vec<Effects> {
     let graph = &rooted.graph;
     let spread = Spread::new(graph);
     let (opens, sees) = (
@@ -82,24 +84,36 @@ pub(crate) fn of_cases(rooted: &Rooted) -> Vec<Effects> {
         opens: opens[node as usize],
         sees_version: sees[node as usize],
     };
-    let around = all_around(rooted).into_iter().map(|node| {
+    let starting: BTreeSet<u32> = rooted
+        .starting
+        .iter()
+        .chain(&rooted.constructors)
+        .copied()
+        .collect();
+    let around = |node: &u32| {
         // It may be handed the environment's address, as C libraries do with what is in `.init_array`.
-        let is_handed = rooted.starting.contains(&node) && !graph.nodes[node as usize].toolchain;
+        let is_handed = starting.contains(node) && !graph.nodes[*node as usize].toolchain;
         Effects {
             sees_version: is_handed,
             ..Effects::NONE
         }
-        .or(of(node))
-    });
-    let around = around.fold(Effects::NONE, Effects::or);
-    rooted.cases.iter().map(|case| of(*case).or(around)).collect()
+        .or(of(*node))
+    };
+    let all = all_around(rooted, constructors);
+    let all = all.iter().map(around).fold(Effects::NONE, Effects::or);
+    let cases = rooted.cases.iter().zip(&constructors.joined);
+    cases
+        .map(|(case, joined)| joined.iter().map(around).fold(of(*case).or(all), Effects::or))
+        .collect()
 }
 
 /// What is executed for every case but is neither its own nor libtest's: start-up code, what others may call by name,
 /// and what the toolchain's code calls in the build.
-fn all_around(rooted: &Rooted) -> BTreeSet<u32> {
+fn all_around(rooted: &Rooted, constructors: &Constructors) -> BTreeSet<u32> {
     let graph = &rooted.graph;
-    let mut found: BTreeSet<u32> = rooted.starting.iter().chain(&rooted.exported).copied().collect();
+    let start = rooted.starting.iter().chain(&rooted.constructors);
+    let start = start.filter(|node| !constructors.apart.contains(node));
+    let mut found: BTreeSet<u32> = start.chain(&rooted.exported).copied().collect();
     for (number, _) in graph.nodes.iter().enumerate().filter(|(_, node)| node.toolchain) {
         let edges = graph.edges_of(number as u32).iter();
         found.extend(edges.filter_map(|edge| match edge.target {
@@ -110,74 +124,28 @@ fn all_around(rooted: &Rooted) -> BTreeSet<u32> {
     found
 }
 
-/// The graph's edges backwards, except those out of what is not looked into.
+/// Which nodes reach one that has an effect, without looking into what is opaque.
 struct Spread {
     own: Vec<Effects>,
-    /// By node, where its edges begin in `from`; one more at the end.
-    starts: Vec<u32>,
-    from: Vec<u32>,
+    backwards: Backwards,
 }
 
 impl Spread {
     fn new(graph: &Graph) -> Self {
         let opaque: Vec<bool> = graph.nodes.iter().map(is_opaque).collect();
-        let looked_into = || (0..graph.nodes.len() as u32).filter(|node| !opaque[*node as usize]);
-        let led = |node: u32| {
-            graph.edges_of(node).iter().filter_map(|edge| match edge.target {
-                To::Node(to) => Some(to as usize),
-                To::Leaf(_) => None,
-            })
-        };
-        let mut starts = vec![0u32; graph.nodes.len() + 1];
-        looked_into().for_each(|node| led(node).for_each(|to| starts[to + 1] += 1));
-        for at in 1..starts.len() {
-            starts[at] += starts[at - 1];
-        }
-        let mut next = starts.clone();
-        let mut from = vec![0; *starts.last().expect("there is one more") as usize];
-        for node in looked_into() {
-            for to in led(node) {
-                from[next[to] as usize] = node;
-                next[to] += 1;
-            }
-        }
-        let own = |node: usize| match opaque[node] {
-            true => None,
-            false => Some(own_effects(graph, node)),
+        let own = |(node, opaque): (usize, &bool)| match opaque {
+            true => Effects::NONE,
+            false => own_effects(graph, node),
         };
         Self {
-            own: (0..graph.nodes.len())
-                .map(|node| own(node).unwrap_or(Effects::NONE))
-                .collect(),
-            starts,
-            from,
+            own: opaque.iter().enumerate().map(own).collect(),
+            backwards: Backwards::new(graph, |node| opaque[node as usize]),
         }
     }
 
-    /// Which nodes reach one that has an effect.
     fn back(&self, has: impl Fn(&Effects) -> bool) -> Vec<bool> {
-        let mut reaches: Vec<bool> = self.own.iter().map(has).collect();
-        let mut open: Vec<u32> = (0..)
-            .zip(&reaches)
-            .filter(|(_, has)| **has)
-            .map(|(node, _)| node)
-            .collect();
-        while let Some(node) = open.pop() {
-            let range = self.starts[node as usize] as usize..self.starts[node as usize + 1] as usize;
-            for from in &self.from[range] {
-                if !std::mem::replace(&mut reaches[*from as usize], true) {
-                    open.push(*from);
-                }
-            }
-        }
-        reaches
+        self.backwards.reach(self.own.iter().map(has).collect())
     }
-}
-
-/// The path of a function of the toolchain; of a method that of its type.
-fn toolchain_path(node: &GraphNode) -> Option<String> {
-    node.toolchain
-        .then(|| shown(&node.name).trim_start_matches(['<', '&']).to_owned())
 }
 
 fn is_opaque(node: &GraphNode) -> bool {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::analysis::{Analysis, Locations};
 use crate::graph::To;
 use crate::name::shown;
-use crate::record::{Detail, RecordNode};
+use crate::record::{CaseRecord, Detail, RecordNode};
 
 /// At most this many changed things are named.
 const CHANGED_MAX: usize = 20;
@@ -22,12 +22,8 @@ pub struct Difference {
 /// Says what differs for a case between two links; none if nothing does, or if one of them does not tell its cases apart
 /// or has no such case.
 pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations) -> Option<Difference> {
-    let find = |analysis: &Analysis| {
-        let mut cases = analysis.summary().0.cases.iter();
-        let case = cases.find(|record| record.name == case)?;
-        Some((case.root, case.keys))
-    };
-    let ((old_root, old_keys), (new_root, new_keys)) = (find(old)?, find(new)?);
+    let (old_case, new_case) = (find(old, case)?, find(new, case)?);
+    let (old_keys, new_keys) = (old_case.keys, new_case.keys);
     let exact = locations == Locations::Exact || old_keys.observes || new_keys.observes;
     let same = match exact {
         true => old_keys.exact == new_keys.exact,
@@ -36,7 +32,12 @@ pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations)
     if same {
         return None;
     }
-    let roots = [(old_root, new_root)];
+    let joined = old_case
+        .joined
+        .iter()
+        .copied()
+        .zip(new_case.joined.iter().copied());
+    let roots = std::iter::once((old_case.root, new_case.root)).chain(joined);
     let common = old
         .detail
         .common_roots
@@ -51,11 +52,16 @@ pub fn explain(old: &Analysis, new: &Analysis, case: &str, locations: Locations)
         queue: VecDeque::new(),
         found: Vec::new(),
     };
-    for pair in roots.into_iter().chain(common) {
+    for pair in roots.chain(common) {
         walk.meet(pair, None);
     }
     walk.all();
     Some(walk.difference())
+}
+
+fn find<'a>(analysis: &'a Analysis, name: &str) -> Option<&'a CaseRecord> {
+    let mut cases = analysis.summary().0.cases.iter();
+    cases.find(|case| case.name == name)
 }
 
 /// A case's descriptor, and what it calls the case's function by.

@@ -56,7 +56,7 @@ pub(crate) struct GraphEdge {
 }
 
 /// Where an edge leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum To {
     Node(u32),
     Leaf(u32),
@@ -68,7 +68,9 @@ pub(crate) struct Rooted {
     pub(crate) graph: Graph,
     /// What every process executes or reads, in the linker's order.
     pub(crate) common: Vec<u32>,
-    /// Those of `common` that are executed, or read, at the start or the end of every process.
+    /// Those of `common` that are called before `main`.
+    pub(crate) constructors: Vec<u32>,
+    /// Those of `common` besides that are executed, or read, at the start or the end of every process.
     pub(crate) starting: Vec<u32>,
     /// Those of `common` that are reached from outside of the binary.
     pub(crate) exported: Vec<u32>,
@@ -392,6 +394,10 @@ impl<'p> Builder<'p> {
                     Role::Start => {
                         rooted.common.push(self.base[index] + number as u32);
                         rooted.starting.push(self.base[index] + number as u32);
+                    }
+                    Role::Constructor => {
+                        rooted.common.push(self.base[index] + number as u32);
+                        rooted.constructors.push(self.base[index] + number as u32);
                     }
                     Role::Kept => rooted.kept.push(self.base[index] + number as u32),
                 }

@@ -52,6 +52,10 @@ const HARMLESS: [&str; 5] = [
      _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_SetGR _Unwind_SetIP",
 ];
 
+/// Functions that do nothing but to compute and to allocate memory.
+const COMPUTING: &str = "memcpy memmove memset memcmp bcmp memchr memrchr strlen malloc calloc realloc free \
+     posix_memalign aligned_alloc __tls_get_addr _Unwind_Resume";
+
 /// Functions by which a program comes to all of its environment, or hands it on to another program, and those that may do
 /// anything.
 const ENVIRONMENT: &str = "environ __environ _environ fork vfork _Fork __fork __vfork clone __clone system popen \
@@ -127,6 +131,11 @@ pub(crate) fn is_harmless(import: &str, toolchain_path: Option<&str>) -> bool {
             .collect()
     });
     NAMES.contains(import) || is_known(import, toolchain_path)
+}
+
+/// Whether a function does nothing but to compute and to allocate memory, and has no other input than what it is given.
+pub(crate) fn only_computes(import: &str) -> bool {
+    has(COMPUTING, import) || has(HARMLESS[1], import)
 }
 
 /// Whether an import of a node gives it all of its environment, or may give it to others.

@@ -18,11 +18,12 @@
 //! 5. `harness`: the array of libtest's descriptors, which is cut off, and the descriptor of each case.
 //! 6. `graph`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
 //! 7. `location`: panic locations and who can observe their lines.
-//! 8. `marks`, `imports`, `effects`: what a case's own reach can ask of the operating system.
-//! 9. `record`, `analysis`, `explain`: what is kept, and what is said of it.
+//! 8. `constructors`: which of what is called before `main` counts for which case.
+//! 9. `marks`, `imports`, `effects`: what a case's own reach can ask of the operating system.
+//! 10. `record`, `analysis`, `explain`: what is kept, and what is said of it.
 //!
-//! A case's key is made of the hash of its descriptor and of what is *common* to all cases: what `main` and start-up code
-//! reach (`.init_array` and its kin), what the binary exports to dynamic libraries, notes, the linker's flags, dynamic
+//! A case's key is made of the hash of its descriptor, of the constructors that count for it (`constructors`), and of what is *common* to
+//! all cases: what `main`, start-up code and the other constructors reach, what the binary exports to dynamic libraries, notes, the linker's flags, dynamic
 //! libraries whole. What lies between `__start_x` and `__stop_x` belongs to who refers to these.
 //!
 //! # Why it is sound
@@ -47,14 +48,15 @@
 //!
 //! # Deliberately absent
 //!
-//! Which files a case reads (only whether it can read one is told); what a child process reaches; machines other than x86-64 and AArch64; registries that register
-//! themselves in start-up code (`inventory`, `ctor`): what they reach is every case's. Nothing here is asynchronous, and
+//! Which files a case reads (only whether it can read one is told); what a child process reaches; machines other than x86-64 and AArch64. Nothing here is asynchronous, and
 //! nothing here decides: keys are looked up elsewhere.
 
 mod analysis;
 mod arguments;
+mod backwards;
 mod compiler;
 mod condense;
+mod constructors;
 mod effects;
 mod encode;
 mod explain;

@@ -1,5 +1,6 @@
 //! What the bytes of a section say of what its code may do, by themselves.
 
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use object::elf;
 
 use crate::raw::RawSection;
@@ -27,14 +28,19 @@ impl Marks {
     /// Can be written to by the program.
     pub(crate) const WRITTEN: Self = Self(4);
 
-    /// The marks of a section with these relocations of its own apart.
-    pub(crate) fn of_section(machine: u16, section: &RawSection<'_>) -> Self {
+    /// The marks of a section. `names` are those of what stands in it.
+    pub(crate) fn of_section<'n>(
+        machine: u16,
+        section: &RawSection<'_>,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Self {
         let mut marks = Self::of_text(section.data);
         let written = is_written(section);
         if written {
             marks.insert(Self::WRITTEN);
         }
-        if section.has(elf::SHF_EXECINSTR) && (written || enters_kernel(machine, section.data)) {
+        let enters = || enters_kernel(machine, section.data, is_rust(names));
+        if section.has(elf::SHF_EXECINSTR) && (written || enters()) {
             marks.insert(Self::KERNEL);
         }
         marks
@@ -75,7 +81,20 @@ pub(crate) fn is_written(section: &RawSection<'_>) -> bool {
     section.has(elf::SHF_WRITE) && !constant
 }
 
-fn enters_kernel(machine: u16, code: &[u8]) -> bool {
+/// Whether all of these are names that rustc makes. It puts nothing but instructions into the sections of functions.
+fn is_rust<'n>(names: impl Iterator<Item = &'n str>) -> bool {
+    let mut names = names.peekable();
+    names.peek().is_some() && names.all(|name| name.starts_with("_R") || has_legacy_hash(name))
+}
+
+/// Whether a name ends as rustc's older names do and no other compiler's: `17h`, sixteen hexadecimal digits, `E`.
+fn has_legacy_hash(name: &str) -> bool {
+    let hash = name.strip_suffix('E').and_then(|name| name.rsplit_once("17h"));
+    name.starts_with("_ZN")
+        && hash.is_some_and(|(_, hash)| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn enters_kernel(machine: u16, code: &[u8], is_rust: bool) -> bool {
     if machine == elf::EM_AARCH64 {
         let mut words = code
             .chunks_exact(4)
@@ -83,7 +102,18 @@ fn enters_kernel(machine: u16, code: &[u8]) -> bool {
         return words.any(|word| u32::from_le_bytes(word) & AARCH64_CALL_MASK == AARCH64_CALL);
     }
     let mut starts = memchr::memchr2_iter(0x0f, 0xcd, code);
-    starts.any(|at| X86_64_CALLS.iter().any(|call| code[at..].starts_with(call)))
+    let found = starts.any(|at| X86_64_CALLS.iter().any(|call| code[at..].starts_with(call)));
+    // The bytes may be a part of a number or of a distance. Where data may stand between instructions, that cannot be told.
+    found && !(is_rust && only_instructions_of_the_process(code))
+}
+
+/// Whether these bytes are instructions, and none of them enters the kernel.
+fn only_instructions_of_the_process(code: &[u8]) -> bool {
+    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
+    let enters = [Mnemonic::Syscall, Mnemonic::Sysenter, Mnemonic::Int];
+    decoder
+        .iter()
+        .all(|instruction| !instruction.is_invalid() && !enters.contains(&instruction.mnemonic()))
 }
 
 #[cfg(test)]
@@ -103,9 +133,14 @@ mod tests {
         }
     }
 
+    fn of(machine: u16, section: &RawSection<'_>, name: &str) -> Marks {
+        let names = Some(name).filter(|name| !name.is_empty());
+        Marks::of_section(machine, section, names.into_iter())
+    }
+
     #[test]
     fn instructions_that_enter_the_kernel_are_found_in_code_only() {
-        let marks = |flags, data| Marks::of_section(elf::EM_X86_64, &section(".text.f", flags, data));
+        let marks = |flags, data| of(elf::EM_X86_64, &section(".text.f", flags, data), "f");
         for call in [b"\x90\x0f\x05\xc3", b"\x90\x0f\x34\xc3", b"\x90\xcd\x80\xc3"] {
             assert!(marks(elf::SHF_EXECINSTR, call).contains(Marks::KERNEL));
             assert!(!marks(0, call).contains(Marks::KERNEL));
@@ -114,10 +149,31 @@ mod tests {
         assert!(marks(elf::SHF_EXECINSTR | elf::SHF_WRITE, b"\xc3").contains(Marks::KERNEL));
         let arm = |word: u32| {
             let bytes = word.to_le_bytes();
-            Marks::of_section(elf::EM_AARCH64, &section(".text.f", elf::SHF_EXECINSTR, &bytes))
+            let section = section(".text.f", elf::SHF_EXECINSTR, &bytes);
+            of(elf::EM_AARCH64, &section, "_Rf")
         };
         assert!(arm(0xd400_0001).contains(Marks::KERNEL) && arm(0xd400_1001).contains(Marks::KERNEL));
         assert!(!arm(0xd65f_03c0).contains(Marks::KERNEL));
+    }
+
+    #[test]
+    fn bytes_within_an_instruction_of_rust_code_enter_nothing() {
+        let enters = |code: &[u8], name| {
+            let section = section(".text.f", elf::SHF_EXECINSTR, code);
+            of(elf::EM_X86_64, &section, name).contains(Marks::KERNEL)
+        };
+        // mov %al,0x50f(%rsp)
+        let store = b"\x88\x84\x24\x0f\x05\x00\x00\xc3";
+        assert!(!enters(store, "_RNvC4demo1f") && !enters(store, "_ZN4demo1f17h0123456789abcdefE"));
+        for other in ["f", "", "_ZN4demo1fEv", "_ZN4demo1f17hE"] {
+            assert!(enters(store, other), "there may be data in {other:?}");
+        }
+        let after = [&store[..7], b"\x0f\x05\xc3"].concat();
+        assert!(enters(&after, "_RNvC4demo1f"));
+        let broken = [&store[..], b"\x06"].concat();
+        assert!(enters(&broken, "_RNvC4demo1f"), "it is no instruction");
+        let cut = [b"\x90\x0f\x05", &store[..5]].concat();
+        assert!(enters(&cut, "_RNvC4demo1f"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
-const VERSION: &str = "4";
+const VERSION: &str = "6";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]
@@ -160,6 +160,7 @@ fn write_node(writer: &mut Writer, node: &Node) {
         Role::Plain => 0,
         Role::Start => 1,
         Role::Kept => 2,
+        Role::Constructor => 3,
     });
     writer.optional(node.label.as_ref(), |writer, label| writer.text(label));
     writer.optional(node.listed.as_ref(), |writer, name| writer.text(name));
@@ -227,6 +228,7 @@ fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
             0 => Role::Plain,
             1 => Role::Start,
             2 => Role::Kept,
+            3 => Role::Constructor,
             _ => return Err(Damaged),
         },
         label: reader.optional(Reader::text)?,

@@ -1,5 +1,7 @@
 //! Names of symbols: for humans, and without what a new version of a crate changes.
 
+use crate::graph::GraphNode;
+
 /// A name as a human writes it, without hashes.
 pub(crate) fn shown(symbol: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(symbol))
@@ -8,6 +10,12 @@ pub(crate) fn shown(symbol: &str) -> String {
 /// A name without the hash that ends it (legacy mangling) or that tells crates of one name apart (`Cs…_` in v0).
 pub(crate) fn normalised(symbol: &str) -> String {
     shown(symbol)
+}
+
+/// The path of a function of the toolchain; of a method that of its type.
+pub(crate) fn toolchain_path(node: &GraphNode) -> Option<String> {
+    node.toolchain
+        .then(|| shown(&node.name).trim_start_matches(['<', '&']).to_owned())
 }
 
 #[cfg(test)]

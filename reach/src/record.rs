@@ -3,6 +3,7 @@
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::condense::Hashes;
+use crate::constructors::Constructors;
 use crate::effects::Effects;
 use crate::encode::{Damaged, Reader, Writer};
 use crate::graph::{Rooted, To};
@@ -46,6 +47,8 @@ pub(crate) struct CaseRecord {
     pub(crate) keys: Keys,
     pub(crate) effects: Effects,
     pub(crate) root: u32,
+    /// Constructors that are not common to all cases but count for this one.
+    pub(crate) joined: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -56,31 +59,35 @@ pub(crate) struct RecordNode {
     pub(crate) edges: Vec<(To, u64)>,
 }
 
-/// Makes the keys of a link. `effects` are those of its cases; `surroundings` is what counts for every case besides the graph.
+/// Makes the keys of a link. `effects` and `constructors` are those of its cases; `surroundings` is what counts for every case besides the graph.
 pub(crate) fn of_graph(
     rooted: &Rooted,
     hashes: &Hashes,
     effects: &[Effects],
+    constructors: &Constructors,
     harness: Option<&Harness>,
     surroundings: &Digest,
     libraries: Vec<Library>,
 ) -> (Head, Detail) {
-    let common = common(rooted, hashes, surroundings);
-    let key = |node: u32| {
-        let at = node as usize;
-        let key = |context: &str, common: &Digest, own: &Digest| {
+    let common = common(rooted, hashes, constructors, surroundings);
+    let key = |node: u32, joined: &[u32]| {
+        let key = |context: &str, common: &Digest, own: &[Digest]| {
             let mut hasher = FieldHasher::new(context);
-            hasher.field(common.as_bytes()).field(own.as_bytes());
+            hasher.field(common.as_bytes());
+            [node].iter().chain(joined).for_each(|node| {
+                hasher.field(own[*node as usize].as_bytes());
+            });
             hasher.finish()
         };
-        let exact = key("thresh reach case v1", &common.exact, &hashes.exact[at]);
-        let observes = common.observes || hashes.observes[at];
+        let exact = key("thresh reach case v1", &common.exact, &hashes.exact);
+        let mut own = [node].into_iter().chain(joined.iter().copied());
+        let observes = common.observes || own.any(|node| hashes.observes[node as usize]);
         let masked = match observes {
             true => exact,
             false => key(
                 "thresh reach case v1, lines ignored",
                 &common.masked,
-                &hashes.masked[at],
+                &hashes.masked,
             ),
         };
         Keys {
@@ -93,15 +100,16 @@ pub(crate) fn of_graph(
     let cases = harness
         .iter()
         .flat_map(|harness| &harness.cases)
-        .zip(rooted.cases.iter().zip(effects));
-    let cases = cases.map(|(case, (node, effects))| CaseRecord {
+        .zip(rooted.cases.iter().zip(effects).zip(&constructors.joined));
+    let cases = cases.map(|(case, ((node, effects), joined))| CaseRecord {
         name: case.name.clone(),
         ignored: case.ignored,
-        keys: key(*node),
+        keys: key(*node, joined),
+        joined: joined.iter().map(|node| places[*node as usize]).collect(),
         effects: *effects,
         root: places[*node as usize],
     });
-    let roots = rooted.common.iter().chain(&rooted.kept);
+    let roots = common_roots(rooted, constructors).chain(&rooted.kept);
     let head = Head {
         whole: None,
         took_us: 0,
@@ -123,11 +131,19 @@ pub(crate) fn of_graph(
     (head, detail)
 }
 
-fn common(rooted: &Rooted, hashes: &Hashes, surroundings: &Digest) -> Keys {
+/// What is common to all cases, in the linker's order.
+fn common_roots<'r>(rooted: &'r Rooted, constructors: &'r Constructors) -> impl Iterator<Item = &'r u32> {
+    rooted
+        .common
+        .iter()
+        .filter(|root| !constructors.apart.contains(root))
+}
+
+fn common(rooted: &Rooted, hashes: &Hashes, constructors: &Constructors, surroundings: &Digest) -> Keys {
     let all = |context: &str, hashes: &[Digest]| {
         let mut hasher = FieldHasher::new(context);
         hasher.field(surroundings.as_bytes());
-        for root in &rooted.common {
+        for root in common_roots(rooted, constructors) {
             hasher.field(hashes[*root as usize].as_bytes());
         }
         let mut kept: Vec<&Digest> = rooted.kept.iter().map(|root| &hashes[*root as usize]).collect();
@@ -139,7 +155,7 @@ fn common(rooted: &Rooted, hashes: &Hashes, surroundings: &Digest) -> Keys {
         });
         hasher.finish()
     };
-    let mut roots = rooted.common.iter().chain(&rooted.kept);
+    let mut roots = common_roots(rooted, constructors).chain(&rooted.kept);
     Keys {
         exact: all("thresh reach common v1", &hashes.exact),
         masked: all("thresh reach common v1, lines ignored", &hashes.masked),
@@ -193,6 +209,7 @@ impl Head {
             writer.flag(case.effects.opens);
             writer.flag(case.effects.sees_version);
             writer.number(u64::from(case.root));
+            writer.list(&case.joined, |writer, root| writer.number(u64::from(*root)));
         });
     }
 
@@ -217,6 +234,7 @@ impl Head {
                         sees_version: reader.flag()?,
                     },
                     root: reader.index()?,
+                    joined: reader.list(Reader::index)?,
                 })
             })?,
         })
@@ -270,7 +288,8 @@ impl Detail {
             To::Leaf(index) => (*index as usize) < self.leaves.len(),
         };
         let edges = self.nodes.iter().flat_map(|node| &node.edges);
-        let sound = head.cases.iter().all(|case| node(case.root))
+        let roots = |case: &CaseRecord| node(case.root) && case.joined.iter().all(|root| node(*root));
+        let sound = head.cases.iter().all(roots)
             && self.common_roots.iter().all(|root| node(*root))
             && edges.map(|(to, _)| to).all(leads);
         if sound { Ok(()) } else { Err(Damaged) }

@@ -56,6 +56,8 @@ pub(crate) enum Role {
     Plain,
     /// It is executed, or read, at the start or the end of every process.
     Start,
+    /// It holds addresses of functions that are called before `main`.
+    Constructor,
     /// It is a note, which the loader reads. (What is merely flagged to be retained is in the binary, but only read by
     /// who refers to it.)
     Kept,
@@ -112,10 +114,8 @@ pub(crate) struct Group {
 
 /// Beginnings of the names of sections that run, or are read, at the start or the end of every process.
 const STARTS: &[&str] = &[
-    ".init_array",
     ".preinit_array",
     ".fini_array",
-    ".ctors",
     ".dtors",
     ".init",
     ".fini",
@@ -223,7 +223,11 @@ impl<'r, 'd> Builder<'r, 'd> {
         self.unit.nodes.push(Node {
             name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
             content: hash(section.data),
-            marks: Marks::of_section(self.raw.machine, section),
+            marks: Marks::of_section(
+                self.raw.machine,
+                section,
+                symbols.iter().map(|symbol| symbol.name),
+            ),
             masked: location.then(|| hash(location::FILE_ONLY(section.data))),
             edges,
             role: role(section),
@@ -382,12 +386,14 @@ fn symbol_kind(kind: u8) -> u8 {
 }
 
 fn role(section: &RawSection<'_>) -> Role {
-    let starts = [elf::SHT_INIT_ARRAY, elf::SHT_FINI_ARRAY, elf::SHT_PREINIT_ARRAY];
+    let starts = [elf::SHT_FINI_ARRAY, elf::SHT_PREINIT_ARRAY];
     let named = |start: &str| {
         let rest = section.name.strip_prefix(start);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    if starts.contains(&section.kind) || STARTS.iter().any(|start| named(start)) {
+    if section.kind == elf::SHT_INIT_ARRAY || named(".init_array") || named(".ctors") {
+        Role::Constructor
+    } else if starts.contains(&section.kind) || STARTS.iter().any(|start| named(start)) {
         Role::Start
     } else if section.kind == elf::SHT_NOTE {
         Role::Kept

@@ -195,14 +195,18 @@ fn what_runs_at_the_start_is_for_all() {
     let workshop = Workshop::new(&[]);
     let source = "
         static mut SEEN: u32 = 0;
-        extern \"C\" fn start() { unsafe { SEEN = 1 } }
-        #[used] #[unsafe(link_section = \".init_array\")] static START: extern \"C\" fn() = start;
+        extern \"C\" fn start() { unsafe { SEEN = 1; DO } }
+        #[used] #[unsafe(link_section = \"WHERE\")] static START: extern \"C\" fn() = start;
         #[test] fn one() {} #[test] fn two() { assert!(true) }";
-    let (old, new) = (
-        workshop.build(source),
-        workshop.build(&source.replace("SEEN = 1", "SEEN = 2")),
-    );
-    assert_eq!(changed(&old, &new, Locations::Exact), ["one", "two"]);
+    let changed_at = |section: &str, more: &str| {
+        let source = source.replace("WHERE", section).replace("DO", more);
+        let new = source.replace("SEEN = 1", "SEEN = 2");
+        changed(&workshop.build(&source), &workshop.build(&new), Locations::Exact)
+    };
+    assert_eq!(changed_at(".init_array", "println!()"), ["one", "two"]);
+    assert_eq!(changed_at(".fini_array", ""), ["one", "two"]);
+    // No case reads what it writes, and it does nothing else.
+    assert_eq!(changed_at(".init_array", ""), [""; 0]);
 }
 
 #[test]

@@ -155,8 +155,15 @@ fn what_starts_with_the_process_is_for_all() {
     let open = start("std::fs::read(\"/x\").unwrap_err();");
     // It may be handed the environment.
     check(&format!("{open} #[test] fn opens_and_sees() {{}}"));
-    let compute = start("std::hint::black_box(1);");
-    check(&format!("{compute} #[test] fn only_sees() {{}}"));
+    let ask = start("std::hint::black_box(std::env::var(\"X\").is_ok());");
+    check(&format!("{ask} #[test] fn only_sees() {{}}"));
+    // What only computes counts for who reads what it has written.
+    let compute = start("AT.store(1, SeqCst);");
+    check(&format!(
+        "use std::sync::atomic::{{AtomicU32, Ordering::SeqCst}};
+        static AT: AtomicU32 = AtomicU32::new(0);
+        {compute} #[test] fn reads_and_sees() {{ assert_eq!(AT.load(SeqCst), 1) }} #[test] fn nothing() {{}}"
+    ));
 }
 
 #[test]
