@@ -24,7 +24,7 @@ fn replay(middle: &str, flags: &[&str]) -> Output {
 #[test]
 fn a_reused_case_that_fails_for_real_is_wrong() {
     let output = replay(FAILS, &[]);
-    let total = "total       2      0        0          2       0.20   0.20  0.0    0.00      2      0";
+    let total = "total       2      0        0          -         2       0.20   0.20  0.0    0.00      2      0";
     expect(&output, 1, &[total, "WRONG: b one at ", "100.0 % reused"]);
 }
 
@@ -38,7 +38,7 @@ fn a_case_that_passes_when_repeated_is_flaky() {
 #[test]
 fn cases_are_known_by_tree_and_by_binary() {
     // The last commit has the tree of the first; the binary is always this program.
-    let total = "total       2      1        2          2";
+    let total = "total       2      1        2          -         2";
     expect(
         &replay(PASSES, &[]),
         0,
