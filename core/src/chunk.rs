@@ -15,7 +15,7 @@ pub const BASES_MAX: usize = 128;
 pub enum Codec {
     /// They are the chunk's.
     Raw,
-    /// A Zstandard frame (RFC 8878); with bases, these together are its prefix.
+    /// A Zstandard frame (RFC 8878) of them; with bases, of what makes them of the content of these.
     Zstd,
 }
 

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 
 use thresh_core::chunk::{BASE_BYTES_MAX, CHUNK_BYTES_MAX, Codec, Frame};
 use thresh_core::digest::Digest;
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, SafeResult, compress_bound, get_error_name};
+use zstd::zstd_safe::{CCtx, DCtx, compress_bound, get_error_name};
+
+use super::patch;
 
 /// The level at which chunks are compressed: higher ones cost several times as much for a few percent.
 const LEVEL: i32 = 3;
-/// 2 to the power of this is more than a chunk and all that it is compressed against.
-const WINDOW_LOG: u32 = 21;
-
-const _: () = assert!(CHUNK_BYTES_MAX + BASE_BYTES_MAX <= 1 << WINDOW_LOG);
+/// A patch that is longer than the chunk divided by this may be longer than the chunk by itself.
+const PATCH_SHARE: usize = 8;
 
 /// A frame does not hold what it says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,27 +54,39 @@ pub enum FrameError {
 
 /// Packs a chunk: compressed where that makes it shorter.
 pub fn pack(digest: Digest, content: &[u8]) -> Frame {
-    pack_against(digest, content, Vec::new(), &[])
+    let compressed = compress(content).filter(|data| data.len() < content.len());
+    let (codec, data) = match compressed {
+        Some(data) => (Codec::Zstd, data),
+        None => (Codec::Raw, content.to_vec()),
+    };
+    Frame {
+        digest,
+        size: u32::try_from(content.len()).expect("a chunk is short"),
+        bases: Vec::new(),
+        codec,
+        data,
+    }
 }
 
-/// Packs a chunk against others: `base` is the content of `bases` together, at most [`BASE_BYTES_MAX`] long.
+/// Packs a chunk against others, or by itself where that is shorter: `base` is the content of `bases` together, at most
+/// [`BASE_BYTES_MAX`] long.
 pub fn pack_against(digest: Digest, content: &[u8], bases: Vec<Digest>, base: &[u8]) -> Frame {
-    let size = u32::try_from(content.len()).expect("a chunk is short");
-    match compress(content, base) {
-        Some(data) => Frame {
-            digest,
-            size,
-            bases,
-            codec: Codec::Zstd,
-            data,
-        },
-        None => Frame {
-            digest,
-            size,
-            bases: Vec::new(),
-            codec: Codec::Raw,
-            data: content.to_vec(),
-        },
+    let patch = patch::make(base, content).filter(|_| !bases.is_empty());
+    let Some(data) = patch.and_then(|patch| compress(&patch)) else {
+        return pack(digest, content);
+    };
+    if data.len() > content.len() / PATCH_SHARE {
+        let alone = pack(digest, content);
+        if alone.data.len() <= data.len() {
+            return alone;
+        }
+    }
+    Frame {
+        digest,
+        size: u32::try_from(content.len()).expect("a chunk is short"),
+        bases,
+        codec: Codec::Zstd,
+        data,
     }
 }
 
@@ -94,10 +106,14 @@ pub fn unpack(frame: &Frame, base: &[u8]) -> Result<Vec<u8>, FrameError> {
         return Err(FrameError::Bases { digest, size });
     }
     let content = match frame.codec {
-        Codec::Raw => frame.data.clone(),
-        Codec::Zstd => decompress(&frame.data, size as usize, base)
-            .map_err(|cause| FrameError::Data { digest, cause })?,
+        Codec::Raw => Ok(frame.data.clone()),
+        Codec::Zstd if frame.bases.is_empty() => decompress(&frame.data, size as usize),
+        // A patch is shorter than what it makes.
+        Codec::Zstd => decompress(&frame.data, size as usize).and_then(|patch| {
+            patch::apply(&patch, base, size as usize).ok_or_else(|| "it is no patch of its bases".to_owned())
+        }),
     };
+    let content = content.map_err(|cause| FrameError::Data { digest, cause })?;
     if content.len() != size as usize {
         let cause = format!("{} bytes came of {size} announced", content.len());
         return Err(FrameError::Data { digest, cause });
@@ -116,42 +132,18 @@ thread_local! {
     static CONTEXTS: RefCell<(CCtx<'static>, DCtx<'static>)> = RefCell::new((CCtx::create(), DCtx::create()));
 }
 
-/// Returns `None` where nothing is gained.
-fn compress(content: &[u8], base: &[u8]) -> Option<Vec<u8>> {
+/// Returns `None` where it fails, which is for want of memory only.
+fn compress(content: &[u8]) -> Option<Vec<u8>> {
     let mut data = Vec::with_capacity(compress_bound(content.len()));
-    let compressed = if base.is_empty() {
-        CONTEXTS.with_borrow_mut(|(context, _)| context.compress(&mut data, content, LEVEL))
-    } else {
-        compress_against(&mut data, content, base)
-    };
-    // It fails for want of memory only, and then the content can still go as it is.
-    compressed.ok().filter(|_| data.len() < content.len())?;
+    let compressed = CONTEXTS.with_borrow_mut(|(context, _)| context.compress(&mut data, content, LEVEL));
+    compressed.ok()?;
     data.shrink_to_fit();
     Some(data)
 }
 
-/// A context holds its prefix for as long as it lives, so that each prefix has one of its own.
-fn compress_against(data: &mut Vec<u8>, content: &[u8], base: &[u8]) -> SafeResult {
-    let mut context = CCtx::create();
-    context.set_parameter(CParameter::CompressionLevel(LEVEL))?;
-    context.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-    context.ref_prefix(base)?;
-    context.compress2(data, content)
-}
-
-fn decompress(data: &[u8], size: usize, base: &[u8]) -> Result<Vec<u8>, String> {
+fn decompress(data: &[u8], size: usize) -> Result<Vec<u8>, String> {
     let mut content = Vec::with_capacity(size);
-    let decompressed = if base.is_empty() {
-        CONTEXTS.with_borrow_mut(|(_, context)| context.decompress(&mut content, data))
-    } else {
-        decompress_against(&mut content, data, base)
-    };
+    let decompressed = CONTEXTS.with_borrow_mut(|(_, context)| context.decompress(&mut content, data));
     decompressed.map_err(|code| get_error_name(code).to_owned())?;
     Ok(content)
-}
-
-fn decompress_against(content: &mut Vec<u8>, data: &[u8], base: &[u8]) -> SafeResult {
-    let mut context = DCtx::create();
-    context.ref_prefix(base)?;
-    context.decompress(content, data)
 }
