@@ -43,6 +43,16 @@ pub struct Part {
     pub size: u32,
 }
 
+impl Part {
+    /// A chunk with this content, of at most 4 GiB.
+    pub fn of(content: &[u8]) -> Self {
+        Self {
+            digest: Digest::of(content),
+            size: u32::try_from(content.len()).expect("a chunk is short"),
+        }
+    }
+}
+
 /// How a blob is put together: its chunks, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {

@@ -17,6 +17,7 @@ mod tests;
 pub use align::Alignment;
 pub use cut::{Cutter, Piece};
 pub use frame::{FrameError, pack, pack_against, unpack};
+pub(crate) use frame::{pack_fast, unpack_data, unpack_unverified};
 pub use recipe::{RecipeError, decode_recipe, encode_recipe};
 
 /// No chunk is shorter, in bytes, but the last of a blob.
