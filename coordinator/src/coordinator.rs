@@ -66,6 +66,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a peer may send ahead, per stream and per connection, in bytes.
 const WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes that come in one piece: with HTTP/2's 16 KiB a blob costs its sender a call of the system for each of these.
+const FRAME_BYTES: u32 = 256 << 10;
 
 /// How long connections have to end by themselves on shutdown.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -354,6 +356,7 @@ impl Coordinator {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .add_service(runs)
             .add_service(SitesServer::new(SitesService::new(self.shared.clone())))
             .add_service(records)

@@ -15,7 +15,7 @@ pub const BASES_MAX: usize = 128;
 pub enum Codec {
     /// They are the chunk's.
     Raw,
-    /// A Zstandard frame (RFC 8878); with bases, these together are its prefix.
+    /// A Zstandard frame (RFC 8878) of them; with bases, of what makes them of the content of these.
     Zstd,
 }
 
@@ -41,6 +41,16 @@ pub struct Part {
     pub digest: Digest,
     /// Its length in bytes, from 1 to [`CHUNK_BYTES_MAX`].
     pub size: u32,
+}
+
+impl Part {
+    /// A chunk with this content, of at most 4 GiB.
+    pub fn of(content: &[u8]) -> Self {
+        Self {
+            digest: Digest::of(content),
+            size: u32::try_from(content.len()).expect("a chunk is short"),
+        }
+    }
 }
 
 /// How a blob is put together: its chunks, in order.

@@ -4,7 +4,6 @@ use std::io::{self, Read};
 
 use fastcdc::v2020::FastCDC;
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Part};
-use thresh_core::digest::Digest;
 
 use super::{CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MIN};
 use crate::hash::fill;
@@ -54,17 +53,17 @@ impl<R: Read> Cutter<R> {
         Ok(())
     }
 
-    fn cut(&mut self) -> Option<Piece> {
+    /// The content of the next chunk; `None` at the end.
+    pub(crate) fn next_content(&mut self) -> Option<io::Result<Vec<u8>>> {
+        if let Err(cause) = self.refill() {
+            return Some(Err(cause));
+        }
         let window = (self.end - self.begin).min(CHUNK_BYTES_MAX);
         let window = &self.buffer[self.begin..self.begin + window];
         let mut cuts = FastCDC::new(window, CHUNK_BYTES_MIN, CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX);
         let content = window[..cuts.next()?.length].to_vec();
         self.begin += content.len();
-        let part = Part {
-            digest: Digest::of(&content),
-            size: u32::try_from(content.len()).expect("a chunk is short"),
-        };
-        Some(Piece { part, content })
+        Some(Ok(content))
     }
 }
 
@@ -72,9 +71,10 @@ impl<R: Read> Iterator for Cutter<R> {
     type Item = io::Result<Piece>;
 
     fn next(&mut self) -> Option<io::Result<Piece>> {
-        match self.refill() {
-            Ok(()) => self.cut().map(Ok),
-            Err(cause) => Some(Err(cause)),
-        }
+        let piece = |content: Vec<u8>| Piece {
+            part: Part::of(&content),
+            content,
+        };
+        Some(self.next_content()?.map(piece))
     }
 }

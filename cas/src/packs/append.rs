@@ -193,7 +193,7 @@ fn write(pack: &mut Pack, bytes: &[u8]) -> std::io::Result<u32> {
 
 /// The name of a chunk packed against others.
 pub(super) fn delta_digest(chunk: &Digest, bases: &[Digest]) -> Digest {
-    let mut hasher = FieldHasher::new("thresh chunk against bases v1");
+    let mut hasher = FieldHasher::new("thresh chunk against bases v2");
     hasher.field(chunk.as_bytes());
     for base in bases {
         hasher.field(base.as_bytes());

@@ -1,5 +1,6 @@
 //! What there is, and whether it is sound.
 
+use thresh_core::chunk::Recipe;
 use thresh_core::digest::Digest;
 
 use std::collections::{BTreeSet, HashSet};
@@ -7,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use rayon::prelude::*;
 
 use super::name::{DigestFunction, NameHasher};
+use super::pieces::ReadChunk;
 use super::record::Kind;
 use super::{PackError, PackStore};
 
@@ -126,15 +128,25 @@ impl PackStore {
     fn check_blob(&self, digest: &Digest, sound: &mut HashSet<Digest>) -> Result<(), PackError> {
         let (slot, _) = self.find(Kind::Recipe, digest)?;
         let recipe = self.recipe(digest)?;
+        // If the whole is right, so is each chunk: what it is has not changed since both digests were told of it. Only
+        // where it is not, the chunks' own digests say which is damaged.
+        let is_right = self.digest_of(&recipe, Self::chunk_of_blob)? == *digest
+            || self.digest_of(&recipe, Self::chunk)? == *digest;
+        if !is_right {
+            self.drop_damaged(Kind::Recipe, digest, slot);
+            return Err(PackError::Damaged { digest: *digest });
+        }
+        let chunks = recipe.parts().iter().map(|part| part.digest);
+        sound.extend(chunks);
+        Ok(())
+    }
+
+    /// The digest of the content that a recipe's chunks are together.
+    fn digest_of(&self, recipe: &Recipe, read: ReadChunk) -> Result<Digest, PackError> {
         let mut hasher = NameHasher::new(DigestFunction::Blake3);
-        for (part, piece) in recipe.parts().iter().zip(self.read_from(digest, 0)?) {
+        for piece in self.pieces(recipe.parts().to_vec(), read) {
             hasher.update(&piece?);
-            sound.insert(part.digest);
         }
-        if hasher.finish().hash == *digest.as_bytes() {
-            return Ok(());
-        }
-        self.drop_damaged(Kind::Recipe, digest, slot);
-        Err(PackError::Damaged { digest: *digest })
+        Ok(Digest::from_bytes(hasher.finish().hash))
     }
 }

@@ -1,21 +1,21 @@
-//! How a blob comes in as a stream of bytes, and goes out as one.
+//! How a blob comes in as a stream of bytes.
 
-use std::collections::VecDeque;
-use std::io::{self, Read};
-use std::vec;
+use std::io::Read;
 
-use rayon::prelude::*;
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Part, Recipe};
 use thresh_core::digest::Digest;
 
+use super::ahead::Ahead;
 use super::name::{BlobName, DigestFunction, NameHasher};
 use super::record::Kind;
 use super::{PackError, PackStore};
-use crate::chunk::{Cutter, Piece, pack};
+use crate::chunk::{Cutter, pack, pack_fast};
 use crate::hash::fill;
 
-/// Chunks that are packed or unpacked at once, on all cores: at most 4 MiB.
-const PIECES_AHEAD: usize = 16;
+/// Chunks of so many bytes together are packed by one thread, one after the other.
+const TOGETHER_BYTES: usize = 512 << 10;
+/// So often at once, while the next ones come: at most 4 MiB for each blob that comes.
+const AHEAD: usize = 4;
 
 impl PackStore {
     /// Stores a blob under a name, after its whole content was verified, and returns its digest. In memory there is
@@ -62,35 +62,35 @@ impl PackStore {
         let mut parts: Vec<Part> = Vec::new();
         let mut cutter = Cutter::new(source);
         let mut next = || {
-            let pieces = cutter.by_ref().take(PIECES_AHEAD);
-            let pieces = pieces.collect::<io::Result<Vec<Piece>>>();
-            let pieces = pieces.map_err(|cause| PackError::Source { name: *name, cause })?;
-            for piece in &pieces {
-                own.update(&piece.content);
+            let (mut contents, mut bytes) = (Vec::new(), 0);
+            while bytes < TOGETHER_BYTES
+                && let Some(content) = cutter.next_content()
+            {
+                let content: Vec<u8> = content.map_err(|cause| PackError::Source { name: *name, cause })?;
+                own.update(&content);
                 if let Some(other) = &mut other {
-                    other.update(&piece.content);
+                    other.update(&content);
                 }
+                bytes += content.len();
+                contents.push(content);
             }
-            Ok::<_, PackError>(pieces)
+            Ok::<_, PackError>(contents)
         };
         // While some are packed, the next ones come and are hashed.
-        let mut pieces = next()?;
-        while !pieces.is_empty() {
-            parts.extend(pieces.iter().map(|piece| piece.part));
-            let packed = &pieces;
-            let (coming, kept) = if rayon::current_thread_index().is_some() {
-                // One of those threads that would have to do the packing: it must not wait for the others.
-                let kept = self.keep_pieces(packed);
-                (next(), kept)
-            } else {
-                std::thread::scope(|scope| {
-                    let keeping = scope.spawn(|| self.keep_pieces(packed));
-                    let coming = next();
-                    (coming, keeping.join().expect("keeping does not panic"))
-                })
-            };
-            kept?;
-            pieces = coming?;
+        let mut packing: Ahead<Result<Vec<Part>, PackError>> = Ahead::default();
+        loop {
+            let contents = next()?;
+            if contents.is_empty() {
+                break;
+            }
+            let store = self.clone();
+            packing.begin(move || store.keep_chunks(&contents));
+            if packing.count() > AHEAD {
+                parts.extend(packing.next().transpose()?.into_iter().flatten());
+            }
+        }
+        while let Some(packed) = packing.next() {
+            parts.extend(packed?);
         }
         let own = own.finish();
         let actual = other.map_or(own, NameHasher::finish);
@@ -107,120 +107,15 @@ impl PackStore {
         Ok(digest)
     }
 
-    /// Stores chunks that were just cut, and named by their content.
-    fn keep_pieces(&self, pieces: &[Piece]) -> Result<(), PackError> {
-        pieces.par_iter().try_for_each(|piece| {
-            let digest = piece.part.digest;
-            if self.contains(&digest) {
-                return Ok(());
+    /// Stores chunks that were just cut, in order.
+    fn keep_chunks(&self, contents: &[Vec<u8>]) -> Result<Vec<Part>, PackError> {
+        let parts = contents.iter().map(|content| {
+            let part = Part::of(content);
+            if !self.contains(&part.digest) {
+                self.append(Kind::Chunk, part.digest, &pack_fast(part.digest, content))?;
             }
-            self.append(Kind::Chunk, digest, &pack(digest, &piece.content))
-        })
-    }
-
-    /// The whole content of a blob, for one that is known to be short.
-    ///
-    /// # Errors
-    /// It is missing, was damaged, or cannot be read.
-    pub fn read_whole(&self, digest: &Digest) -> Result<Vec<u8>, PackError> {
-        let mut content = Vec::new();
-        for piece in self.read_from(digest, 0)? {
-            content.extend(piece?);
-        }
-        Ok(content)
-    }
-
-    /// The content of a blob from a position on.
-    ///
-    /// # Errors
-    /// It is missing.
-    pub fn read_from(&self, digest: &Digest, position: u64) -> Result<BlobPieces, PackError> {
-        let parts = match self.recipe(digest) {
-            Ok(recipe) => recipe.parts().to_vec(),
-            Err(PackError::Missing { .. }) => {
-                let size = self.size(digest).ok_or(PackError::Missing { digest: *digest })?;
-                let size = u32::try_from(size).unwrap_or(u32::MAX);
-                let digest = *digest;
-                Vec::from_iter((size > 0).then_some(Part { digest, size }))
-            }
-            Err(error) => return Err(error),
-        };
-        let mut skipped = 0;
-        let before = parts.iter().take_while(|part| {
-            let is_before = skipped + u64::from(part.size) <= position;
-            skipped += if is_before { u64::from(part.size) } else { 0 };
-            is_before
+            Ok(part)
         });
-        let before = before.count();
-        let mut parts = parts.into_iter();
-        parts.by_ref().take(before).for_each(drop);
-        Ok(BlobPieces {
-            store: self.clone(),
-            parts,
-            ready: VecDeque::new(),
-            skip: usize::try_from(position - skipped.min(position)).unwrap_or(usize::MAX),
-        })
-    }
-}
-
-/// A blob from a position on, piece by piece. Each piece was verified.
-#[derive(Debug)]
-pub struct BlobPieces {
-    store: PackStore,
-    parts: vec::IntoIter<Part>,
-    /// Chunks that were read, several at once on all cores.
-    ready: VecDeque<Result<Vec<u8>, PackError>>,
-    /// Bytes of the next chunk that are not wanted.
-    skip: usize,
-}
-
-impl Iterator for BlobPieces {
-    type Item = Result<Vec<u8>, PackError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() {
-            let parts: Vec<Part> = self.parts.by_ref().take(PIECES_AHEAD).collect();
-            let read = parts.par_iter().map(|part| self.store.chunk(&part.digest));
-            self.ready = read.collect::<Vec<_>>().into();
-        }
-        let skip = std::mem::take(&mut self.skip);
-        Some(self.ready.pop_front()?.map(|mut content| {
-            content.drain(..skip.min(content.len()));
-            content
-        }))
-    }
-}
-
-impl Read for BlobReading {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.piece.len() {
-            match self.pieces.next() {
-                None => return Ok(0),
-                Some(piece) => self.piece = piece.map_err(io::Error::other)?,
-            }
-            self.at = 0;
-        }
-        let count = buffer.len().min(self.piece.len() - self.at);
-        buffer[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-/// [`BlobPieces`] as a stream of bytes.
-#[derive(Debug)]
-pub struct BlobReading {
-    pieces: BlobPieces,
-    piece: Vec<u8>,
-    at: usize,
-}
-
-impl From<BlobPieces> for BlobReading {
-    fn from(pieces: BlobPieces) -> Self {
-        Self {
-            pieces,
-            piece: Vec::new(),
-            at: 0,
-        }
+        parts.collect()
     }
 }

@@ -15,6 +15,7 @@
 //! cut off when the folder is next opened. Nothing is synced: what a power cut tears is found damaged when it is
 //! next read, and dropped; whoever has it sends it again. Where a chunk is stored twice, the later one counts.
 
+mod ahead;
 mod append;
 mod blob;
 mod check;
@@ -22,6 +23,7 @@ mod error;
 mod ingest;
 mod name;
 mod open;
+mod pieces;
 mod place;
 mod read;
 mod record;
@@ -32,8 +34,8 @@ mod tests;
 
 pub use check::{Check, Stat};
 pub use error::PackError;
-pub use ingest::{BlobPieces, BlobReading};
 pub use name::{BlobName, DigestFunction, NameHasher};
+pub use pieces::{BlobPieces, BlobReading};
 pub use place::{PackReader, SealedPack, chunk_of_record};
 pub use store::PackStore;
 pub use sweep::Swept;

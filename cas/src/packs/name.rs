@@ -10,7 +10,7 @@ use thresh_core::digest::Digest;
 
 use super::record::Kind;
 use super::{PackError, PackStore};
-use crate::hash::{finish, update};
+use crate::hash::finish;
 
 /// Bytes of the record that leads from one name to another: a digest and the length of the blob.
 const ALIAS_BYTES: usize = 40;
@@ -145,7 +145,10 @@ impl NameHasher {
     pub fn update(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
         match &mut self.hasher {
-            Hasher::Blake3(hasher) => update(hasher, bytes),
+            // On this thread alone: pieces come while others are packed or unpacked on all cores.
+            Hasher::Blake3(hasher) => {
+                hasher.update(bytes);
+            }
             Hasher::Sha256(hasher) => hasher.update(bytes),
         }
     }

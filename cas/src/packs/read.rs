@@ -1,13 +1,15 @@
 //! How chunks and blobs go out.
 
-use thresh_core::chunk::{BASE_BYTES_MAX, Codec, Frame, Recipe};
+use std::cell::RefCell;
+
+use thresh_core::chunk::{BASE_BYTES_MAX, Codec, Frame, Part, Recipe};
 use thresh_core::digest::Digest;
 
 use super::append::delta_digest;
 use super::place::is_gone;
 use super::record::{HEADER_BYTES, Header, Kind, checksum};
 use super::{PackError, PackStore};
-use crate::chunk::{FrameError, decode_recipe, pack_against, unpack};
+use crate::chunk::{FrameError, decode_recipe, pack_against, unpack_data, unpack_unverified};
 
 /// No recipe is longer, in bytes: it would be that of a blob of over 100 GB.
 const RECIPE_BYTES_MAX: usize = 64 << 20;
@@ -55,8 +57,25 @@ impl PackStore {
     /// # Errors
     /// It is missing, was damaged, or cannot be read.
     pub fn chunk(&self, digest: &Digest) -> Result<Vec<u8>, PackError> {
-        let (slot, _) = self.find(Kind::Chunk, digest)?;
-        unpack(&self.frame(digest)?, &[]).map_err(|_| {
+        self.content(digest, unpack_data)
+    }
+
+    /// The content of a chunk, for one who verifies the blob that it is of.
+    pub(super) fn chunk_of_blob(&self, digest: &Digest) -> Result<Vec<u8>, PackError> {
+        self.content(digest, unpack_unverified)
+    }
+
+    fn content(&self, digest: &Digest, unpack: Unpack) -> Result<Vec<u8>, PackError> {
+        let (slot, place) = self.find(Kind::Chunk, digest)?;
+        let content = RECORD.with_borrow_mut(|record| {
+            record.resize(HEADER_BYTES + slot.stored as usize, 0);
+            match place.read_exact_at(record, u64::from(slot.offset)) {
+                Ok(()) => Ok(content_of(record, *digest, unpack)),
+                Err(cause) if is_gone(&cause) => Ok(None),
+                Err(cause) => Err(PackError::io("read", &self.path_of(slot.pack))(cause)),
+            }
+        });
+        content?.ok_or_else(|| {
             self.drop_damaged(Kind::Chunk, digest, slot);
             PackError::Damaged { digest: *digest }
         })
@@ -111,6 +130,26 @@ impl PackStore {
         }
         read_record(record, kind, name, digest).ok_or_else(damaged)
     }
+}
+
+/// How the data of a chunk is unpacked.
+type Unpack = fn(Part, Codec, &[u8]) -> Result<Vec<u8>, FrameError>;
+
+thread_local! {
+    /// The record of a chunk that is being unpacked: as long as the longest so far.
+    static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The content of a chunk, of its record; `None` where it is another or damaged. That is told by the content alone:
+/// the data's own checksum would say no more.
+fn content_of(record: &[u8], digest: Digest, unpack: Unpack) -> Option<Vec<u8>> {
+    let (header, data) = record.split_first_chunk()?;
+    let header = Header::decode(header)?;
+    if (header.kind, header.digest) != (Kind::Chunk, digest) {
+        return None;
+    }
+    let size = header.size;
+    unpack(Part { digest, size }, header.codec, data).ok()
 }
 
 /// What a record says that stands for `digest`; `None` where it is another or damaged.

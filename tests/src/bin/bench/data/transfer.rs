@@ -38,6 +38,10 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
     let length = gather(&file, BYTES);
     let names = ["cp", "BLAKE3", "upload", "download", "verify"];
     let mut rates = names.map(|_| Vec::new());
+    let zeros = temp.path().join("zeros");
+    let created = File::create(&zeros).and_then(|file| file.set_len(length));
+    created.expect("the file can be written");
+    let mut of_zeros = [Vec::new(), Vec::new()];
     for repeat in 0..options.repeats {
         let folder = temp.path().join(format!("farm-{repeat}"));
         let seconds = one(&runtime, &file, &folder);
@@ -45,9 +49,15 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
             rates.push(length as f64 / seconds / f64::from(1 << 20));
         }
         fs::remove_dir_all(&folder).expect("the farm's files can be removed");
+        let [_, _, up, down, _] = one(&runtime, &zeros, &folder);
+        for (rates, seconds) in of_zeros.iter_mut().zip([up, down]) {
+            rates.push(length as f64 / seconds / f64::from(1 << 20));
+        }
+        fs::remove_dir_all(&folder).expect("the farm's files can be removed");
     }
     let packed = pack_rate(&file);
     let rates = rates.map(median);
+    let of_zeros = of_zeros.map(median);
     let slower = rates[0].min(rates[1]);
     let mut figures = Vec::new();
     for (name, rate) in names.into_iter().zip(rates) {
@@ -61,7 +71,7 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
             _ => figure
                 .at_least(SHARE * slower)
                 .beside(slower)
-                .because(reason(packed)),
+                .because(reason(packed, of_zeros)),
         });
     }
     let title = format!(
@@ -69,13 +79,20 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
         length >> 20
     );
     figures.push(Figure::new(title, packed, "MiB/s"));
+    for (name, rate) in ["upload", "download"].into_iter().zip(of_zeros) {
+        let title = format!("data: {name} of {} MiB of zeros", length >> 20);
+        figures.push(Figure::new(title, rate, "MiB/s"));
+    }
     figures.push(memory(&runtime, temp.path()));
     figures
 }
 
 /// What keeps bytes from going in and out as fast as they can be copied.
-fn reason(packed: f64) -> String {
-    format!("blobs travel and rest compressed, and zstd alone packs {packed:.0} MiB a second on these cores")
+fn reason(packed: f64, [up, down]: [f64; 2]) -> String {
+    format!(
+        "blobs rest compressed, and zstd alone packs {packed:.0} MiB a second on these cores; streams of zeros, which cost \
+         next to nothing to pack, come in at {up:.0} and go out at {down:.0}"
+    )
 }
 
 /// How fast chunks of a file are packed, and nothing else is done.
