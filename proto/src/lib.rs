@@ -27,7 +27,7 @@ pub mod v1 {
 
 /// The version of the protocol. Equal versions can talk; it grows with every change that an older part would
 /// misunderstand.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// The longest message that a part accepts, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
