@@ -245,6 +245,27 @@ fn a_farm_reuses_what_anybody_passed() {
 }
 
 #[test]
+fn a_farm_reuses_cases_that_can_open_nothing_whatever_file_changes() {
+    let workspace = Workspace::git("basic");
+    let farm = Farm::with_workers(&workspace.temp(), 1, 2);
+    let (url, thresh) = (farm.url(), workspace.thresh());
+    let run = || thresh.run(&["--farm", &url]).expect_code(0);
+    none_reused(&run());
+    workspace.write("data/new.txt", "new\n");
+    let second = run();
+    assert_eq!(word(&second, "always_passes"), Word::Reused, "{second}");
+    assert_eq!(word(&second, "reads_a_file"), Word::Passed, "{second}");
+    let told = thresh
+        .call(&["explain", "--farm", &url, "always_passes"])
+        .expect_code(0);
+    assert!(
+        told.stdout().contains("its code can open no file"),
+        "{}",
+        told.stdout()
+    );
+}
+
+#[test]
 fn history_knows_what_ran() {
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();
