@@ -16,7 +16,7 @@ const HARMLESS: [&str; 5] = [
     "memcpy memmove memset memcmp bcmp memchr memrchr memmem mempcpy strlen strnlen strcmp strncmp \
      strcasecmp strncasecmp strchr strrchr strstr strcpy strncpy strcat strncat strdup strndup strspn \
      strcspn strpbrk strtol strtoul strtoll strtoull strtod strtof atoi atol snprintf vsnprintf sprintf \
-     qsort bsearch abs labs __memcpy_chk __memmove_chk __memset_chk __strcpy_chk __strcat_chk \
+     bsearch abs labs __memcpy_chk __memmove_chk __memset_chk __strcpy_chk __strcat_chk \
      __strncpy_chk __snprintf_chk __vsnprintf_chk __sprintf_chk __ctype_b_loc __ctype_tolower_loc \
      __ctype_toupper_loc tolower toupper isspace isdigit isalpha isalnum malloc calloc realloc free \
      posix_memalign aligned_alloc memalign malloc_usable_size __errno_location __xpg_strerror_r",

@@ -298,6 +298,11 @@ fn on_a_farm_too_an_edit_runs_only_what_it_concerns() {
     only_ran(&run(), &["reads_a_file"]);
     workspace.write("data/new.txt", "new\n");
     all_reused(&run());
+    let told = thresh
+        .call(&["explain", "--farm", &url, "always_passes"])
+        .expect_code(0);
+    let told = told.stdout();
+    assert!(told.contains("its code can open no file"), "{told}");
     // Git ignores it, so no worker is shown it: a case that looks for it does not find it there, and here it would.
     workspace.write(".gitignore", "/target\nflaky\n");
     workspace.write("data/flaky", "");

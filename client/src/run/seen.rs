@@ -168,3 +168,47 @@ impl Observations {
         (self.seen, self.unseen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(case: u32, attempt: u32, kind: v1::outcome::Kind, observed: bool) -> v1::RunEvent {
+        let outcome = v1::Outcome {
+            kind: kind.into(),
+            ..v1::Outcome::default()
+        };
+        let ended = v1::AttemptEnded {
+            case,
+            attempt,
+            outcome: Some(outcome),
+            observed: observed.then(v1::Observation::default),
+            ..v1::AttemptEnded::default()
+        };
+        v1::RunEvent {
+            event: Some(v1::run_event::Event::Attempt(ended)),
+            ..v1::RunEvent::default()
+        }
+    }
+
+    #[test]
+    fn clean_passes_are_told_apart_by_whether_anybody_looked() {
+        use v1::outcome::Kind;
+        let mut observations = Observations::default();
+        for mut event in [
+            attempt(0, 1, Kind::Passed, true),
+            attempt(1, 1, Kind::Passed, false),
+            attempt(2, 1, Kind::Failed, false),
+            attempt(3, 1, Kind::Failed, false),
+            attempt(3, 2, Kind::Passed, false),
+            // A second copy of it was run.
+            attempt(4, 1, Kind::Passed, false),
+            attempt(4, 1, Kind::Failed, false),
+        ] {
+            observations.take(&mut event);
+        }
+        let (seen, unseen) = observations.into_inner();
+        assert_eq!(seen.into_keys().collect::<Vec<_>>(), [0]);
+        assert_eq!(unseen, [1].into());
+    }
+}

@@ -302,7 +302,10 @@ impl Driver {
             run.passes.push((case, pass.clone()));
         }
         if !run.submission.is_in_place() {
-            self.departures.push(Departure::Pass(Box::new(pass)));
+            let coarse = run.submission.coarse_pass(case.at(), now);
+            for pass in coarse.into_iter().chain([pass]) {
+                self.departures.push(Departure::Pass(Box::new(pass)));
+            }
         }
     }
 

@@ -134,6 +134,19 @@ impl Submission {
         })
     }
 
+    /// The same pass under the whole binary and the whole workspace, where [`Submission::pass`] has the case's own parts. Who does
+    /// not know what the case can reach of the binary finds it by that.
+    pub(crate) fn coarse_pass(&self, case: usize, at: Timestamp) -> Option<PassRecord> {
+        let own = self.cases.get(case).filter(|case| !case.seen.is_empty())?;
+        let position = own.key_parts.checked_sub(1)?;
+        Some(PassRecord {
+            // Of the two the other is the last, which explanations are about.
+            at: Timestamp::from_micros(at.as_micros().saturating_sub(1)),
+            parts: self.key_parts.get(position as usize)?.clone(),
+            ..self.pass(case, at)?
+        })
+    }
+
     /// What is known of the pass that would have stood for a case, if that is audited.
     pub(crate) fn audited_of(&self, case: usize) -> Option<Audited> {
         self.plans.get(case)?.audited

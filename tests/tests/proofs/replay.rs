@@ -24,7 +24,8 @@ fn replay(middle: &str, flags: &[&str]) -> Output {
 #[test]
 fn a_reused_case_that_fails_for_real_is_wrong() {
     let output = replay(FAILS, &[]);
-    let total = "total       2      0        0          -         2       0.20   0.20  0.0    0.00      2      0";
+    let total =
+        "total       2      0        0          -         2       0.20   0.20  0.0    0.00      2      0";
     expect(&output, 1, &[total, "WRONG: b one at ", "100.0 % reused"]);
 }
 

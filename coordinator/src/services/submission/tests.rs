@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 use prost::Message;
+use thresh_core::reuse::KeyParts;
 use thresh_core::schedule::{Event, Policy, Scheduler};
 use thresh_core::time::Timestamp;
+use thresh_proto::convert::digest_to_wire;
 
 use super::*;
 
@@ -71,6 +73,23 @@ fn refused(change: impl FnOnce(&mut v1::RunHeader, &mut v1::Case)) -> &'static s
     let (mut header, mut case) = (header(), case());
     change(&mut header, &mut case);
     validate(header, vec![case]).expect_err("it is refused").field
+}
+
+#[test]
+fn a_pass_by_a_cases_own_parts_has_a_coarse_one_beside_it() {
+    let at = Timestamp::from_micros(5);
+    let plain = validate(header(), vec![case()]).unwrap();
+    assert_eq!(plain.coarse_pass(0, at).map(|pass| pass.parts), None);
+    let own = v1::Case {
+        code: digest_to_wire(Digest::of(b"own code")),
+        seen: digest_to_wire(KeyParts::no_files()),
+        ..case()
+    };
+    let own = validate(header(), vec![own]).unwrap();
+    let (pass, coarse) = (own.pass(0, at).unwrap(), own.coarse_pass(0, at).unwrap());
+    assert!(pass.parts.has_no_files() && pass.parts.code == Digest::of(b"own code"));
+    assert_eq!(Some(coarse.parts), plain.parts_of(0));
+    assert!(coarse.at < pass.at);
 }
 
 #[test]
