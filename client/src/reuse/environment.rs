@@ -22,8 +22,9 @@ const VERSION_VARIABLES: [&str; 5] = [
 /// Variables by which the loader runs code in a case's process that nobody has looked at.
 const PRELOAD_VARIABLES: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
-/// Whether the loader is told to put other code than a binary and its libraries into processes with these variables.
-pub(super) fn preloads(inherited: &BTreeMap<OsString, OsString>, command: &[(String, OsString)]) -> bool {
+/// Whether the loader may put other code than a binary, the build's libraries and the system's into processes with these
+/// variables. Folders for libraries that the client names itself may have another C library.
+pub(super) fn loads_more(inherited: &BTreeMap<OsString, OsString>, command: &[(String, OsString)]) -> bool {
     let is_set = |name: &str| {
         let own = command
             .iter()
@@ -33,7 +34,8 @@ pub(super) fn preloads(inherited: &BTreeMap<OsString, OsString>, command: &[(Str
         let value = own.or_else(|| inherited.get(OsStr::new(name)));
         value.is_some_and(|value| !value.is_empty())
     };
-    PRELOAD_VARIABLES.into_iter().any(is_set)
+    let folders = inherited.get(OsStr::new("LD_LIBRARY_PATH"));
+    folders.is_some_and(|folders| !folders.is_empty()) || PRELOAD_VARIABLES.into_iter().any(is_set)
 }
 
 /// The variables of the client that a case gets: on the client's machine all, on a farm those that travel.
@@ -149,15 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn who_is_preloaded_is_told() {
+    fn who_loads_more_is_told() {
         let inherited = |value: &str| [("LD_PRELOAD".into(), value.into())].into();
-        assert!(preloads(&inherited("/lib/x.so"), &[]));
-        assert!(!preloads(&inherited(""), &[]));
-        assert!(!preloads(
+        assert!(loads_more(&inherited("/lib/x.so"), &[]));
+        assert!(!loads_more(&inherited(""), &[]));
+        assert!(!loads_more(
             &inherited("/lib/x.so"),
             &[("LD_PRELOAD".to_owned(), "".into())]
         ));
-        assert!(preloads(&BTreeMap::new(), &[("LD_AUDIT".to_owned(), "x".into())]));
+        let folders = [("LD_LIBRARY_PATH".to_owned(), "/build".into())];
+        assert!(!loads_more(&BTreeMap::new(), &folders), "cargo's own");
+        assert!(loads_more(
+            &[("LD_LIBRARY_PATH".into(), "/lib".into())].into(),
+            &folders
+        ));
+        assert!(loads_more(
+            &BTreeMap::new(),
+            &[("LD_AUDIT".to_owned(), "x".into())]
+        ));
     }
 
     #[test]

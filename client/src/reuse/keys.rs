@@ -13,7 +13,7 @@ use thresh_core::fault::Fault;
 use thresh_core::reuse::KeyParts;
 
 use super::code::CodeKeys;
-use super::environment::{Version, environment_record, inherited, preloads};
+use super::environment::{Version, environment_record, inherited, loads_more};
 use super::libraries::{LibraryError, NeededLibraries};
 use super::outside::Outside;
 use super::platform::platform_record;
@@ -270,7 +270,7 @@ struct CommandParts<T> {
     environment: T,
     /// For cases that do not look at their package's version.
     without_version: T,
-    /// Only the binary and its libraries are in a case's process.
+    /// Only the binary, the build's libraries and the system's are in a case's process.
     is_as_built: bool,
 }
 
@@ -298,7 +298,7 @@ fn of_commands(inputs: &KeyInputs<'_>) -> Vec<CommandParts<Record>> {
             arguments,
             environment: environment(Version::Counts),
             without_version: environment(Version::Unseen),
-            is_as_built: !preloads(&inherited, &command.env),
+            is_as_built: !loads_more(&inherited, &command.env),
         }
     });
     commands.collect()
