@@ -137,21 +137,23 @@ impl Driver {
         let with_seen = |(case, pass): (CaseIndex, PassRecord)| {
             let seen = confirmed.seen.get(&case);
             let parts = seen.and_then(|seen| run.submission.parts_with_seen(case.at(), *seen));
-            (pass, parts)
+            let coarse = run.submission.coarse_pass(case.at(), pass.at);
+            (coarse.unwrap_or_else(|| pass.clone()), pass, parts)
         };
-        let passes: Vec<(PassRecord, Option<KeyParts>)> = passes.into_iter().map(with_seen).collect();
+        let passes: Vec<(PassRecord, PassRecord, Option<KeyParts>)> =
+            passes.into_iter().map(with_seen).collect();
         if !confirmed.changed {
             findings
                 .into_iter()
                 .for_each(|finding| self.recorder.audit(finding));
         }
         let mut stored: u32 = 0;
-        for (mut pass, with_seen) in passes {
+        for (coarse, mut pass, with_seen) in passes {
             match with_seen {
                 Some(parts) => {
-                    // Who uses the other cache does not know what was seen here.
+                    // Who uses the other cache does not know what was seen here, nor what the case can reach.
                     if in_place && !confirmed.changed {
-                        self.recorder.share(&pass);
+                        self.recorder.share(&coarse);
                     }
                     pass.parts = parts;
                 }

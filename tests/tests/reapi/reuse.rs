@@ -35,7 +35,7 @@ fn what_one_has_passed_another_reuses_from_buildgrid() {
     let from = ["--reuse-from", &cache.address()];
     assert_eq!(reused(&first.run(&from).expect_code(0)), 0);
     assert_eq!(reused(&second.run(&from).expect_code(0)), CASES);
-    // By thresh.toml; and a change is a change.
+    // By thresh.toml; and a change is a change for who did not link the binary.
     workspace.write(
         "thresh.toml",
         &format!("[reuse]\nfrom = \"{}\"\n", cache.address()),
