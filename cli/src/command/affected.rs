@@ -41,7 +41,7 @@ struct Places {
     state: StateFolder,
     workspace: PathBuf,
     base: PathBuf,
-    target: PathBuf,
+    outputs: [PathBuf; 2],
     directory: PathBuf,
 }
 
@@ -61,7 +61,7 @@ pub(crate) async fn list(args: AffectedArgs) -> Result<i32, Failure> {
         state: state.clone(),
         workspace: prepared.workspace_root().as_std_path().to_owned(),
         base: prepared.base_folder(),
-        target: prepared.target_folder(),
+        outputs: prepared.output_folders(),
         directory,
     };
     let farm = prepared.farm().map(str::to_owned);
@@ -86,7 +86,12 @@ pub(crate) async fn list(args: AffectedArgs) -> Result<i32, Failure> {
 fn at_base(places: &Places, revision: &str) -> Result<(Vec<Standing>, String), Failure> {
     let tree = BaseTree::check_out(&places.workspace, &places.base, revision)
         .map_err(|error| Failure::of(error.fault(), &error))?;
-    if places.state.root().starts_with(&tree.top) {
+    let state = places.state.root();
+    if state
+        .canonicalize()
+        .unwrap_or_else(|_| state.to_owned())
+        .starts_with(&tree.top)
+    {
         return Err(Failure::input(format!(
             "compare with {revision}: {} lies in the repository, where the base is shown; set THRESH_HOME to a folder \
              outside of it",
@@ -130,13 +135,16 @@ fn at_base(places: &Places, revision: &str) -> Result<(Vec<Standing>, String), F
     Ok((base, tree.commit.clone()))
 }
 
-/// The base in the repository's place, with a target folder of its own: the workspace's stays as it is.
+/// The base in the repository's place, with output folders of its own: the workspace's stay as they are.
 fn shown(places: &Places, tree: &BaseTree) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
     let mut shown = vec![(tree.folder.clone(), tree.top.clone())];
-    if !places.target.starts_with(&tree.top) {
-        std::fs::create_dir_all(&places.target)
-            .map_err(|cause| Failure::environment(format!("use {}: {cause}", places.target.display())))?;
-        shown.push((tree.target.clone(), places.target.clone()));
+    for (from, at) in tree.outputs.iter().zip(&places.outputs) {
+        if shown.iter().any(|(_, over)| at.starts_with(over)) {
+            continue;
+        }
+        std::fs::create_dir_all(at)
+            .map_err(|cause| Failure::environment(format!("use {}: {cause}", at.display())))?;
+        shown.push((from.clone(), at.clone()));
     }
     Ok(shown)
 }

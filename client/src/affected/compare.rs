@@ -14,7 +14,7 @@ pub struct Affected {
     pub binary_id: String,
     /// The case.
     pub name: String,
-    /// Why: `new`, parts of its key, or `never passed`.
+    /// Why: parts of its key, or `new`, `never reused`, `never passed`, `no pass is stored`.
     pub because: Vec<String>,
 }
 

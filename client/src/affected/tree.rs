@@ -17,8 +17,8 @@ pub struct BaseTree {
     pub folder: PathBuf,
     /// The commit's full name.
     pub commit: String,
-    /// A folder for cargo's output, if that does not lie in the repository.
-    pub target: PathBuf,
+    /// Folders for cargo's output, if that does not lie in the repository: what it builds, and what it builds that from.
+    pub outputs: [PathBuf; 2],
     _lock: File,
 }
 
@@ -92,21 +92,26 @@ impl BaseTree {
             revision: revision.to_owned(),
             said,
         })?;
-        let (folder, target) = (state.join("tree"), state.join("target"));
+        let (folder, outputs) = (
+            state.join("tree"),
+            ["target", "build"].map(|name| state.join(name)),
+        );
         let lock = lock(state)?;
-        fs::create_dir_all(&target).map_err(|cause| unusable(&target, cause))?;
+        for output in &outputs {
+            fs::create_dir_all(output).map_err(|cause| unusable(output, cause))?;
+        }
         let tree = Self {
             top: top.into(),
             folder,
             commit,
-            target,
+            outputs,
             _lock: lock,
         };
-        tree.fill()?;
+        tree.fill(workspace)?;
         Ok(tree)
     }
 
-    fn fill(&self) -> Result<(), BaseError> {
+    fn fill(&self, workspace: &Path) -> Result<(), BaseError> {
         let failed = |said| BaseError::CheckOut {
             commit: self.commit.clone(),
             folder: self.folder.display().to_string(),
@@ -119,14 +124,28 @@ impl BaseTree {
         }
         let check_out = ["checkout", "--quiet", "--force", "--detach", &self.commit];
         said(git(&self.folder).args(check_out))?.map_err(failed)?;
-        self.borrow_lock_file()
+        // What a build of another commit has written beside the sources is no part of this one.
+        let clean = ["clean", "--quiet", "--force", "-d", "--exclude=/target"];
+        said(git(&self.folder).args(clean))?.map_err(failed)?;
+        self.borrow_lock_file(workspace)
     }
 
     /// Libraries often have git ignore their lock file: with other versions of what they use all cases would differ.
-    fn borrow_lock_file(&self) -> Result<(), BaseError> {
-        let (own, theirs) = (self.top.join("Cargo.lock"), self.folder.join("Cargo.lock"));
-        let tracked = said(git(&self.folder).args(["ls-files", "--error-unmatch", "Cargo.lock"]))?;
-        if tracked.is_ok() || !own.exists() {
+    fn borrow_lock_file(&self, workspace: &Path) -> Result<(), BaseError> {
+        let own = workspace.join("Cargo.lock");
+        let real = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
+        let within = real
+            .strip_prefix(&self.top)
+            .unwrap_or(Path::new(""))
+            .join("Cargo.lock");
+        let tracked = said(
+            git(&self.folder)
+                .args(["ls-files", "--error-unmatch"])
+                .arg(&within),
+        )?;
+        let theirs = self.folder.join(&within);
+        let has_place = theirs.parent().is_some_and(Path::is_dir);
+        if tracked.is_ok() || !own.exists() || !has_place {
             return Ok(());
         }
         let same = fs::read(&own).ok() == fs::read(&theirs).ok();
@@ -237,6 +256,7 @@ mod tests {
             assert_eq!(names(&base.folder), expected, "{revision}");
             assert_eq!(fs::read_to_string(base.folder.join("file")).unwrap(), text);
             assert_eq!(base.commit.len(), 40);
+            fs::write(base.folder.join("left by a build"), "").unwrap();
         }
         let here = fs::read_to_string(repository.path().join("file")).unwrap();
         assert_eq!(here, "not committed");

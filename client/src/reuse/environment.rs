@@ -24,7 +24,13 @@ const PRELOAD_VARIABLES: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 
 /// Whether the loader may put other code than a binary, the build's libraries and the system's into processes with these
 /// variables. Folders for libraries that the client names itself may have another C library.
-pub(super) fn loads_more(inherited: &BTreeMap<OsString, OsString>, command: &[(String, OsString)]) -> bool {
+///
+/// `client`: all variables of the client, since its library folders are in those of a command on a farm as well.
+pub(super) fn loads_more(
+    client: &BTreeMap<OsString, OsString>,
+    inherited: &BTreeMap<OsString, OsString>,
+    command: &[(String, OsString)],
+) -> bool {
     let is_set = |name: &str| {
         let own = command
             .iter()
@@ -34,7 +40,7 @@ pub(super) fn loads_more(inherited: &BTreeMap<OsString, OsString>, command: &[(S
         let value = own.or_else(|| inherited.get(OsStr::new(name)));
         value.is_some_and(|value| !value.is_empty())
     };
-    let folders = inherited.get(OsStr::new("LD_LIBRARY_PATH"));
+    let folders = client.get(OsStr::new("LD_LIBRARY_PATH"));
     folders.is_some_and(|folders| !folders.is_empty()) || PRELOAD_VARIABLES.into_iter().any(is_set)
 }
 
@@ -152,23 +158,23 @@ mod tests {
 
     #[test]
     fn who_loads_more_is_told() {
-        let inherited = |value: &str| [("LD_PRELOAD".into(), value.into())].into();
-        assert!(loads_more(&inherited("/lib/x.so"), &[]));
-        assert!(!loads_more(&inherited(""), &[]));
+        type Variables = BTreeMap<OsString, OsString>;
+        let none = Variables::new();
+        let preloads = |value: &str| Variables::from([("LD_PRELOAD".into(), value.into())]);
+        assert!(loads_more(&none, &preloads("/lib/x.so"), &[]));
+        assert!(!loads_more(&none, &preloads(""), &[]));
+        let of_command = |name: &str, value: &str| [(name.to_owned(), OsString::from(value))];
         assert!(!loads_more(
-            &inherited("/lib/x.so"),
-            &[("LD_PRELOAD".to_owned(), "".into())]
+            &none,
+            &preloads("/lib/x.so"),
+            &of_command("LD_PRELOAD", "")
         ));
-        let folders = [("LD_LIBRARY_PATH".to_owned(), "/build".into())];
-        assert!(!loads_more(&BTreeMap::new(), &folders), "cargo's own");
-        assert!(loads_more(
-            &[("LD_LIBRARY_PATH".into(), "/lib".into())].into(),
-            &folders
-        ));
-        assert!(loads_more(
-            &BTreeMap::new(),
-            &[("LD_AUDIT".to_owned(), "x".into())]
-        ));
+        assert!(loads_more(&none, &none, &of_command("LD_AUDIT", "x")));
+        let folders = of_command("LD_LIBRARY_PATH", "/build:/lib");
+        assert!(!loads_more(&none, &none, &folders), "cargo's own");
+        // On a farm the client's variable does not travel, and its folders do.
+        let client = Variables::from([("LD_LIBRARY_PATH".into(), "/lib".into())]);
+        assert!(loads_more(&client, &none, &folders));
     }
 
     #[test]

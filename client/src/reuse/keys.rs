@@ -298,7 +298,7 @@ fn of_commands(inputs: &KeyInputs<'_>) -> Vec<CommandParts<Record>> {
             arguments,
             environment: environment(Version::Counts),
             without_version: environment(Version::Unseen),
-            is_as_built: !loads_more(&inherited, &command.env),
+            is_as_built: !loads_more(inputs.variables, &inherited, &command.env),
         }
     });
     commands.collect()

@@ -44,7 +44,7 @@ pub enum OutsideError {
 /// The files outside the workspace, with their digests.
 #[derive(Clone, Debug, Default)]
 pub struct Outside {
-    pub(super) files: Vec<Digested>,
+    pub(crate) files: Vec<Digested>,
 }
 
 /// What is searched for ways out of a workspace.

@@ -49,7 +49,8 @@ impl Prepared {
             let changed = changed.map_err(|error| format!("passes not stored: failed to {error}"))?;
             let shipped = shown.map(|folders| shipped(folders, &loaded, &changed));
             let built = loaded.files.all().any(|file| changed.contains(&file.path));
-            let learnt = if built {
+            let away = shipped.is_some();
+            let mut learnt = if built {
                 // What ran may not be what was analysed.
                 Learnt::default()
             } else {
@@ -65,6 +66,10 @@ impl Prepared {
                     learnt
                 })
             };
+            // Here stamps tell what was edited while it was looked at.
+            if away && watch.changes().ok().as_ref() != Some(&changed) {
+                learnt = Learnt::default();
+            }
             Ok::<_, String>((changed, learnt))
         });
         let (changed, learnt) = looked
@@ -103,6 +108,9 @@ fn shipped(folders: Vec<PathBuf>, loaded: &Loaded, changed: &[PathBuf]) -> Shipp
         folders,
         // Joining leaves absolute paths as they are.
         changed: changed.iter().map(|path| root.join(path)).collect(),
+        outside: (loaded.outside.iter().flat_map(|outside| &outside.files))
+            .map(|file| file.path.clone())
+            .collect(),
     }
 }
 

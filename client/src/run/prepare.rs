@@ -256,10 +256,11 @@ impl Prepared {
         &self.workspace.root
     }
 
-    /// Where cargo's output is.
-    pub fn target_folder(&self) -> PathBuf {
+    /// Where cargo's output is: what it builds, and what it builds that from.
+    pub fn output_folders(&self) -> [PathBuf; 2] {
         let graph = self.workspace.graph.workspace();
-        graph.target_directory().as_std_path().to_owned()
+        let target = graph.target_directory();
+        [target, graph.build_directory().unwrap_or(target)].map(|folder| folder.as_std_path().to_owned())
     }
 
     /// A folder for the workspace as it was at another commit.

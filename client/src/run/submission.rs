@@ -125,7 +125,8 @@ impl Submission<'_> {
             priority: priority_to_wire(prepared.options.priority).into(),
             deadline: prepared.options.deadline.map(duration_to_wire),
             action: None,
-            observe: prepared.observes(),
+            // What setup scripts write on a worker is not the client's.
+            observe: prepared.observes() && (prepared.is_in_place() || suite.setup_scripts.is_empty()),
             audit_ppm: prepared.audit().as_ppm(),
         }
     }

@@ -117,6 +117,8 @@ pub enum UnobservableKind {
     TooMuch,
     /// The observer had failed, or an earlier case's processes were left.
     Observer,
+    /// A system call that may fail because the case is observed.
+    Refused,
 }
 
 /// Why an observation is of no use, and where that came up.
@@ -166,6 +168,7 @@ impl fmt::Display for Unobservable {
                 write!(f, "not made by the case, in a folder that it made: {detail}")
             }
             UnobservableKind::TooMuch => write!(f, "it depends on too much: {detail}"),
+            UnobservableKind::Refused => write!(f, "a system call that may fail when observed: {detail}"),
             UnobservableKind::Observer => write!(f, "it was not observed: {detail}"),
         }
     }

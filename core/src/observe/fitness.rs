@@ -50,14 +50,7 @@ impl Observation {
     /// its owner's rights.
     pub fn may_have_hindered(&self) -> bool {
         if let Some(why) = &self.unobservable {
-            let kind = why.kind;
-            return matches!(
-                kind,
-                UnobservableKind::Call
-                    | UnobservableKind::OtherAbi
-                    | UnobservableKind::Unreadable
-                    | UnobservableKind::Observer
-            );
+            return why.kind == UnobservableKind::Refused;
         }
         self.entries.values().any(|entry| {
             let is_executed = entry.accesses.contains(Access::Executed);
@@ -96,8 +89,8 @@ mod tests {
         assert!(executed(Access::Executed, 0o4755));
         assert!(!executed(Access::Executed, 0o755) && !executed(Access::Metadata, 0o4755));
         let unobservable = |kind| Observation::unobservable(kind, "x").may_have_hindered();
-        assert!(unobservable(UnobservableKind::Call));
-        assert!(!unobservable(UnobservableKind::TooMuch));
+        assert!(unobservable(UnobservableKind::Refused));
+        assert!(!unobservable(UnobservableKind::Call) && !unobservable(UnobservableKind::TooMuch));
         assert!(!Observation::default().may_have_hindered());
     }
 

@@ -42,7 +42,7 @@ pairs!(fact_to_wire, fact_from_wire, "facts.kind", Fact, WireFact,
     Processors Memory Kernel Mounts Processes Disk Network Device Other);
 pairs!(contact_to_wire, contact_from_wire, "contacts.kind", Contact, WireContact, Network Loopback Service);
 pairs!(why_to_wire, why_from_wire, "unobservable.kind", UnobservableKind, WireWhy,
-    Unreadable OtherAbi Call ChangedMeanwhile Stranger TooMuch Observer);
+    Unreadable OtherAbi Call ChangedMeanwhile Stranger TooMuch Observer Refused);
 
 /// Returns the wire form of an observation.
 pub fn observation_to_wire(observation: &Observation) -> v1::Observation {

@@ -35,6 +35,15 @@ impl Place {
         }
     }
 
+    /// Whether a case finds at the client's paths what the client has there.
+    pub(super) fn shows_clients_files(&self) -> bool {
+        match self {
+            Self::Client => true,
+            Self::View(folder) => folder.view.get().is_some_and(View::isolates),
+            Self::Remapped { .. } => false,
+        }
+    }
+
     /// Makes what one case has for itself.
     pub(super) fn case(&self) -> io::Result<CasePlace> {
         self.of_process(View::isolated_case)

@@ -65,6 +65,11 @@ impl Ready {
         self.outputs.as_ref()
     }
 
+    /// Whether what a case is seen to read says anything of the client's files.
+    pub(crate) fn can_be_observed(&self) -> bool {
+        self.place.shows_clients_files()
+    }
+
     /// Whether passing cases' output is to be reported.
     pub(crate) fn keeps_passing_output(&self) -> bool {
         self.brief.keep_passing_output

@@ -63,6 +63,8 @@ pub(super) enum Call {
     Shared(&'static str),
     /// Is not followed.
     Unknown(&'static str),
+    /// Neither, and to who is observed the kernel may refuse it.
+    Refused(&'static str),
 }
 
 impl Call {
@@ -168,7 +170,7 @@ fn everywhere() -> Vec<(i64, Call)> {
         (libc::SYS_pidfd_getfd, Call::Unknown("pidfd_getfd")),
         (libc::SYS_bpf, Call::Unknown("bpf")),
         // One that wants to be told itself is refused: there can be only one.
-        (libc::SYS_seccomp, Call::Unknown("seccomp")),
+        (libc::SYS_seccomp, Call::Refused("seccomp")),
         (libc::SYS_perf_event_open, Call::Unknown("perf_event_open")),
         (libc::SYS_fanotify_mark, Call::Unknown("fanotify_mark")),
         (libc::SYS_acct, Call::Unknown("acct")),

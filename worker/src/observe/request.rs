@@ -103,6 +103,7 @@ impl Request {
             Call::Leave => Self::leave(told),
             Call::Shared(name) => Self::Shared(name),
             Call::Unknown(name) => Self::GiveUp(UnobservableKind::Call, name),
+            Call::Refused(name) => Self::GiveUp(UnobservableKind::Refused, name),
         })
     }
 

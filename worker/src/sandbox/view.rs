@@ -204,6 +204,11 @@ impl View {
         })
     }
 
+    /// Whether each case has the folders as they were shipped, whatever others have written to them.
+    pub(crate) fn isolates(&self) -> bool {
+        self.shared.isolator.is_some()
+    }
+
     /// What users should know of how the view was made.
     pub fn notes(&self) -> &[String] {
         &self.notes

@@ -94,7 +94,8 @@ impl Pool {
     #[must_use]
     pub(crate) fn assign(&self, slot: u32, assignment: Assignment) -> bool {
         self.slots.get(slot as usize).is_some_and(|slot| {
-            let observed = slot.observed.as_ref().filter(|_| !assignment.case.unobserved);
+            let is_wanted = !assignment.case.unobserved && assignment.ready.can_be_observed();
+            let observed = slot.observed.as_ref().filter(|_| is_wanted);
             observed.unwrap_or(&slot.plain).send(assignment).is_ok()
         })
     }

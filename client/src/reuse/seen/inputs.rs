@@ -72,6 +72,13 @@ pub(super) fn record_of(
 ) -> Result<Record, String> {
     let place = shipped.map_or(Place::Here, |_| Place::Workers);
     let mut record = Record::new(place.kind());
+    let outside = shipped.and_then(|shipped| {
+        let mut paths = observation.entries.keys();
+        paths.find(|path| shipped.leads_outside(path))
+    });
+    if let Some(path) = outside {
+        return Err(format!("{} is outside of the workspace", path.display()));
+    }
     for (path, entry) in counted(observation, shipped) {
         let words = match shipped {
             None => states.words_met(path, entry, memo),

@@ -5,8 +5,8 @@
 //! record says is still so, its digest stands in the case's key for all files, and the pass is found by that.
 //!
 //! On a farm the client compares what a worker met with what it has itself at the same paths: only where both are alike the record
-//! is made, in the words of the client's files. It counts on farms only ([`Place`]), and a worker's own system does not count
-//! there, as it does not in a key with the whole workspace.
+//! is made, in the words of the client's files. It counts on farms only ([`Place`]). A worker's own system does not count
+//! there, as it does not in a key with the whole workspace; files outside that count in such a key make the record unfit.
 //!
 //! Why that is sound: a case with the same code, arguments and environment that finds the same in all places where it
 //! looked last time does the same again, so it looks in the same places. What it may do otherwise without reading a file,

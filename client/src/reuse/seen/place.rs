@@ -30,11 +30,19 @@ pub(crate) struct Shipped {
     pub(crate) folders: Vec<PathBuf>,
     /// Paths in them at which the client has something else now.
     pub(crate) changed: BTreeSet<PathBuf>,
+    /// Files elsewhere that count for the workspace and were not shipped: workers have their own.
+    pub(crate) outside: BTreeSet<PathBuf>,
 }
 
 impl Shipped {
     /// Whether what is at a path comes from the client.
     pub(super) fn shows(&self, path: &Path) -> bool {
         self.folders.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// Whether a path that is not shown leads to files that count for the workspace.
+    pub(super) fn leads_outside(&self, path: &Path) -> bool {
+        let next = self.outside.range(path.to_owned()..).next();
+        !self.shows(path) && next.is_some_and(|file| file.starts_with(path))
     }
 }

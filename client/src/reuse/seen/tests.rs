@@ -315,8 +315,10 @@ fn what_a_worker_met_counts_where_it_is_what_is_here() {
         shipped.changed.insert(fixture.path(name));
         let changed = fixture.learn_shipped(&seen, Some(&shipped));
         assert!(changed.of_case.is_empty(), "{name} changed since");
-        // The worker's own files do not count.
+        // The worker's own files do not count, unless they are files that count for the workspace.
         shipped.folders = vec![fixture.path("elsewhere")];
         assert_eq!(fixture.learn_shipped(&seen, Some(&shipped)).of_case.len(), 1);
+        shipped.outside.insert(fixture.path(name).join("below"));
+        assert!(fixture.learn_shipped(&seen, Some(&shipped)).of_case.is_empty());
     }
 }
