@@ -25,7 +25,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
 /// analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 4\n";
+const HEAD: &[u8] = b"thresh reach 5\n";
 
 /// The ending of the names of kept analyses.
 const ENDING: &str = "reach";

@@ -6,14 +6,16 @@
 //! # Method
 //!
 //! A constructor is *quiet* if what it reaches imports nothing but what computes or allocates, and has no instruction that
-//! enters the kernel. Two quiet ones that reach the same memory that can be written to are of one *group*, and so on.
+//! enters the kernel or changes the processor's state (how numbers are rounded: threads inherit it). Two quiet ones that
+//! reach the same memory that can be written to are of one *group*, and so on.
 //! A group that shares no such memory with what `main`, libtest or the other constructors reach is *apart*: it is left out of
 //! what is common. It counts for the cases that reach some of its memory, and for those that reach such a case's other
 //! groups.
 //!
 //! # Why it is sound
 //!
-//! A quiet constructor has no effect but on memory, and it can write only where an address leads it: to its own stack, to what it
+//! A quiet constructor has no effect but on memory ([`crate::instructions`] says what else a processor keeps), and it can
+//! write only where an address leads it: to its own stack, to what it
 //! allocates, and to what it reaches of the binary (whatever else a pointer in there may lead to, one of the same group or
 //! of those that are not apart put it there). A process that reaches none of the memory of a group executes the same with and without
 //! it, if the group comes to its end. That it does is known: it has no inputs (but the process's arguments, which it is assumed not
@@ -188,7 +190,7 @@ fn quiet_memory(graph: &Graph, constructor: u32) -> Option<BTreeSet<To>> {
             Kind::Panics => continue,
             Kind::Plain => {}
         }
-        if node.marks.contains(Marks::KERNEL) {
+        if node.marks.contains(Marks::KERNEL) || node.marks.contains(Marks::STATE) {
             return None;
         }
         // What the unwinder finds a personality by is written by the loader alone.

@@ -66,6 +66,7 @@ mod harness;
 mod image;
 mod imports;
 mod inputs;
+mod instructions;
 mod linker;
 mod location;
 mod marks;

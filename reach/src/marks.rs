@@ -1,20 +1,13 @@
 //! What the bytes of a section say of what its code may do, by themselves.
 
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use object::elf;
 
+use crate::instructions::marks_of_code;
 use crate::raw::RawSection;
 
 /// Pieces of the names of the variables that hold a package's version, and of the file that holds all variables. Whoever
 /// looks one of them up has a piece of its name somewhere.
 const TEXTS: [&[u8]; 4] = [b"CARGO", b"PKG_V", b"_VERSION", b"environ"];
-
-/// `syscall`, `sysenter`, `int 0x80`.
-const X86_64_CALLS: [[u8; 2]; 3] = [[0x0f, 0x05], [0x0f, 0x34], [0xcd, 0x80]];
-
-/// `svc` with any number.
-const AARCH64_CALL: u32 = 0xd400_0001;
-const AARCH64_CALL_MASK: u32 = 0xffe0_001f;
 
 /// A set of properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +20,9 @@ impl Marks {
     pub(crate) const VERSION: Self = Self(2);
     /// Can be written to by the program.
     pub(crate) const WRITTEN: Self = Self(4);
+    /// Has bytes in it that are an instruction which changes what the processor keeps besides its general registers: how
+    /// numbers are rounded, flags, where a thread's own memory is. Threads inherit some of it.
+    pub(crate) const STATE: Self = Self(8);
 
     /// The marks of a section. `names` are those of what stands in it.
     pub(crate) fn of_section<'n>(
@@ -39,9 +35,11 @@ impl Marks {
         if written {
             marks.insert(Self::WRITTEN);
         }
-        let enters = || enters_kernel(machine, section.data, is_rust(names));
-        if section.has(elf::SHF_EXECINSTR) && (written || enters()) {
-            marks.insert(Self::KERNEL);
+        if section.has(elf::SHF_EXECINSTR) {
+            marks.insert(match written {
+                true => Self::KERNEL,
+                false => marks_of_code(machine, section.data, is_rust(names)),
+            });
         }
         marks
     }
@@ -81,7 +79,7 @@ pub(crate) fn is_written(section: &RawSection<'_>) -> bool {
     section.has(elf::SHF_WRITE) && !constant
 }
 
-/// Whether all of these are names that rustc makes. It puts nothing but instructions into the sections of functions.
+/// Whether all of these are names that rustc makes. It puts nothing but instructions into the sections of functions by itself.
 fn is_rust<'n>(names: impl Iterator<Item = &'n str>) -> bool {
     let mut names = names.peekable();
     names.peek().is_some() && names.all(|name| name.starts_with("_R") || has_legacy_hash(name))
@@ -92,28 +90,6 @@ fn has_legacy_hash(name: &str) -> bool {
     let hash = name.strip_suffix('E').and_then(|name| name.rsplit_once("17h"));
     name.starts_with("_ZN")
         && hash.is_some_and(|(_, hash)| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn enters_kernel(machine: u16, code: &[u8], is_rust: bool) -> bool {
-    if machine == elf::EM_AARCH64 {
-        let mut words = code
-            .chunks_exact(4)
-            .map(|word| [word[0], word[1], word[2], word[3]]);
-        return words.any(|word| u32::from_le_bytes(word) & AARCH64_CALL_MASK == AARCH64_CALL);
-    }
-    let mut starts = memchr::memchr2_iter(0x0f, 0xcd, code);
-    let found = starts.any(|at| X86_64_CALLS.iter().any(|call| code[at..].starts_with(call)));
-    // The bytes may be a part of a number or of a distance. Where data may stand between instructions, that cannot be told.
-    found && !(is_rust && only_instructions_of_the_process(code))
-}
-
-/// Whether these bytes are instructions, and none of them enters the kernel.
-fn only_instructions_of_the_process(code: &[u8]) -> bool {
-    let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
-    let enters = [Mnemonic::Syscall, Mnemonic::Sysenter, Mnemonic::Int];
-    decoder
-        .iter()
-        .all(|instruction| !instruction.is_invalid() && !enters.contains(&instruction.mnemonic()))
 }
 
 #[cfg(test)]

@@ -104,6 +104,25 @@ fn what_can_do_more_than_compute_counts_for_all() {
     }
 }
 
+/// Threads inherit how the processor rounds, so this is seen by cases that share no memory with it.
+#[test]
+fn what_changes_the_processors_state_counts_for_all() {
+    let (changing, reading) = match std::env::consts::ARCH {
+        "x86_64" => (
+            "{ use std::arch::x86_64::*; unsafe { _mm_setcsr(_mm_getcsr() | 0x8040) }; x * 2 }",
+            "{ x * 2 + unsafe { std::arch::x86_64::_mm_getcsr() } }",
+        ),
+        _ => (
+            "{ unsafe { std::arch::asm!(\"msr fpcr, {}\", in(reg) 1u64 << 24) }; x * 2 }",
+            "{ let state: u64; unsafe { std::arch::asm!(\"mrs {}, fpcr\", out(reg) state) }; x * 2 + state as u32 }",
+        ),
+    };
+    let source = |entry| REGISTRY.replace("{ x * 2 }", entry);
+    assert_eq!(changed(&source(changing), "x + 1", "x + 4"), ALL);
+    assert_eq!(changed(&source(changing), "x * 2", "x * 3"), ALL);
+    assert_eq!(changed(&source(reading), "x + 1", "x + 4"), ["iterates"]);
+}
+
 #[test]
 fn registries_are_told_apart_unless_they_share_memory() {
     let other = |entry: &str| {

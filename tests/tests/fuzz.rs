@@ -14,11 +14,11 @@ use bazel_remote_apis::build::bazel::remote::execution::v2::{
 };
 use prost::Message;
 use thresh_cas::{
-    BlobName, DigestFunction, Entry, EntryKind, Manifest, PackReader, PackStore, build, chunk_of_record,
-    decode_recipe, encode_recipe, entries_of_tree, expand, pack, pack_against, unpack,
+    BlobName, DigestFunction, Entry, EntryKind, FrameError, Manifest, PackReader, PackStore, build,
+    chunk_of_record, decode_recipe, encode_recipe, entries_of_tree, expand, pack, pack_against, unpack,
 };
 use thresh_client::project::ProjectConfig;
-use thresh_core::chunk::{Part, Recipe};
+use thresh_core::chunk::{Frame, Part, Recipe};
 use thresh_core::digest::Digest;
 use thresh_proto::convert::{
     bases_from_wire, case_name_from_wire, digests_from_wire, frame_from_wire, frame_to_wire, group_from_wire,
@@ -138,6 +138,48 @@ fn frames() {
                 assert_eq!(Digest::of(&content), frame.digest);
             }
         });
+    }
+}
+
+/// Patches themselves: what is done to a compressed one hardly ever comes to who reads it.
+#[test]
+fn patches() {
+    let base = noise(5_000);
+    // Literals, and corrections of which some are the same.
+    let mut content = [&base[2_000..], b"between", &base[..3_000]].concat();
+    for (number, at) in (0..content.len()).step_by(90).enumerate() {
+        content[at] ^= 1 << (number % 3);
+    }
+    let digest = Digest::of(&content);
+    let frame = pack_against(digest, &content, vec![Digest::of(&base)], &base);
+    assert!(!frame.bases.is_empty());
+    let patch = zstd::bulk::decompress(&frame.data, content.len()).unwrap();
+    fuzz(&patch, |bytes| {
+        let data = zstd::bulk::compress(bytes, 1).unwrap();
+        match unpack(
+            &Frame {
+                data,
+                ..frame.clone()
+            },
+            &base,
+        ) {
+            Ok(made) => assert_eq!(made, content),
+            Err(FrameError::WrongDigest { expected, .. }) => assert_eq!(expected, digest),
+            // It makes as many bytes as were announced, or none.
+            Err(FrameError::Data { cause, .. }) => {
+                let is_long = bytes.len() > content.len();
+                assert!(is_long || cause == "it is no patch of its bases", "{cause}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    });
+    // What it makes is as long as what is announced, whatever that is.
+    for size in [0, 1, frame.size - 1, frame.size + 1] {
+        let other = Frame {
+            size,
+            ..frame.clone()
+        };
+        assert!(matches!(unpack(&other, &base), Err(FrameError::Data { .. })));
     }
 }
 
