@@ -38,7 +38,7 @@ pub use packs::{
     BlobName, BlobPieces, BlobReading, Check, DigestFunction, NameHasher, PACK_BYTES, PackError, PackReader,
     PackStore, SealedPack, Stat, Swept, chunk_of_record,
 };
-pub use snapshot::{ListError, Snapshot, SnapshotError, folder_files, workspace_files};
+pub use snapshot::{ListError, Snapshot, SnapshotError, folder_files, git_in, workspace_files};
 pub use stamp::{FileStamp, SETTLE_MS};
 pub use store::{BlobReader, BlobStore, BlobWriter, READ_BYTES_MAX, STALE_AFTER, StoreError, Trimmed};
 pub use tree::{

@@ -41,18 +41,19 @@ fn is_ignored(folder: &Path) -> bool {
 /// Runs git and returns its output; none if it fails or its answer is no (exit code 1). If it fails, it is
 /// tried once more without the settings of the user and the machine, which may be what it fails on.
 fn run(folder: &Path, args: &[&str]) -> Option<Vec<u8>> {
-    let output = command(folder).args(args).output().ok()?;
+    let output = git_in(folder).args(args).output().ok()?;
     match output.status.code() {
         Some(0) => return Some(output.stdout),
         Some(1) => return None,
         _ => {}
     }
     let plain = [("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_NOSYSTEM", "1")];
-    let output = command(folder).args(args).envs(plain).output().ok()?;
+    let output = git_in(folder).args(args).envs(plain).output().ok()?;
     output.status.success().then_some(output.stdout)
 }
 
-fn command(folder: &Path) -> Command {
+/// A call of git in a folder, whoever owns it. A caller's environment that points git elsewhere is left out.
+pub fn git_in(folder: &Path) -> Command {
     let mut git = Command::new("git");
     // A hook's environment points git at one repository and index; the files on disk are what counts here.
     let inherited = std::env::vars_os().map(|(name, _)| name);

@@ -6,6 +6,7 @@ mod git;
 mod list;
 mod take;
 
+pub use git::git_in;
 pub use list::{ListError, folder_files, workspace_files};
 pub use take::{Snapshot, SnapshotError};
 

@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
+use thresh_cas::git_in;
 use thresh_core::fault::Fault;
 
 /// The repository as it was at a commit, in the state folder. While it lives, no other process checks anything out there.
@@ -81,13 +81,13 @@ impl BaseTree {
     /// # Errors
     /// There is no such commit, or git fails.
     pub fn check_out(workspace: &Path, state: &Path, revision: &str) -> Result<Self, BaseError> {
-        let top = said(git(workspace).args(["rev-parse", "--show-toplevel"]))?;
+        let top = said(git_in(workspace).args(["rev-parse", "--show-toplevel"]))?;
         let top = top.map_err(|said| BaseError::NoRepository {
             workspace: workspace.display().to_string(),
             said,
         })?;
         let wanted = format!("{revision}^{{commit}}");
-        let commit = said(git(workspace).args(["rev-parse", "--verify", "--end-of-options", &wanted]))?;
+        let commit = said(git_in(workspace).args(["rev-parse", "--verify", "--end-of-options", &wanted]))?;
         let commit = commit.map_err(|said| BaseError::NoCommit {
             revision: revision.to_owned(),
             said,
@@ -120,13 +120,13 @@ impl BaseTree {
         if !self.folder.join(".git").exists() {
             // It borrows the objects: nothing is copied, and the user's repository does not know of it.
             let clone = ["clone", "--quiet", "--shared", "--no-checkout", "--"];
-            said(git(&self.top).args(clone).arg(&self.top).arg(&self.folder))?.map_err(failed)?;
+            said(git_in(&self.top).args(clone).arg(&self.top).arg(&self.folder))?.map_err(failed)?;
         }
         let check_out = ["checkout", "--quiet", "--force", "--detach", &self.commit];
-        said(git(&self.folder).args(check_out))?.map_err(failed)?;
+        said(git_in(&self.folder).args(check_out))?.map_err(failed)?;
         // What a build of another commit has written beside the sources is no part of this one.
         let clean = ["clean", "--quiet", "--force", "-d", "--exclude=/target"];
-        said(git(&self.folder).args(clean))?.map_err(failed)?;
+        said(git_in(&self.folder).args(clean))?.map_err(failed)?;
         self.borrow_lock_file(workspace)
     }
 
@@ -139,7 +139,7 @@ impl BaseTree {
             .unwrap_or(Path::new(""))
             .join("Cargo.lock");
         let tracked = said(
-            git(&self.folder)
+            git_in(&self.folder)
                 .args(["ls-files", "--error-unmatch"])
                 .arg(&within),
         )?;
@@ -174,19 +174,6 @@ fn unusable(folder: &Path, cause: io::Error) -> BaseError {
     }
 }
 
-/// A call of git in a folder. A hook's environment points git at one repository and index: here the folder counts.
-fn git(folder: &Path) -> Command {
-    let mut git = Command::new("git");
-    let inherited = std::env::vars_os().map(|(name, _)| name);
-    let of_repository = inherited
-        .filter(|name| name.as_bytes().starts_with(b"GIT_") && !name.as_bytes().starts_with(b"GIT_CONFIG"));
-    of_repository.for_each(|name| {
-        git.env_remove(name);
-    });
-    git.arg("-C").arg(folder).stdin(Stdio::null());
-    git
-}
-
 /// What git printed, or what it said when it failed.
 fn said(command: &mut Command) -> Result<Result<String, String>, BaseError> {
     let Output {
@@ -219,7 +206,7 @@ mod tests {
     }
 
     fn run(folder: &Path, args: &[&str]) {
-        said(git(folder).args(args)).unwrap().unwrap();
+        said(git_in(folder).args(args)).unwrap().unwrap();
     }
 
     fn commit(folder: &Path, message: &str) {

@@ -27,6 +27,14 @@ async fn observed(session: &mut FakeSession, count: usize) -> BTreeMap<u32, Obse
     observed
 }
 
+/// A worker in the client's process that observes its cases.
+fn in_place() -> WorkerConfig {
+    WorkerConfig {
+        observe: true,
+        ..WorkerConfig::in_place("here", 1, "any")
+    }
+}
+
 fn read(path: &Path) -> String {
     format!("read x < {}", path.display())
 }
@@ -45,11 +53,7 @@ async fn cases_in_place_tell_also_after_one_that_left_a_process() {
     std::fs::write(&file, "x").unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
     let mut fake = Fake::start().await;
-    let config = WorkerConfig {
-        observe: true,
-        ..WorkerConfig::in_place("here", 1, "any")
-    };
-    let mut worker = Worker::start(fake.coordinator(), config);
+    let mut worker = Worker::start(fake.coordinator(), in_place());
     let mut session = fake.session().await;
     let leave = format!("setsid cat {} >/dev/null 2>&1 & :", pipe.display());
     let cases: Vec<LeasedCase> = vec![case(0, &read(&file)), case(1, &leave), case(2, &read(&file))];
@@ -71,11 +75,7 @@ async fn cases_in_place_tell_also_after_one_that_left_a_process() {
 async fn a_case_that_fails_on_what_observing_may_hinder_is_run_again_unobserved() {
     let temp = tempfile::tempdir().unwrap();
     let mut fake = Fake::start().await;
-    let config = WorkerConfig {
-        observe: true,
-        ..WorkerConfig::in_place("here", 1, "any")
-    };
-    let mut worker = Worker::start(fake.coordinator(), config);
+    let mut worker = Worker::start(fake.coordinator(), in_place());
     let mut session = fake.session().await;
     let second_time = |name: &str| {
         let mark = temp.path().join(name).display().to_string();
@@ -105,11 +105,7 @@ async fn a_case_that_fails_on_what_observing_may_hinder_is_run_again_unobserved(
 #[tokio::test]
 async fn a_case_that_is_not_to_be_observed_is_not() {
     let mut fake = Fake::start().await;
-    let config = WorkerConfig {
-        observe: true,
-        ..WorkerConfig::in_place("here", 1, "any")
-    };
-    let mut worker = Worker::start(fake.coordinator(), config);
+    let mut worker = Worker::start(fake.coordinator(), in_place());
     let mut session = fake.session().await;
     let plain = |number| LeasedCase {
         unobserved: true,
