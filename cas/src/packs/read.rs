@@ -45,7 +45,8 @@ impl PackStore {
         };
         let content = self.chunk(digest)?;
         let frame = pack_against(*digest, &content, bases.to_vec(), &base);
-        if frame.data.len() >= whole.data.len() {
+        // One by itself may be shorter than `whole` where that was packed in haste; it is no patch.
+        if frame.bases.is_empty() || frame.data.len() >= whole.data.len() {
             return Ok(whole);
         }
         self.append(Kind::Delta, delta, &frame)?;

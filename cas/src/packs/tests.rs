@@ -12,7 +12,7 @@ use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 
 use super::*;
-use crate::chunk::{Cutter, pack, pack_against, unpack};
+use crate::chunk::{Cutter, pack, pack_against, pack_fast, unpack};
 use crate::testing::noise;
 use crate::tree::{TreeError, expand, folders};
 
@@ -317,6 +317,24 @@ fn a_recipe_for_another_blob_is_refused() {
         .unwrap_err();
     assert!(matches!(error, PackError::WrongSize { .. }), "{error}");
     assert!(!store.contains(&other));
+}
+
+#[test]
+fn a_chunk_that_was_packed_in_haste_is_no_patch_of_what_it_has_nothing_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let base = noise(1, 100_000);
+    let base_digest = put(&store, &base);
+    let content = include_bytes!("tests.rs").as_slice();
+    let digest = Digest::of(content);
+    let hasty = pack_fast(digest, content);
+    assert!(pack(digest, content).data.len() < hasty.data.len());
+    store.put(&hasty).unwrap();
+    for _ in 0..2 {
+        let frame = store.frame_against(&digest, &[base_digest]).unwrap();
+        assert_eq!(frame.bases, []);
+        assert_eq!(unpack(&frame, &[]).unwrap(), content);
+    }
 }
 
 #[test]
