@@ -25,7 +25,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
 /// analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 5\n";
+const HEAD: &[u8] = b"thresh reach 6\n";
 
 /// The ending of the names of kept analyses.
 const ENDING: &str = "reach";
@@ -185,10 +185,11 @@ fn save(path: &Path, head: &Head, detail: &Detail) -> std::io::Result<()> {
         write(&mut writer);
         zstd::encode_all(&writer.into_bytes()[..], 1)
     };
-    let (first, rest) = (
-        pack(&|writer| head.write(writer))?,
-        pack(&|writer| detail.write(writer))?,
+    let (first, rest) = rayon::join(
+        || pack(&|writer| head.write(writer)),
+        || pack(&|writer| detail.write(writer)),
     );
+    let (first, rest) = (first?, rest?);
     let length = u32::try_from(first.len()).map_err(std::io::Error::other)?;
     write_whole(path, &[HEAD, &length.to_le_bytes(), &first, &rest])
 }
@@ -222,12 +223,14 @@ pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<
             None => return Ok(None),
         },
     };
-    let Ok(content) = fs::read(&output) else {
+    let Some(image) = image::Image::read(&output) else {
         return Ok(None);
     };
-    let Some(image) = image::Image::read(&content) else {
-        return Ok(None);
-    };
+    let path = Analysis::path(folder, &image.digest);
+    if link.as_ref().is_ok_and(|link| is_known(&path, link)) {
+        return Ok(Some(path));
+    }
+    let asked = link.as_ref().ok().map(Link::asked);
     let found = link.and_then(|link| record(&link, &image, &Memo::new(folder)));
     let (mut head, detail) = found.unwrap_or_else(|why| {
         let head = Head {
@@ -236,10 +239,20 @@ pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<
         };
         (head, Detail::default())
     });
+    head.asked = asked;
     head.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let path = Analysis::path(folder, &image.digest);
     save(&path, &head, &detail)?;
     Ok(Some(path))
+}
+
+/// Whether there is an analysis already that holds for this link: of the same bytes, made in the same way. What was linked
+/// may have been others that came to the same; but the content of a dynamic library is not in the binary.
+fn is_known(path: &Path, link: &Link) -> bool {
+    let Ok((head, _)) = read_head(path) else {
+        return false;
+    };
+    let by_name = head.libraries.iter().all(|library| library.digest.is_none());
+    head.whole.is_none() && by_name && head.asked == Some(link.asked())
 }
 
 /// Build scripts are linked by the same linker, run once, and have no cases.

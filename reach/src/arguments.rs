@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use thresh_core::digest::{Digest, FieldHasher};
+
 /// A command line that cannot be understood for certain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the linker was called with {0}")]
@@ -26,6 +28,26 @@ pub(crate) struct Link {
     pub(crate) kept: Vec<String>,
     /// Whether this makes no executable: a library, an object.
     pub(crate) partial: bool,
+}
+
+impl Link {
+    /// A digest of all that is asked for, but for the files that are linked, which have other names and folders at each link.
+    pub(crate) fn asked(&self) -> Digest {
+        let mut hasher = FieldHasher::new("thresh reach asked v1");
+        for list in [&self.flags, &self.kept] {
+            hasher.field(&(list.len() as u64).to_le_bytes());
+            list.iter().for_each(|text| {
+                hasher.field(text.as_bytes());
+            });
+        }
+        for input in &self.inputs {
+            if let Source::Library { name, is_static } = &input.source {
+                let how = [u8::from(*is_static), u8::from(input.whole)];
+                hasher.field(name.as_bytes()).field(&how);
+            }
+        }
+        hasher.finish()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -320,7 +342,7 @@ impl Reading {
             Some(path) if LISTS.contains(&flag) => {
                 let content =
                     fs::read(Path::new(&path)).map_err(|_| Unclear(format!("{flag} and no such file")))?;
-                format!("{flag}={}", thresh_core::digest::Digest::of(&content))
+                format!("{flag}={}", Digest::of(&content))
             }
             Some(value) => {
                 if KEPT.contains(&flag) {

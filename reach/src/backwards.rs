@@ -12,7 +12,7 @@ pub(crate) struct Backwards {
 
 impl Backwards {
     /// Turns the edges of a graph around, except those out of nodes that are not to be looked into.
-    pub(crate) fn new(graph: &Graph, is_opaque: impl Fn(u32) -> bool) -> Self {
+    pub(crate) fn new(graph: &Graph<'_>, is_opaque: impl Fn(u32) -> bool) -> Self {
         let looked_into = || (0..graph.nodes.len() as u32).filter(|node| !is_opaque(*node));
         let led = |node: u32| {
             graph.edges_of(node).iter().filter_map(|edge| match edge.target {

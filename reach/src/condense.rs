@@ -22,7 +22,7 @@
 //! same function is there, and in nothing else.
 
 use rayon::prelude::*;
-use thresh_core::digest::Digest;
+use thresh_core::digest::{Digest, ShortHasher};
 
 use crate::graph::{Graph, GraphEdge, To};
 
@@ -50,7 +50,7 @@ struct Components {
     of: Vec<u32>,
 }
 
-impl Graph {
+impl Graph<'_> {
     pub(crate) fn edges_of(&self, node: u32) -> &[GraphEdge] {
         let range = &self.nodes[node as usize].edges;
         &self.edges[range.start as usize..range.end as usize]
@@ -58,7 +58,7 @@ impl Graph {
 }
 
 /// Hashes everything that `roots` reach.
-pub(crate) fn hashes(graph: &Graph, roots: &[u32]) -> Hashes {
+pub(crate) fn hashes(graph: &Graph<'_>, roots: &[u32]) -> Hashes {
     let components = components(graph, roots);
     let exact = || Hashing::new(graph, &components, false).all();
     let masked = || Hashing::new(graph, &components, true).all();
@@ -79,7 +79,7 @@ impl Components {
     }
 }
 
-fn observers(graph: &Graph, components: &Components) -> Vec<bool> {
+fn observers(graph: &Graph<'_>, components: &Components) -> Vec<bool> {
     let mut observes = vec![false; graph.nodes.len()];
     for component in components.each() {
         let any = component.iter().any(|node| {
@@ -92,7 +92,7 @@ fn observers(graph: &Graph, components: &Components) -> Vec<bool> {
 }
 
 /// Tarjan's algorithm with a stack of its own: graphs are deeper than a thread's stack.
-fn components(graph: &Graph, roots: &[u32]) -> Components {
+fn components(graph: &Graph<'_>, roots: &[u32]) -> Components {
     let mut search = Search {
         graph,
         order: vec![NONE; graph.nodes.len()],
@@ -113,7 +113,7 @@ fn components(graph: &Graph, roots: &[u32]) -> Components {
 }
 
 struct Search<'g> {
-    graph: &'g Graph,
+    graph: &'g Graph<'g>,
     /// When each node was first met.
     order: Vec<u32>,
     /// The earliest open node that each one leads back to.
@@ -169,27 +169,45 @@ impl Search<'_> {
     }
 }
 
+/// Components of fewer nodes than this are not worth a second thread.
+const TOGETHER: usize = 512;
+
 struct Hashing<'g> {
-    graph: &'g Graph,
+    graph: &'g Graph<'g>,
     components: &'g Components,
     masked: bool,
     hashes: Vec<Digest>,
+    hashers: Hashers,
+}
+
+/// The hashes that are made of each node.
+#[derive(Clone)]
+struct Hashers {
+    node: ShortHasher,
+    colour: ShortHasher,
+    member: ShortHasher,
 }
 
 impl<'g> Hashing<'g> {
-    fn new(graph: &'g Graph, components: &'g Components, masked: bool) -> Self {
+    fn new(graph: &'g Graph<'g>, components: &'g Components, masked: bool) -> Self {
         Self {
             graph,
             components,
             masked,
             hashes: vec![Digest::from_bytes([0; 32]); graph.nodes.len()],
+            hashers: Hashers {
+                node: ShortHasher::new("thresh reach node v2"),
+                colour: ShortHasher::new("thresh reach colour v2"),
+                member: ShortHasher::new("thresh reach member v2"),
+            },
         }
     }
 
     fn all(mut self) -> Vec<Digest> {
+        let mut hasher = self.hashers.node.clone();
         for component in self.components.each() {
             match component {
-                [node] => self.hashes[*node as usize] = self.first(*node),
+                [node] => self.hashes[*node as usize] = self.first(*node, &mut hasher),
                 several => self.component(several),
             }
         }
@@ -197,38 +215,49 @@ impl<'g> Hashing<'g> {
     }
 
     /// A node's content and edges. Those into its own component only say so.
-    fn first(&self, node: u32) -> Digest {
+    fn first(&self, node: u32, hasher: &mut ShortHasher) -> Digest {
         let own = self.components.of[node as usize];
         let data = &self.graph.nodes[node as usize];
         let content = data.masked.filter(|_| self.masked).unwrap_or(data.content);
-        let mut hasher = blake3::Hasher::new_derive_key("thresh reach node v1");
-        hasher.update(content.as_bytes());
+        hasher.fixed(content.as_bytes());
         for edge in self.graph.edges_of(node) {
-            let mut text = [0; 42];
-            text[..8].copy_from_slice(&edge.value.to_le_bytes());
-            text[8] = edge.kind;
-            match edge.target {
-                To::Node(to) if self.components.of[to as usize] == own => text[9] = 1,
-                To::Node(to) => text[10..].copy_from_slice(self.hashes[to as usize].as_bytes()),
-                To::Leaf(leaf) => {
-                    text[9] = 2;
-                    text[10..].copy_from_slice(self.graph.leaves[leaf as usize].as_bytes());
-                }
+            let (kind, hash) = match edge.target {
+                To::Node(to) if self.components.of[to as usize] == own => (0, None),
+                To::Node(to) => (1, Some(&self.hashes[to as usize])),
+                To::Leaf(leaf) => (2, Some(&self.graph.leaves[leaf as usize])),
+            };
+            // Most lead to the start of what is of no special kind: the first byte says what follows.
+            let (is_within, is_special) = (edge.value != 0, edge.kind != 0);
+            hasher.fixed(&[kind | u8::from(is_within) << 2 | u8::from(is_special) << 3]);
+            if is_within {
+                hasher.fixed(&edge.value.to_le_bytes());
             }
-            hasher.update(&text);
+            if is_special {
+                hasher.fixed(&[edge.kind]);
+            }
+            if let Some(hash) = hash {
+                hasher.fixed(hash.as_bytes());
+            }
         }
-        Digest::from_bytes(*hasher.finalize().as_bytes())
+        hasher.finish()
     }
 
     fn component(&mut self, nodes: &[u32]) {
         let inner = self.inner(nodes);
-        let mut colours: Vec<Digest> = nodes.par_iter().map(|node| self.first(*node)).collect();
+        let first = |hasher: &mut ShortHasher, node: &u32| self.first(*node, hasher);
+        let mut colours: Vec<Digest> = nodes
+            .par_iter()
+            .with_min_len(TOGETHER)
+            .map_init(|| self.hashers.node.clone(), first)
+            .collect();
         let mut told = distinct(&colours).len();
         let mut rounds = 0u64;
         let set = loop {
+            let next = |hasher: &mut ShortHasher, at| next(&colours, at, &inner[at], hasher);
             colours = (0..nodes.len())
                 .into_par_iter()
-                .map(|at| next(&colours, at, &inner[at]))
+                .with_min_len(TOGETHER)
+                .map_init(|| self.hashers.colour.clone(), next)
                 .collect();
             rounds += 1;
             let set = distinct(&colours);
@@ -244,15 +273,15 @@ impl<'g> Hashing<'g> {
         });
         let whole = whole.finalize();
         for (node, colour) in nodes.iter().zip(&colours) {
-            let mut hasher = blake3::Hasher::new_derive_key("thresh reach member v1");
-            hasher.update(whole.as_bytes()).update(colour.as_bytes());
-            self.hashes[*node as usize] = Digest::from_bytes(*hasher.finalize().as_bytes());
+            let hasher = &mut self.hashers.member;
+            hasher.fixed(whole.as_bytes()).fixed(colour.as_bytes());
+            self.hashes[*node as usize] = hasher.finish();
         }
     }
 
     /// For each node of a component, where in the component its inner edges lead, in order.
     fn inner(&self, nodes: &[u32]) -> Vec<Vec<u32>> {
-        let places: std::collections::HashMap<u32, u32> = nodes.iter().copied().zip(0..).collect();
+        let places: foldhash::HashMap<u32, u32> = nodes.iter().copied().zip(0..).collect();
         let lead = |node: &u32| {
             let edges = self.graph.edges_of(*node).iter();
             let inner = edges.filter_map(|edge| match edge.target {
@@ -265,13 +294,12 @@ impl<'g> Hashing<'g> {
     }
 }
 
-fn next(colours: &[Digest], at: usize, inner: &[u32]) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("thresh reach colour v1");
-    hasher.update(colours[at].as_bytes());
+fn next(colours: &[Digest], at: usize, inner: &[u32], hasher: &mut ShortHasher) -> Digest {
+    hasher.fixed(colours[at].as_bytes());
     inner.iter().for_each(|to| {
-        hasher.update(colours[*to as usize].as_bytes());
+        hasher.fixed(colours[*to as usize].as_bytes());
     });
-    Digest::from_bytes(*hasher.finalize().as_bytes())
+    hasher.finish()
 }
 
 /// The colours that there are, sorted.

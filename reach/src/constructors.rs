@@ -60,7 +60,7 @@ struct Group {
 
 impl Constructors {
     /// Tells them apart.
-    pub(crate) fn of(rooted: &Rooted) -> Self {
+    pub(crate) fn of(rooted: &Rooted<'_>) -> Self {
         let graph = &rooted.graph;
         // The toolchain's own is for `main`.
         let own = rooted
@@ -104,7 +104,7 @@ impl Constructors {
     }
 
     /// All count for all.
-    pub(crate) fn all_common(rooted: &Rooted) -> Self {
+    pub(crate) fn all_common(rooted: &Rooted<'_>) -> Self {
         Self {
             apart: BTreeSet::new(),
             joined: vec![Vec::new(); rooted.cases.len()],
@@ -113,7 +113,7 @@ impl Constructors {
 }
 
 /// The groups that share no memory with what is common to all cases.
-fn apart(rooted: &Rooted, groups: &[Group], reach: &[Vec<bool>]) -> BTreeSet<usize> {
+fn apart(rooted: &Rooted<'_>, groups: &[Group], reach: &[Vec<bool>]) -> BTreeSet<usize> {
     let members: BTreeSet<u32> = groups.iter().flat_map(|group| &group.members).copied().collect();
     let others = rooted.common.iter().chain(&rooted.kept);
     let others: BTreeSet<u32> = others.filter(|node| !members.contains(node)).copied().collect();
@@ -166,7 +166,7 @@ fn grouped(single: Vec<Group>) -> Vec<Group> {
 }
 
 /// The nodes that are, or refer to, one of these places.
-fn holders(graph: &Graph, memory: &BTreeSet<To>) -> Vec<bool> {
+fn holders(graph: &Graph<'_>, memory: &BTreeSet<To>) -> Vec<bool> {
     let mut holders = vec![false; graph.nodes.len()];
     for (number, holds) in holders.iter_mut().enumerate() {
         let refers = |edge: &crate::graph::GraphEdge| {
@@ -179,7 +179,7 @@ fn holders(graph: &Graph, memory: &BTreeSet<To>) -> Vec<bool> {
 }
 
 /// All memory that a constructor can write to; none if it may do anything else than to write there.
-fn quiet_memory(graph: &Graph, constructor: u32) -> Option<BTreeSet<To>> {
+fn quiet_memory(graph: &Graph<'_>, constructor: u32) -> Option<BTreeSet<To>> {
     let mut memory = BTreeSet::new();
     let mut met = BTreeSet::from([constructor]);
     let mut open = vec![constructor];
@@ -224,7 +224,7 @@ enum Kind {
     Catches,
 }
 
-fn kind(node: &GraphNode) -> Kind {
+fn kind(node: &GraphNode<'_>) -> Kind {
     // Those that catch are made for each use, in any crate.
     if ["catch_unwind", "9panicking3try", "__rust_try"]
         .iter()

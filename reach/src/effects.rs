@@ -73,7 +73,7 @@ impl Effects {
 }
 
 /// The effects of each case, in a binary that is loaded with known libraries only.
-pub(crate) fn of_cases(rooted: &Rooted, constructors: &Constructors) -> Vec<Effects> {
+pub(crate) fn of_cases(rooted: &Rooted<'_>, constructors: &Constructors) -> Vec<Effects> {
     let graph = &rooted.graph;
     let spread = Spread::new(graph);
     let (opens, sees) = (
@@ -109,7 +109,7 @@ pub(crate) fn of_cases(rooted: &Rooted, constructors: &Constructors) -> Vec<Effe
 
 /// What is executed for every case but is neither its own nor libtest's: start-up code, what others may call by name,
 /// and what the toolchain's code calls in the build.
-fn all_around(rooted: &Rooted, constructors: &Constructors) -> BTreeSet<u32> {
+fn all_around(rooted: &Rooted<'_>, constructors: &Constructors) -> BTreeSet<u32> {
     let graph = &rooted.graph;
     let start = rooted.starting.iter().chain(&rooted.constructors);
     let start = start.filter(|node| !constructors.apart.contains(node));
@@ -131,11 +131,13 @@ struct Spread {
 }
 
 impl Spread {
-    fn new(graph: &Graph) -> Self {
+    fn new(graph: &Graph<'_>) -> Self {
         let opaque: Vec<bool> = graph.nodes.iter().map(is_opaque).collect();
+        let leaves = graph.leaf_kinds.iter().zip(&graph.leaf_names);
+        let leaves: Vec<Leaf> = leaves.map(|(kind, name)| leaf(*kind, name)).collect();
         let own = |(node, opaque): (usize, &bool)| match opaque {
             true => Effects::NONE,
-            false => own_effects(graph, node),
+            false => own_effects(graph, node, &leaves),
         };
         Self {
             own: opaque.iter().enumerate().map(own).collect(),
@@ -148,7 +150,7 @@ impl Spread {
     }
 }
 
-fn is_opaque(node: &GraphNode) -> bool {
+fn is_opaque(node: &GraphNode<'_>) -> bool {
     // Most names are told apart without the work of demangling them.
     let perhaps = || {
         ["panicking", "random", "alloc"]
@@ -158,8 +160,34 @@ fn is_opaque(node: &GraphNode) -> bool {
     node.toolchain && perhaps() && toolchain_path(node).is_some_and(|path| imports::is_opaque(&path))
 }
 
+/// What a leaf is for those who refer to it.
+struct Leaf {
+    effects: Effects,
+    is_import: bool,
+}
+
+fn leaf(kind: LeafKind, name: &str) -> Leaf {
+    let effects = match kind {
+        LeafKind::Own(marks) => Effects {
+            opens: false,
+            sees_version: marks.contains(Marks::VERSION),
+        },
+        LeafKind::Import => {
+            let import = imports::by_name(name);
+            Effects {
+                opens: !import.is_harmless,
+                sees_version: import.gives_environment,
+            }
+        }
+    };
+    Leaf {
+        effects,
+        is_import: kind == LeafKind::Import,
+    }
+}
+
 /// What a node does itself.
-fn own_effects(graph: &Graph, number: usize) -> Effects {
+fn own_effects(graph: &Graph<'_>, number: usize, leaves: &[Leaf]) -> Effects {
     let node = &graph.nodes[number];
     let mut effects = Effects {
         opens: node.marks.contains(Marks::KERNEL),
@@ -167,15 +195,19 @@ fn own_effects(graph: &Graph, number: usize) -> Effects {
     };
     let mut path = None;
     for edge in graph.edges_of(number as u32) {
-        let To::Leaf(leaf) = edge.target else { continue };
-        match graph.leaf_kinds[leaf as usize] {
-            LeafKind::Own(marks) => effects.sees_version |= marks.contains(Marks::VERSION),
-            LeafKind::Import => {
-                let name = graph.leaf_names[leaf as usize].as_str();
-                let path = path.get_or_insert_with(|| toolchain_path(node)).as_deref();
-                effects.opens |= !imports::is_harmless(name, path);
-                effects.sees_version |= imports::gives_environment(name, path);
-            }
+        let To::Leaf(number) = edge.target else { continue };
+        let leaf = &leaves[number as usize];
+        // Most leaves have no effect, and a path has to be made of a mangled name.
+        if leaf.effects == Effects::NONE {
+            continue;
+        }
+        let path = path.get_or_insert_with(|| toolchain_path(node)).as_deref();
+        let import = Some(&graph.leaf_names[number as usize]).filter(|_| leaf.is_import);
+        let is_known = import
+            .zip(path)
+            .is_some_and(|(import, path)| imports::is_known(import, path));
+        if !is_known {
+            effects = effects.or(leaf.effects);
         }
     }
     effects

@@ -1,21 +1,22 @@
 //! The graph of a whole link: the nodes of all objects that are taken, edges led to where names are defined.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use foldhash::{HashMap, HashMapExt};
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::harness::Harness;
 use crate::inputs::Part;
 use crate::location;
 use crate::marks::Marks;
-use crate::name::normalised;
 use crate::resolve::Resolution;
 use crate::unit::{Role, Target};
 
 /// The graph. Nodes are numbered through all parts; leaves are numbered apart.
 #[derive(Debug, Default)]
-pub(crate) struct Graph {
-    pub(crate) nodes: Vec<GraphNode>,
+pub(crate) struct Graph<'p> {
+    pub(crate) nodes: Vec<GraphNode<'p>>,
     /// All edges, those of one node together.
     pub(crate) edges: Vec<GraphEdge>,
     pub(crate) leaves: Vec<Digest>,
@@ -25,8 +26,8 @@ pub(crate) struct Graph {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct GraphNode {
-    pub(crate) name: String,
+pub(crate) struct GraphNode<'p> {
+    pub(crate) name: Cow<'p, str>,
     /// The content with the label, if there is one.
     pub(crate) content: Digest,
     pub(crate) masked: Option<Digest>,
@@ -64,8 +65,8 @@ pub(crate) enum To {
 
 /// A graph and where its roots are.
 #[derive(Debug, Default)]
-pub(crate) struct Rooted {
-    pub(crate) graph: Graph,
+pub(crate) struct Rooted<'p> {
+    pub(crate) graph: Graph<'p>,
     /// What every process executes or reads, in the linker's order.
     pub(crate) common: Vec<u32>,
     /// Those of `common` that are called before `main`.
@@ -115,13 +116,13 @@ const IMAGE: &[&str] = &[
 pub(crate) const ENTRIES: &[&str] = &["main", "_start", "_init", "_fini"];
 
 /// Makes the graph. `image` is the digest of the linked binary, `roots` are names that are reached from outside.
-pub(crate) fn build(
-    parts: &[Part],
-    resolution: &Resolution<'_>,
+pub(crate) fn build<'p>(
+    parts: &'p [Part],
+    resolution: &'p Resolution<'p>,
     harness: Option<(u32, &Harness)>,
     image: Digest,
     roots: &[String],
-) -> Result<Rooted, GraphError> {
+) -> Result<Rooted<'p>, GraphError> {
     let mut builder = Builder::new(parts, resolution, image)?;
     let labels = builder.labels();
     for index in &resolution.taken {
@@ -140,7 +141,7 @@ pub(crate) fn build(
 }
 
 /// Checks that nothing refers to the array of cases, or to a case's descriptor, once the array is cut off.
-fn alone(rooted: &Rooted, cut: std::collections::BTreeSet<u32>) -> Result<(), GraphError> {
+fn alone(rooted: &Rooted<'_>, cut: std::collections::BTreeSet<u32>) -> Result<(), GraphError> {
     let led = |edge: &GraphEdge| matches!(edge.target, To::Node(node) if cut.contains(&node));
     if rooted.graph.edges.iter().any(led) {
         return Err(GraphError::DescriptorsUsed);
@@ -148,10 +149,18 @@ fn alone(rooted: &Rooted, cut: std::collections::BTreeSet<u32>) -> Result<(), Gr
     Ok(())
 }
 
+/// What a name stands for in one object.
+#[derive(Clone, Copy)]
+struct Named {
+    edge: GraphEdge,
+    /// Who refers to it reads the lines of panic locations.
+    observes: bool,
+}
+
 struct Builder<'p> {
     parts: &'p [Part],
     resolution: &'p Resolution<'p>,
-    graph: Graph,
+    graph: Graph<'p>,
     /// The number of the first node of a part.
     base: HashMap<u32, u32>,
     /// The nodes of sections that `__start_` and `__stop_` symbols stand for.
@@ -198,7 +207,7 @@ impl<'p> Builder<'p> {
     /// Labels of one link are all different, which is all that soundness asks of them; that they are the same in the
     /// next link is only what reuse asks.
     fn labels(&self) -> HashMap<u32, Digest> {
-        let mut bearers: BTreeMap<String, Vec<(Digest, u32)>> = BTreeMap::new();
+        let mut bearers: HashMap<&str, Vec<(Digest, u32)>> = HashMap::new();
         for index in &self.resolution.taken {
             let part = &self.parts[*index as usize];
             let base = self.base[index];
@@ -206,9 +215,8 @@ impl<'p> Builder<'p> {
                 if let Some(label) = &node.label
                     && !self.resolution.is_dropped(*index, number as u32)
                 {
-                    let names: Vec<String> = label.lines().map(normalised).collect();
                     let bearer = (node.content, base + number as u32);
-                    bearers.entry(names.join("\n")).or_default().push(bearer);
+                    bearers.entry(label).or_default().push(bearer);
                 }
             }
         }
@@ -216,7 +224,7 @@ impl<'p> Builder<'p> {
         for (name, mut bearers) in bearers {
             bearers.sort_unstable();
             for (number, (_, node)) in bearers.into_iter().enumerate() {
-                labels.insert(node, label(&["label", &name, &number.to_string()]));
+                labels.insert(node, label(&["label", name, &number.to_string()]));
             }
         }
         labels
@@ -233,12 +241,8 @@ impl<'p> Builder<'p> {
         let harness = harness
             .filter(|(part, _)| *part == index)
             .map(|(_, harness)| harness);
-        let observing: Vec<bool> = part
-            .unit
-            .names
-            .iter()
-            .map(|name| location::observes(name))
-            .collect();
+        // Most names are referred to many times, and finding what a name stands for is most of the work.
+        let mut known: Vec<Option<Named>> = vec![None; part.unit.names.len()];
         for (number, node) in part.unit.nodes.iter().enumerate() {
             let start = self.graph.edges.len() as u32;
             let cut = harness.and_then(|harness| harness.cut(number as u32));
@@ -247,10 +251,25 @@ impl<'p> Builder<'p> {
                 if cut.is_some_and(|cut| !cut.keeps(place)) {
                     continue;
                 }
-                if let Target::Name(name) = edge.target {
-                    observes |= !part.toolchain && observing.get(name as usize).copied().unwrap_or_default();
-                }
-                let edge = self.edge(index, edge)?;
+                let edge = match edge.target {
+                    Target::Name(name) => {
+                        let known = known.get_mut(name as usize).ok_or_else(|| self.broken(index))?;
+                        let named = match *known {
+                            Some(named) => named,
+                            None => *known.insert(self.named(part, &part.unit.names[name as usize])?),
+                        };
+                        observes |= named.observes;
+                        GraphEdge {
+                            value: named.edge.value.wrapping_add(edge.value),
+                            ..named.edge
+                        }
+                    }
+                    target => GraphEdge {
+                        target: self.local(index, target)?,
+                        value: edge.value,
+                        kind: edge.kind,
+                    },
+                };
                 self.graph.edges.push(edge);
             }
             let id = base + number as u32;
@@ -263,7 +282,7 @@ impl<'p> Builder<'p> {
                 return Err(GraphError::TooLarge);
             }
             self.graph.nodes.push(GraphNode {
-                name: node.name.clone(),
+                name: Cow::Borrowed(&node.name),
                 content,
                 masked: node.masked,
                 marks: node.marks,
@@ -275,39 +294,36 @@ impl<'p> Builder<'p> {
         Ok(())
     }
 
-    fn edge(&mut self, part: u32, edge: &crate::unit::Edge) -> Result<GraphEdge, GraphError> {
-        let unit = &self.parts[part as usize].unit;
-        let broken = || GraphError::Broken(self.parts[part as usize].name.clone());
-        let (target, value, kind) = match edge.target {
-            Target::Name(name) => {
-                let name = unit.names.get(name as usize).ok_or_else(broken)?;
-                return self.named(name, edge.value);
-            }
-            target => (target, edge.value, edge.kind),
-        };
-        let target = self.local(part, target)?;
-        Ok(GraphEdge { target, value, kind })
-    }
-
     fn local(&mut self, part: u32, target: Target) -> Result<To, GraphError> {
         let unit = &self.parts[part as usize].unit;
-        let broken = || GraphError::Broken(self.parts[part as usize].name.clone());
         match target {
             Target::Node(node) if (node as usize) < unit.nodes.len() => Ok(To::Node(self.base[&part] + node)),
             Target::Leaf(leaf) => {
-                let leaf = unit.leaves.get(leaf as usize).ok_or_else(broken)?;
+                let leaf = unit.leaves.get(leaf as usize).ok_or_else(|| self.broken(part))?;
                 Ok(self.leaf(leaf.digest, LeafKind::Own(leaf.marks), &leaf.shown))
             }
-            _ => Err(broken()),
+            _ => Err(self.broken(part)),
         }
     }
 
-    fn named(&mut self, name: &str, value: u64) -> Result<GraphEdge, GraphError> {
+    fn broken(&self, part: u32) -> GraphError {
+        GraphError::Broken(self.parts[part as usize].name.clone())
+    }
+
+    /// What a name stands for where `part` refers to it.
+    fn named(&mut self, part: &Part, name: &str) -> Result<Named, GraphError> {
+        Ok(Named {
+            edge: self.by_name(name)?,
+            observes: !part.toolchain && location::observes(name),
+        })
+    }
+
+    fn by_name(&mut self, name: &str) -> Result<GraphEdge, GraphError> {
         if let Some(found) = self.resolution.find(name) {
             let definition = self.parts[found.part as usize].unit.definitions[found.definition as usize];
             return Ok(GraphEdge {
                 target: self.local(found.part, definition.target)?,
-                value: definition.value.wrapping_add(value),
+                value: definition.value,
                 kind: definition.kind,
             });
         }
@@ -322,10 +338,9 @@ impl<'p> Builder<'p> {
             None => self.external(name),
         };
         // The start of a list and its end are told apart.
-        let value = value.wrapping_add(u64::from(name.starts_with("__stop_")));
         Ok(GraphEdge {
             target,
-            value,
+            value: u64::from(name.starts_with("__stop_")),
             kind: 0,
         })
     }
@@ -359,7 +374,7 @@ impl<'p> Builder<'p> {
                 kind: 0,
             }));
             self.graph.nodes.push(GraphNode {
-                name: format!("all of section {name}"),
+                name: format!("all of section {name}").into(),
                 content: label(&["list", name]),
                 masked: None,
                 marks: Marks::default(),
@@ -370,22 +385,23 @@ impl<'p> Builder<'p> {
         }
     }
 
-    fn roots(&self, names: &[String]) -> Rooted {
-        let mut rooted = Rooted::default();
-        let entries = ENTRIES.iter().copied().chain(names.iter().map(String::as_str));
-        for found in entries.filter_map(|name| self.resolution.find(name)) {
+    fn roots(&self, names: &[String]) -> Rooted<'p> {
+        let node = |name: &str| {
+            let found = self.resolution.find(name)?;
             let definition = self.parts[found.part as usize].unit.definitions[found.definition as usize];
-            if let Target::Node(node) = definition.target {
-                rooted.common.push(self.base[&found.part] + node);
+            match definition.target {
+                Target::Node(node) => Some(self.base[&found.part] + node),
+                _ => None,
             }
-        }
-        let exported = names.iter().filter(|name| !ENTRIES.contains(&name.as_str()));
-        for found in exported.filter_map(|name| self.resolution.find(name)) {
-            let definition = self.parts[found.part as usize].unit.definitions[found.definition as usize];
-            if let Target::Node(node) = definition.target {
-                rooted.exported.push(self.base[&found.part] + node);
-            }
-        }
+        };
+        let names = names.iter().map(String::as_str);
+        let exported = names.filter(|name| !ENTRIES.contains(name));
+        let mut rooted = Rooted {
+            common: ENTRIES.iter().copied().filter_map(node).collect(),
+            exported: exported.filter_map(node).collect(),
+            ..Rooted::default()
+        };
+        rooted.common.extend(&rooted.exported);
         for index in &self.resolution.taken {
             for (number, node) in self.parts[*index as usize].unit.nodes.iter().enumerate() {
                 match node.role {

@@ -1,7 +1,12 @@
 //! The linked binary: its digest, and what it exports.
 
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
 use object::LittleEndian;
 use object::elf;
+use object::read::ReadCache;
 use object::read::elf::{Dyn, FileHeader, Sym};
 use thresh_core::digest::Digest;
 
@@ -18,8 +23,12 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Reads a binary; none if it is no ELF executable.
-    pub(crate) fn read(content: &[u8]) -> Option<Self> {
+    /// Reads a binary; none if it is not there, or no ELF executable. It is long, for its debug information, and only its
+    /// digest needs all of it: so it is never in memory as a whole.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        let mut file = File::open(path).ok()?;
+        let cache = ReadCache::new(&mut file);
+        let content = &cache;
         let header = elf::FileHeader64::<LittleEndian>::parse(content).ok()?;
         let endian = header.endian().ok()?;
         if ![elf::ET_EXEC, elf::ET_DYN].contains(&header.e_type(endian)) {
@@ -46,15 +55,29 @@ impl Image {
                 .iter()
                 .any(|entry| is(&[elf::DT_RPATH, elf::DT_RUNPATH])(&entry));
             let entries = entries.iter().filter(is(&[elf::DT_NEEDED]));
-            let names = entries.filter_map(|entry| entry.string(endian, strings).ok());
+            let names = entries.filter_map(|entry| strings.get(entry.val32(endian)?).ok());
             needed.extend(names.filter_map(text));
         }
-        let digest = blake3::Hasher::new().update_rayon(content).finalize();
+        let exports = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Some(Self {
-            digest: Digest::from_bytes(*digest.as_bytes()),
             needed,
             has_own_folders,
-            exports: names.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            exports,
+            digest: digest(&mut file).ok()?,
         })
+    }
+}
+
+/// The digest of a whole file.
+fn digest(file: &mut File) -> io::Result<Digest> {
+    const PIECE: usize = 1 << 20;
+    file.rewind()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
+            read => hasher.update_rayon(&piece[..read]),
+        };
     }
 }

@@ -20,14 +20,7 @@ const HARMLESS: [&str; 5] = [
      __strncpy_chk __snprintf_chk __vsnprintf_chk __sprintf_chk __ctype_b_loc __ctype_tolower_loc \
      __ctype_toupper_loc tolower toupper isspace isdigit isalpha isalnum malloc calloc realloc free \
      posix_memalign aligned_alloc memalign malloc_usable_size __errno_location __xpg_strerror_r",
-    // Numbers.
-    "acos acosf acosh acoshf asin asinf asinh asinhf atan atanf atan2 atan2f atanh atanhf cbrt cbrtf ceil \
-     ceilf copysign copysignf cos cosf cosh coshf erf erff erfc erfcf exp expf exp2 exp2f expm1 expm1f \
-     fabs fabsf fdim fdimf floor floorf fma fmaf fmax fmaxf fmin fminf fmod fmodf frexp frexpf hypot \
-     hypotf ldexp ldexpf lgamma_r lgammaf_r log logf log10 log10f log1p log1pf log2 log2f modf modff \
-     nearbyint nearbyintf nextafter nextafterf pow powf remainder remainderf rint rintf round roundf \
-     roundeven roundevenf scalbn scalbnf sin sinf sincos sincosf sinh sinhf sqrt sqrtf tan tanf tanh \
-     tanhf tgamma tgammaf trunc truncf",
+    NUMBERS,
     // Threads.
     "pthread_create pthread_join pthread_detach pthread_self pthread_equal pthread_once pthread_attr_init \
      pthread_attr_destroy pthread_attr_setstacksize pthread_attr_getstack pthread_attr_getguardsize \
@@ -52,7 +45,16 @@ const HARMLESS: [&str; 5] = [
      _Unwind_GetRegionStart _Unwind_GetTextRelBase _Unwind_SetGR _Unwind_SetIP",
 ];
 
-/// Functions that do nothing but to compute and to allocate memory.
+/// Functions of numbers.
+const NUMBERS: &str = "acos acosf acosh acoshf asin asinf asinh asinhf atan atanf atan2 atan2f atanh atanhf cbrt cbrtf ceil \
+     ceilf copysign copysignf cos cosf cosh coshf erf erff erfc erfcf exp expf exp2 exp2f expm1 expm1f \
+     fabs fabsf fdim fdimf floor floorf fma fmaf fmax fmaxf fmin fminf fmod fmodf frexp frexpf hypot \
+     hypotf ldexp ldexpf lgamma_r lgammaf_r log logf log10 log10f log1p log1pf log2 log2f modf modff \
+     nearbyint nearbyintf nextafter nextafterf pow powf remainder remainderf rint rintf round roundf \
+     roundeven roundevenf scalbn scalbnf sin sinf sincos sincosf sinh sinhf sqrt sqrtf tan tanf tanh \
+     tanhf tgamma tgammaf trunc truncf";
+
+/// Functions that do nothing but to compute and to allocate memory, apart from [`NUMBERS`].
 const COMPUTING: &str = "memcpy memmove memset memcmp bcmp memchr memrchr strlen malloc calloc realloc free \
      posix_memalign aligned_alloc __tls_get_addr _Unwind_Resume";
 
@@ -122,33 +124,39 @@ const C_LIBRARY: &str = "libc.so.6";
 const LIBRARIES: &str = "libc.so.6 libm.so.6 libgcc_s.so.1 libpthread.so.0 libdl.so.2 librt.so.1 libutil.so.1 \
      ld-linux-x86-64.so.2 ld-linux-aarch64.so.1";
 
-/// Whether an import of a node, which has this path if it is the toolchain's, can tell nothing of files.
-pub(crate) fn is_harmless(import: &str, toolchain_path: Option<&str>) -> bool {
+/// What an import is for whoever refers to it, but for [those that are known](is_known) to do nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Import {
+    /// It can tell nothing of files.
+    pub(crate) is_harmless: bool,
+    /// It gives all of the environment, or may give it to others.
+    pub(crate) gives_environment: bool,
+}
+
+/// What is known of an import by its name.
+pub(crate) fn by_name(import: &str) -> Import {
     static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
         HARMLESS
             .iter()
             .flat_map(|names| names.split_ascii_whitespace())
             .collect()
     });
-    NAMES.contains(import) || is_known(import, toolchain_path)
+    let starts = || STARTERS.iter().any(|start| import.starts_with(start));
+    Import {
+        is_harmless: NAMES.contains(import),
+        gives_environment: has(ENVIRONMENT, import) || starts(),
+    }
 }
 
 /// Whether a function does nothing but to compute and to allocate memory, and has no other input than what it is given.
 pub(crate) fn only_computes(import: &str) -> bool {
-    has(COMPUTING, import) || has(HARMLESS[1], import)
+    has(COMPUTING, import) || has(NUMBERS, import)
 }
 
-/// Whether an import of a node gives it all of its environment, or may give it to others.
-pub(crate) fn gives_environment(import: &str, toolchain_path: Option<&str>) -> bool {
-    let gives = has(ENVIRONMENT, import) || STARTERS.iter().any(|start| import.starts_with(start));
-    gives && !is_known(import, toolchain_path)
-}
-
-fn is_known(import: &str, toolchain_path: Option<&str>) -> bool {
-    toolchain_path.is_some_and(|path| {
-        let mut known = KNOWN.iter().filter(|(start, _)| path.starts_with(start));
-        known.any(|(_, imports)| imports.contains(&import))
-    })
+/// Whether a function of the toolchain with this path is known to do nothing of what its import could do.
+pub(crate) fn is_known(import: &str, path: &str) -> bool {
+    let mut known = KNOWN.iter().filter(|(start, _)| path.starts_with(start));
+    known.any(|(_, imports)| imports.contains(&import))
 }
 
 /// Whether a function of the toolchain is not looked into.
@@ -170,9 +178,13 @@ fn has(names: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn is_harmless(import: &str) -> bool {
+        by_name(import).is_harmless
+    }
+
     #[test]
     fn only_what_is_listed_is_harmless() {
-        assert!(is_harmless("memcpy", None) && is_harmless("_Unwind_SetIP", None));
+        assert!(is_harmless("memcpy") && is_harmless("_Unwind_SetIP") && is_harmless("truncf"));
         for name in [
             "open64",
             "read",
@@ -184,28 +196,29 @@ mod tests {
             "memcpy memmove",
             "",
         ] {
-            assert!(!is_harmless(name, None), "{name}");
+            assert!(!is_harmless(name), "{name}");
         }
     }
 
     #[test]
     fn what_only_the_standard_library_may_do_others_may_not() {
-        let path = "std::sys::sync::mutex::futex::Mutex>::lock_contended";
-        assert!(is_harmless("syscall", Some(path)) && !gives_environment("syscall", Some(path)));
-        for path in [None, Some("std::fs::read"), Some("demo::std::sys::sync::lock")] {
-            assert!(
-                !is_harmless("syscall", path) && gives_environment("syscall", path),
-                "{path:?}"
-            );
+        let may = by_name("syscall");
+        assert!(!may.is_harmless && may.gives_environment);
+        assert!(is_known(
+            "syscall",
+            "std::sys::sync::mutex::futex::Mutex>::lock_contended"
+        ));
+        for path in ["std::fs::read", "demo::std::sys::sync::lock"] {
+            assert!(!is_known("syscall", path), "{path}");
         }
     }
 
     #[test]
     fn processes_inherit_the_environment() {
         for name in ["environ", "execvp", "posix_spawnp", "fork", "system"] {
-            assert!(gives_environment(name, None), "{name}");
+            assert!(by_name(name).gives_environment, "{name}");
         }
-        assert!(!gives_environment("getenv", None));
+        assert!(!by_name("getenv").gives_environment);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is linked: files found, read and taken apart, in the linker's order.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use object::read::archive::ArchiveFile;
@@ -54,7 +55,9 @@ pub(crate) struct Inputs {
 
 /// Reads all inputs of a link.
 pub(crate) fn read(link: &Link, memo: &Memo) -> Result<Inputs, InputError> {
-    let each = link.inputs.par_iter().map(|input| input_of(link, input, memo));
+    // Each thread reads into one memory: there are hundreds of files in a link.
+    let each = |content: &mut Vec<u8>, input| input_of(link, input, memo, content);
+    let each = link.inputs.par_iter().map_init(Vec::new, each);
     let each: Vec<Inputs> = each.collect::<Result<_, _>>()?;
     let mut all = Inputs::default();
     for inputs in each {
@@ -64,11 +67,11 @@ pub(crate) fn read(link: &Link, memo: &Memo) -> Result<Inputs, InputError> {
     Ok(all)
 }
 
-fn input_of(link: &Link, input: &Input, memo: &Memo) -> Result<Inputs, InputError> {
+fn input_of(link: &Link, input: &Input, memo: &Memo, content: &mut Vec<u8>) -> Result<Inputs, InputError> {
     match &input.source {
-        Source::File(path) => file(path, input.whole, memo),
+        Source::File(path) => file(path, input.whole, memo, content),
         Source::Library { name, is_static } => match search(&link.folders, name, *is_static) {
-            Some(path) => file(&path, input.whole, memo),
+            Some(path) => file(&path, input.whole, memo, content),
             None if *is_static && !SYSTEM.contains(&name.as_str()) => Err(InputError::Missing(name.clone())),
             // Found in a folder of the system, by a search that is the linker's own.
             None => Ok(Inputs {
@@ -99,34 +102,38 @@ fn search(folders: &[PathBuf], name: &str, is_static: bool) -> Option<PathBuf> {
     paths.find(|path| path.is_file())
 }
 
-fn file(path: &Path, whole: bool, memo: &Memo) -> Result<Inputs, InputError> {
+/// `content` is memory to read into.
+fn file(path: &Path, whole: bool, memo: &Memo, content: &mut Vec<u8>) -> Result<Inputs, InputError> {
     let stamp = stamp(path);
     let digest = stamp.as_ref().and_then(|stamp| memo.digest(stamp));
     if let Some(units) = digest.and_then(|digest| memo.archive(&digest)) {
         return Ok(archive(path, units, whole));
     }
-    let content = fs::read(path).map_err(|cause| InputError::Read {
+    content.clear();
+    let read = File::open(path).and_then(|mut file| file.read_to_end(content));
+    read.map_err(|cause| InputError::Read {
         path: path.display().to_string(),
         cause,
     })?;
+    let content = content.as_slice();
     if content.starts_with(b"!<arch>\n") {
         return Ok(archive(
             path,
-            units(path, &content, stamp.as_deref(), memo)?,
+            units(path, content, stamp.as_deref(), memo)?,
             whole,
         ));
     }
-    if is_dynamic(&content) {
+    if is_dynamic(content) {
         return Ok(Inputs {
             libraries: vec![Library {
                 name: path.display().to_string(),
-                digest: Some(Digest::of(&content)),
+                digest: Some(Digest::of(content)),
             }],
             parts: Vec::new(),
         });
     }
     let name = path.display().to_string();
-    let unit = Unit::parse(&content).map_err(|cause| InputError::Shape {
+    let unit = Unit::parse(content).map_err(|cause| InputError::Shape {
         name: name.clone(),
         cause,
     })?;

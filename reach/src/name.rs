@@ -13,7 +13,7 @@ pub(crate) fn normalised(symbol: &str) -> String {
 }
 
 /// The path of a function of the toolchain; of a method that of its type.
-pub(crate) fn toolchain_path(node: &GraphNode) -> Option<String> {
+pub(crate) fn toolchain_path(node: &GraphNode<'_>) -> Option<String> {
     node.toolchain
         .then(|| shown(&node.name).trim_start_matches(['<', '&']).to_owned())
 }

@@ -4,7 +4,7 @@
 //! pieces about freely, so no code can rely on what lies beside one.
 
 use object::elf;
-use thresh_core::digest::{Digest, FieldHasher};
+use thresh_core::digest::{Digest, ShortHasher};
 
 use crate::raw::{Place, Raw, RawSection, RawSymbol, Relocation};
 
@@ -21,10 +21,18 @@ pub(crate) struct Piece<'d> {
 }
 
 impl Piece<'_> {
-    pub(crate) fn digest(&self) -> Digest {
-        let mut hasher = FieldHasher::new("thresh reach piece v1");
-        hasher.field(self.bytes).field(&[u8::from(self.terminated)]);
-        hasher.finish()
+    /// `hasher` is that of pieces.
+    pub(crate) fn digest(&self, hasher: &mut ShortHasher) -> Digest {
+        hasher
+            .field(self.bytes)
+            .fixed(&[u8::from(self.terminated)])
+            .finish()
+    }
+
+    /// The start of it, for humans.
+    pub(crate) fn shown(&self) -> String {
+        let start = &self.bytes[..self.bytes.len().min(60)];
+        format!("{:?}", String::from_utf8_lossy(start))
     }
 }
 

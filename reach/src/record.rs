@@ -17,6 +17,8 @@ pub(crate) struct Head {
     pub(crate) whole: Option<String>,
     /// How long the analysis took, in microseconds.
     pub(crate) took_us: u64,
+    /// What the linker was asked for, apart from contents ([`crate::arguments::Link::asked`]).
+    pub(crate) asked: Option<Digest>,
     pub(crate) libraries: Vec<Library>,
     /// What every case executes or reads.
     pub(crate) common: Option<Keys>,
@@ -61,7 +63,7 @@ pub(crate) struct RecordNode {
 
 /// Makes the keys of a link. `effects` and `constructors` are those of its cases; `surroundings` is what counts for every case besides the graph.
 pub(crate) fn of_graph(
-    rooted: &Rooted,
+    rooted: &Rooted<'_>,
     hashes: &Hashes,
     effects: &[Effects],
     constructors: &Constructors,
@@ -113,6 +115,7 @@ pub(crate) fn of_graph(
     let head = Head {
         whole: None,
         took_us: 0,
+        asked: None,
         libraries,
         common: Some(common),
         cases: cases.collect(),
@@ -132,14 +135,14 @@ pub(crate) fn of_graph(
 }
 
 /// What is common to all cases, in the linker's order.
-fn common_roots<'r>(rooted: &'r Rooted, constructors: &'r Constructors) -> impl Iterator<Item = &'r u32> {
+fn common_roots<'r>(rooted: &'r Rooted<'_>, constructors: &'r Constructors) -> impl Iterator<Item = &'r u32> {
     rooted
         .common
         .iter()
         .filter(|root| !constructors.apart.contains(root))
 }
 
-fn common(rooted: &Rooted, hashes: &Hashes, constructors: &Constructors, surroundings: &Digest) -> Keys {
+fn common(rooted: &Rooted<'_>, hashes: &Hashes, constructors: &Constructors, surroundings: &Digest) -> Keys {
     let all = |context: &str, hashes: &[Digest]| {
         let mut hasher = FieldHasher::new(context);
         hasher.field(surroundings.as_bytes());
@@ -174,7 +177,7 @@ fn places(hashes: &Hashes) -> Vec<u32> {
     hashes.reached.iter().map(number).collect()
 }
 
-fn nodes(rooted: &Rooted, hashes: &Hashes, places: &[u32]) -> Vec<RecordNode> {
+fn nodes(rooted: &Rooted<'_>, hashes: &Hashes, places: &[u32]) -> Vec<RecordNode> {
     let graph = &rooted.graph;
     let reached = (0..graph.nodes.len()).filter(|node| hashes.reached[*node]);
     let record = |index: usize| {
@@ -184,7 +187,7 @@ fn nodes(rooted: &Rooted, hashes: &Hashes, places: &[u32]) -> Vec<RecordNode> {
             leaf => (leaf, edge.value),
         });
         RecordNode {
-            name: node.name.clone(),
+            name: node.name.to_string(),
             content: node.content,
             masked: node.masked,
             edges: edges.collect(),
@@ -197,6 +200,7 @@ impl Head {
     pub(crate) fn write(&self, writer: &mut Writer) {
         writer.optional(self.whole.as_ref(), |writer, why| writer.text(why));
         writer.number(self.took_us);
+        writer.optional(self.asked.as_ref(), Writer::digest);
         writer.list(&self.libraries, |writer, library| {
             writer.text(&library.name);
             writer.optional(library.digest.as_ref(), Writer::digest);
@@ -217,6 +221,7 @@ impl Head {
         Ok(Self {
             whole: reader.optional(Reader::text)?,
             took_us: reader.number()?,
+            asked: reader.optional(Reader::digest)?,
             libraries: reader.list(|reader| {
                 Ok(Library {
                     name: reader.text()?,

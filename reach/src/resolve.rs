@@ -7,7 +7,9 @@
 //! Where linkers differ (a name defined in two archives), what is chosen here may not be what the binary has. A name that
 //! is defined in a static input and in a dynamic library counts as the former; the libraries count whole anyway.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::inputs::Part;
 use crate::unit::Target;

@@ -9,14 +9,14 @@
 //! what can be written to (two counters that both start as 0), and named statics (whose addresses may be compared).
 //! These have a label.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use object::elf;
-use thresh_core::digest::{Digest, FieldHasher};
+use thresh_core::digest::{Digest, ShortHasher};
 
 use crate::frames::frames;
 use crate::location;
 use crate::marks::{Marks, is_written};
+use crate::name::normalised;
 use crate::pieces::piece;
 use crate::raw::{Place, Raw, RawSection, RawSymbol, Relocation, Shape};
 
@@ -43,7 +43,7 @@ pub(crate) struct Node {
     pub(crate) masked: Option<Digest>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) role: Role,
-    /// Tells nodes apart that code can tell apart whatever they hold.
+    /// Tells nodes apart that code can tell apart whatever they hold: names without hashes.
     pub(crate) label: Option<String>,
     /// The section's name, if `__start_` and `__stop_` symbols may stand for it.
     pub(crate) listed: Option<String>,
@@ -160,6 +160,8 @@ struct Builder<'r, 'd> {
     leaves: HashMap<Digest, u32>,
     /// Symbols by section, in the object's order.
     symbols_of: Vec<Vec<u32>>,
+    hasher: ShortHasher,
+    piece_hasher: ShortHasher,
 }
 
 impl<'r, 'd> Builder<'r, 'd> {
@@ -191,6 +193,8 @@ impl<'r, 'd> Builder<'r, 'd> {
             names: HashMap::new(),
             leaves: HashMap::new(),
             symbols_of,
+            hasher: ShortHasher::new("thresh reach section v2"),
+            piece_hasher: ShortHasher::new("thresh reach piece v2"),
         }
     }
 
@@ -208,27 +212,19 @@ impl<'r, 'd> Builder<'r, 'd> {
             text.extend_from_slice(&frame.bytes);
             self.relocations(&frame.relocations, &mut text, &mut edges)?;
         }
-        let hash = |data: &[u8]| {
-            let flags = section.flags & !u64::from(elf::SHF_GROUP);
-            let mut hasher = FieldHasher::new("thresh reach section v1");
-            for number in [u64::from(section.kind), flags, section.align, section.size] {
-                hasher.field(&number.to_le_bytes());
-            }
-            hasher.field(data).field(&text);
-            hasher.finish()
-        };
         let symbols = self.named(index);
         let first = symbols.iter().min_by_key(|symbol| symbol.value);
         let location = symbols.is_empty() && location::is_location(self.raw, section);
+        let masked = location.then(|| location::FILE_ONLY(section.data));
         self.unit.nodes.push(Node {
             name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
-            content: hash(section.data),
+            content: content(&mut self.hasher, section, section.data, &text),
             marks: Marks::of_section(
                 self.raw.machine,
                 section,
                 symbols.iter().map(|symbol| symbol.name),
             ),
-            masked: location.then(|| hash(location::FILE_ONLY(section.data))),
+            masked: masked.map(|data| content(&mut self.hasher, section, data, &text)),
             edges,
             role: role(section),
             label: label(section, &symbols),
@@ -257,12 +253,9 @@ impl<'r, 'd> Builder<'r, 'd> {
                 let edge = match piece(self.raw, relocation) {
                     Some(piece) => {
                         addend = piece.addend;
-                        let shown = format!(
-                            "{:?}",
-                            String::from_utf8_lossy(&piece.bytes[..piece.bytes.len().min(60)])
-                        );
+                        let digest = piece.digest(&mut self.piece_hasher);
                         Edge {
-                            target: self.leaf(piece.digest(), Marks::of_text(piece.bytes), shown),
+                            target: self.leaf(digest, || (Marks::of_text(piece.bytes), piece.shown())),
                             value: piece.offset,
                             kind: 0,
                         }
@@ -305,12 +298,12 @@ impl<'r, 'd> Builder<'r, 'd> {
             },
             Place::Absolute => {
                 let leaf = Digest::of(format!("absolute {}", symbol.value).as_bytes());
-                Ok((self.leaf(leaf, Marks::default(), symbol.name.to_owned()), 0))
+                Ok((self.leaf(leaf, || (Marks::default(), symbol.name.to_owned())), 0))
             }
             Place::Tentative => {
                 let text = format!("tentative {} {} {}", symbol.name, symbol.value, symbol.size);
                 let digest = Digest::of(text.as_bytes());
-                Ok((self.leaf(digest, Marks::WRITTEN, symbol.name.to_owned()), 0))
+                Ok((self.leaf(digest, || (Marks::WRITTEN, symbol.name.to_owned())), 0))
             }
             Place::Undefined => Err(Shape::Damaged(format!("{} is local and nowhere", symbol.name))),
         }
@@ -324,9 +317,10 @@ impl<'r, 'd> Builder<'r, 'd> {
         })
     }
 
-    fn leaf(&mut self, digest: Digest, marks: Marks, shown: String) -> Target {
+    fn leaf(&mut self, digest: Digest, first: impl FnOnce() -> (Marks, String)) -> Target {
         let leaves = &mut self.unit.leaves;
         Target::Leaf(*self.leaves.entry(digest).or_insert_with(|| {
+            let (marks, shown) = first();
             leaves.push(Leaf { digest, marks, shown });
             leaves.len() as u32 - 1
         }))
@@ -377,6 +371,14 @@ impl<'r, 'd> Builder<'r, 'd> {
     }
 }
 
+fn content(hasher: &mut ShortHasher, section: &RawSection<'_>, data: &[u8], relocations: &[u8]) -> Digest {
+    let flags = section.flags & !u64::from(elf::SHF_GROUP);
+    for number in [u64::from(section.kind), flags, section.align, section.size] {
+        hasher.fixed(&number.to_le_bytes());
+    }
+    hasher.field(data).field(relocations).finish()
+}
+
 /// Functions and data are called and read alike whatever a symbol says, except where the linker acts on it.
 fn symbol_kind(kind: u8) -> u8 {
     match kind {
@@ -423,5 +425,6 @@ fn label(section: &RawSection<'_>, symbols: &[&RawSymbol<'_>]) -> Option<String>
     if names.is_empty() {
         names.push(section.name);
     }
+    let names: Vec<String> = names.into_iter().map(normalised).collect();
     Some(names.join("\n"))
 }

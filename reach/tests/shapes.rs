@@ -111,6 +111,47 @@ fn a_program_without_harness_has_one_key() {
 }
 
 #[test]
+fn the_same_binary_is_analysed_once() {
+    let workshop = Workshop::new(&[]);
+    let arguments = workshop.link(SOURCE);
+    let took = |arguments: &[OsString]| workshop.analyse_again(arguments).summary().took();
+    let first = workshop.analyse(&arguments).summary().took();
+    fs::write(object(&workshop), "no object").expect("written");
+    assert_eq!(took(&arguments), first, "objects are not looked at again");
+    let mut others = arguments.clone();
+    others.push("-Wl,--build-id=none".into());
+    assert!(
+        workshop.analyse_again(&others).summary().whole().is_some(),
+        "linked in another way"
+    );
+    assert!(
+        workshop.analyse_again(&arguments).summary().whole().is_some(),
+        "an analysis that failed says nothing of the next"
+    );
+}
+
+#[test]
+fn the_content_of_a_dynamic_library_is_looked_at_each_time() {
+    let workshop = Workshop::new(&["-L.", "-ldylib=other"]);
+    fs::write(workshop.path().join("other.c"), "int other(void) { return 1; }").expect("written");
+    let library = || workshop.run("cc", &["-shared", "-fPIC", "-o", "libother.so", "other.c"]);
+    library();
+    let arguments = workshop.link(SOURCE);
+    let key = |analysis: &Analysis| {
+        analysis
+            .summary()
+            .keys(Locations::Exact)
+            .next()
+            .map(|case| case.key)
+    };
+    let old = key(&workshop.analyse(&arguments));
+    fs::write(workshop.path().join("other.c"), "int other(void) { return 2; }").expect("written");
+    library();
+    let new = key(&workshop.analyse_again(&arguments));
+    assert!(old.is_some() && old != new);
+}
+
+#[test]
 fn a_kept_analysis_of_another_version_is_none() {
     let workshop = Workshop::new(&[]);
     let path = workshop.path().join("x.reach");

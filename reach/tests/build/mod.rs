@@ -85,7 +85,22 @@ impl Workshop {
         }
     }
 
+    /// Analyses a link as if it were the first of this binary.
     pub(crate) fn analyse(&self, arguments: &[OsString]) -> Analysis {
+        for kept in self.kept() {
+            fs::remove_file(kept).expect("removed");
+        }
+        self.analyse_again(arguments)
+    }
+
+    /// The files of all analyses.
+    fn kept(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.graphs()).into_iter().flatten();
+        let files = files.map(|file| file.expect("a file").path());
+        files.filter(|file| file.is_file()).collect()
+    }
+
+    pub(crate) fn analyse_again(&self, arguments: &[OsString]) -> Analysis {
         let kept = thresh_reach::analyse(arguments, &self.graphs()).expect("it can be written");
         Analysis::load(&kept.expect("an executable")).expect("it can be read")
     }
