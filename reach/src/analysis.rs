@@ -27,6 +27,9 @@ use crate::trim::mark_used;
 /// analysis of another version is none.
 const HEAD: &[u8] = b"thresh reach 6\n";
 
+/// Negative levels of Zstandard are the fast ones: the build waits for this, and few are ever read again.
+const LEVEL: i32 = -5;
+
 /// The ending of the names of kept analyses.
 const ENDING: &str = "reach";
 
@@ -183,7 +186,7 @@ fn save(path: &Path, head: &Head, detail: &Detail) -> std::io::Result<()> {
     let pack = |write: &dyn Fn(&mut Writer)| {
         let mut writer = Writer::default();
         write(&mut writer);
-        zstd::encode_all(&writer.into_bytes()[..], 1)
+        zstd::encode_all(&writer.into_bytes()[..], LEVEL)
     };
     let (first, rest) = rayon::join(
         || pack(&|writer| head.write(writer)),

@@ -1,0 +1,103 @@
+//! What analyses cost a build: the same edit of a library, built by cargo alone and with the wrapper of `thresh run`, in
+//! turns.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cargo_metadata::{MetadataCommand, Package, TargetKind};
+use thresh_tests::packages;
+use thresh_tests::thresh::binary;
+use thresh_tests::workspace::Workspace;
+
+use crate::Options;
+use crate::figure::Figure;
+use crate::measure::{Cost, cost, freshness_check, median, medians};
+use crate::why::noise;
+
+/// The most that the analyses of a build may add to it, as a share.
+const SHARE_MAX: f64 = 0.05;
+/// The package that is measured unless workspaces are given.
+const DEFAULT: &str = "globset";
+
+pub(crate) fn measure(options: &Options) -> Vec<Figure> {
+    if options.suites.is_empty() {
+        let (source, version) = packages::source(DEFAULT);
+        let copy = Workspace::copy_of(&source);
+        return suite(&format!("{DEFAULT} {version}"), &copy.root(), options.repeats);
+    }
+    let suites = options.suites.iter().map(|source| {
+        let name = source.file_name().map(|name| name.to_string_lossy().into_owned());
+        let copy = Workspace::copy_of(source);
+        suite(&name.unwrap_or_default(), &copy.root(), options.repeats)
+    });
+    suites.flatten().collect()
+}
+
+fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
+    let temp = tempfile::tempdir().expect("a temp folder can be made");
+    let library = library(folder);
+    let analyses = temp.path().join("analyses");
+    let wrapper = thresh_reach::compiler(&analyses, binary()).expect("the wrapper can be named");
+    let build = |is_analysed: bool| {
+        let mut command: Command = freshness_check(folder);
+        if is_analysed {
+            command
+                .env("RUSTC_WRAPPER", &wrapper)
+                .env(thresh_reach::FOLDER_VARIABLE, &analyses);
+        }
+        cost(command)
+    };
+    // Fills the target folder and what is remembered of the archives of dependencies.
+    build(true);
+    let mut costs = [const { Vec::<Cost>::new() }; 2];
+    for repeat in 0..repeats {
+        let mut order = [false, true];
+        order.rotate_left(repeat % 2);
+        for is_analysed in order {
+            edit(&library);
+            costs[usize::from(is_analysed)].push(build(is_analysed));
+        }
+    }
+    figures(name, &costs)
+}
+
+fn figures(name: &str, [without, with]: &[Vec<Cost>; 2]) -> Vec<Figure> {
+    let walls = |costs: &[Cost]| costs.iter().map(|cost| cost.wall).collect::<Vec<_>>();
+    let allowed: Vec<f64> = walls(without)
+        .iter()
+        .map(|wall| wall * (1.0 + SHARE_MAX))
+        .collect();
+    let noise = noise(&walls(with), &allowed, "s");
+    let at_most = median(allowed);
+    let [without, with] = [without, with].map(|costs| medians(costs));
+    let row = |what: &str, value: f64| Figure::new(format!("reuse: build, {name}, {what}"), value, "s");
+    vec![
+        row(
+            "a line more in a library, with analyses (peer: without)",
+            with.wall,
+        )
+        .at_most(at_most)
+        .beside(without.wall)
+        .because(noise),
+        row("processor time (peer: without)", with.cpu).beside(without.cpu),
+    ]
+}
+
+/// The main file of the first library of a workspace, the root package's before others.
+fn library(folder: &Path) -> PathBuf {
+    let metadata = MetadataCommand::new().current_dir(folder).no_deps().exec();
+    let metadata = metadata.expect("cargo knows the workspace");
+    let root = metadata.root_package().into_iter();
+    let packages: Vec<&Package> = root.chain(metadata.workspace_packages()).collect();
+    let targets = packages.iter().flat_map(|package| &package.targets);
+    let mut libraries = targets.filter(|target| target.kind.contains(&TargetKind::Lib));
+    let library = libraries.next().expect("the workspace has a library");
+    library.src_path.clone().into_std_path_buf()
+}
+
+/// Moves all lines of a file down by one: what is behind them in debug information and in locations of panics changes.
+fn edit(file: &Path) {
+    let content = fs::read_to_string(file).expect("a library is text");
+    fs::write(file, format!("\n{content}")).expect("it can be written");
+}
