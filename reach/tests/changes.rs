@@ -3,6 +3,8 @@
 mod build;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
 
 use build::Workshop;
 use thresh_core::digest::Digest;
@@ -123,6 +125,48 @@ fn a_change_is_for_who_reaches_it_v0_names() {
         &["-Cincremental=kept", "-Csymbol-mangling-version=v0"],
         Locations::IgnoreUnlessObserved,
     );
+}
+
+/// What linkers leave in a binary.
+const LLD: &str = "Linker: LLD ";
+const MOLD: &str = "mold 1.";
+
+/// Which of the linkers that leave their name has made a crate's tests.
+fn linked_by(flags: &[&str]) -> Option<&'static str> {
+    let workshop = Workshop::new(flags);
+    workshop.link(SOURCE);
+    let binary = fs::read(workshop.path().join("demo")).expect("the tests");
+    let has = |name: &&str| {
+        let name = name.as_bytes();
+        binary.windows(name.len()).any(|window| window == name)
+    };
+    [LLD, MOLD].into_iter().find(has)
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_is_not_said_otherwise_is_linked_by_lld() {
+    assert_eq!(linked_by(CARGO), Some(LLD), "there is no test of it");
+}
+
+#[test]
+fn a_change_is_for_who_reaches_it_linked_by_gnu_ld() {
+    let flags = [CARGO, &["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd"]].concat();
+    assert_eq!(linked_by(&flags), None);
+    check(&flags, Locations::IgnoreUnlessObserved);
+}
+
+#[test]
+fn a_change_is_for_who_reaches_it_linked_by_mold() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/mold");
+    let said = Command::new(script).output().expect("the script can be started");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let folder = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    let found = format!("-Clink-arg=-B{folder}");
+    let own = ["-Clinker-features=-lld", &found, "-Clink-arg=-fuse-ld=mold"];
+    let flags = [CARGO, &own].concat();
+    assert_eq!(linked_by(&flags), Some(MOLD));
+    check(&flags, Locations::IgnoreUnlessObserved);
 }
 
 #[test]
