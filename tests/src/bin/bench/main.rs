@@ -35,7 +35,7 @@ usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]... 
             isolation: what a level of isolation costs a case;
             edit: what travels to a farm and to its worker after an edit of one line in a library (of a package, or
             of the globset in the workspaces of --suite), beside the archive of cargo nextest
-  reuse     observe: what it costs to observe what a case reads: a trivial one, and real suites (of --suite);
+  reuse     observe: what it costs to observe what cases read: a trivial one, and runs of real suites (of --suite);
             build: what the analyses of linked binaries cost a build after an edit of one line in a library
 
 Without NAME all are measured; with --part only these parts of scheduler, data and reuse. --repeats is 5 by default, --cases (of

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use thresh_core::case::{LeakTimeout, SlowTimeout};
-use thresh_core::observe::Observation;
 use thresh_worker::OutputLimit;
 use thresh_worker::exec::{Block, Capture, Environment, Executor, Invocation, Killer};
 use thresh_worker::observe::Observer;
@@ -17,13 +16,6 @@ use thresh_worker::observe::Observer;
 pub(crate) struct Case {
     argv: Vec<OsString>,
     cwd: PathBuf,
-}
-
-/// What running cases took, and what was seen.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) seconds: f64,
-    pub(crate) observations: Vec<Observation>,
 }
 
 /// Lists the cases of a test binary whose package is in `cwd`.
@@ -50,20 +42,19 @@ pub(crate) fn listed(binary: &Path, cwd: &Path) -> Vec<Case> {
     names.map(case).collect()
 }
 
-/// Runs cases on a thread of its own.
+/// Runs cases on a thread of its own, and returns how many seconds that took.
 ///
 /// # Panics
 /// When they cannot be observed here.
-pub(crate) fn run(cases: &[Case], is_observed: bool) -> Ran {
+pub(crate) fn run(cases: &[Case], is_observed: bool) -> f64 {
     thread::scope(|scope| {
         let running = scope.spawn(|| {
             let observer = is_observed.then(|| Observer::start().expect("cases can be observed here"));
             let mut executor = Executor::new();
             let environment = Environment {
-                common: Block::inherited().into(),
+                common: Block::inherited().with(&[library_path(cases)]).into(),
                 set: Vec::new(),
             };
-            let mut observations = Vec::new();
             let started = Instant::now();
             for case in cases {
                 if let Some(observer) = &observer {
@@ -72,15 +63,37 @@ pub(crate) fn run(cases: &[Case], is_observed: bool) -> Ran {
                 let invocation = invocation(case, &environment);
                 let killer = Killer::new().expect("an event can be made");
                 executor.run(&invocation, &killer, &mut |_| {});
-                observations.extend(observer.as_ref().map(Observer::end));
+                if let Some(observer) = &observer {
+                    let seen = observer.end();
+                    assert!(seen.unobservable.is_none(), "{:?}", seen.unobservable);
+                }
             }
-            Ran {
-                seconds: started.elapsed().as_secs_f64(),
-                observations,
-            }
+            started.elapsed().as_secs_f64()
         });
         running.join().expect("nothing panics there")
     })
+}
+
+/// Where cargo and nextest have libraries looked for. The loader does so in many folders before it finds one, and each is a
+/// call that is observed.
+fn library_path(cases: &[Case]) -> (OsString, OsString) {
+    let binary = cases.first().map(|case| Path::new(&case.argv[0]));
+    let built = binary
+        .into_iter()
+        .flat_map(|binary| binary.ancestors().skip(1).take(2));
+    let toolchain = ["target-libdir", "sysroot"].map(|what| {
+        let mut rustc = Command::new("rustc");
+        let said = rustc
+            .args(["--print", what])
+            .output()
+            .expect("rustc is there")
+            .stdout;
+        PathBuf::from(String::from_utf8(said).expect("the path is UTF-8").trim())
+    });
+    let [target, sysroot] = toolchain;
+    let folders = built.map(Path::to_path_buf).chain([target, sysroot.join("lib")]);
+    let path = std::env::join_paths(folders).expect("no folder has a colon in its name");
+    ("LD_LIBRARY_PATH".into(), path)
 }
 
 fn invocation(case: &Case, environment: &Environment) -> Invocation<'static> {

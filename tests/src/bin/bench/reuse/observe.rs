@@ -1,17 +1,15 @@
-//! What it costs to observe a case: on one slot, without and with, in turns.
+//! What it costs to observe cases, without and with, in turns: a trivial one, as if it needed watching, on one slot; and runs
+//! of real suites, of which those cases are observed that can open files.
 
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use cargo_metadata::Message;
 use thresh_tests::packages;
 use thresh_tests::workspace::Workspace;
 
 use super::cases::{Case, listed, run};
 use crate::Options;
 use crate::figure::Figure;
-use crate::measure::{freshness_check, generate, median};
+use crate::measure::{Cost, cost, generate, median, medians, thresh};
 use crate::trivial;
 use crate::why::noise;
 
@@ -29,7 +27,12 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
     let mut figures = trivial_case(&listed(&binary, &folder), options.repeats);
     let named = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
     for folder in &options.suites {
-        figures.extend(suite(&named(folder).unwrap_or_default(), folder, options.repeats));
+        let copy = Workspace::copy_of(folder);
+        figures.extend(suite(
+            &named(folder).unwrap_or_default(),
+            &copy.root(),
+            options.repeats,
+        ));
     }
     for name in DEFAULT.iter().filter(|_| options.suites.is_empty()) {
         let (source, version) = packages::source(name);
@@ -59,34 +62,41 @@ fn trivial_case(cases: &[Case], repeats: usize) -> Vec<Figure> {
     ]
 }
 
+/// Whole runs in which no pass is reused, cases that need no watching among them.
 fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
-    let cases: Vec<Case> = binaries(folder)
-        .iter()
-        .flat_map(|(binary, cwd)| listed(binary, cwd))
-        .collect();
-    let observed = run(&cases, true).observations;
-    let usable = observed.iter().filter(|seen| seen.unobservable.is_none()).count();
-    let [without, with] = in_turns(&cases, repeats);
-    let allowed: Vec<f64> = without
-        .iter()
-        .map(|seconds| seconds * (1.0 + SUITE_MAX))
-        .collect();
+    let home = tempfile::tempdir().expect("a temp folder can be made");
+    let mut round = 0;
+    let mut run = |files: &str| {
+        let settings = format!("[reuse]\nfiles = \"{files}\"\n");
+        std::fs::write(folder.join("thresh.toml"), settings).expect("a copy can be written");
+        // Every variable counts, so that no earlier pass stands for one of this run. Some suites have cases that now and then fail.
+        round += 1;
+        let mut command = thresh(folder, home.path(), &["--workspace", "--retries=2"]);
+        command.env("ROUND", round.to_string());
+        cost(command)
+    };
+    // Builds.
+    run("seen");
+    let mut costs = [const { Vec::<Cost>::new() }; 2];
+    for repeat in 0..repeats {
+        let mut order = [(0, "workspace"), (1, "seen")];
+        order.rotate_left(repeat % 2);
+        for (at, files) in order {
+            costs[at].push(run(files));
+        }
+    }
+    let walls = |costs: &[Cost]| costs.iter().map(|cost| cost.wall).collect::<Vec<_>>();
+    let [allowed, with] = costs.each_ref().map(|costs| walls(costs));
+    let allowed: Vec<f64> = allowed.iter().map(|wall| wall * (1.0 + SUITE_MAX)).collect();
     let noise = noise(&with, &allowed, "s");
-    let [without, with] = [without, with].map(median);
+    let [without, with] = costs.map(|costs| medians(&costs));
+    let row = |what: &str, value: f64| Figure::new(format!("reuse: observe, {name}, {what}"), value, "s");
     vec![
-        Figure::new(
-            format!("reuse: observe, {name}, {} cases", cases.len()),
-            with,
-            "s",
-        )
-        .at_most(without * (1.0 + SUITE_MAX))
-        .beside(without)
-        .because(noise),
-        Figure::new(
-            format!("reuse: observe, {name}, of them observable"),
-            usable as f64,
-            "cases",
-        ),
+        row("a run that reuses nothing (peer: not observed)", with.wall)
+            .at_most(without.wall * (1.0 + SUITE_MAX))
+            .beside(without.wall)
+            .because(noise),
+        row("processor time of it (peer: not observed)", with.cpu).beside(without.cpu),
     ]
 }
 
@@ -97,28 +107,8 @@ fn in_turns(cases: &[Case], repeats: usize) -> [Vec<f64>; 2] {
         let mut order = [false, true];
         order.rotate_left(repeat % 2);
         for is_observed in order {
-            seconds[usize::from(is_observed)].push(run(cases, is_observed).seconds);
+            seconds[usize::from(is_observed)].push(run(cases, is_observed));
         }
     }
     seconds
-}
-
-/// Builds a workspace and returns its test binaries, each with the folder that it is run in.
-fn binaries(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let mut building = freshness_check(folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("cargo is there");
-    let messages = BufReader::new(building.stdout.take().expect("it is piped"));
-    let binary = |message: std::io::Result<Message>| match message.expect("cargo speaks JSON") {
-        Message::CompilerArtifact(built) if built.profile.test => {
-            let cwd = built.manifest_path.parent()?.to_owned().into_std_path_buf();
-            Some((built.executable?.into_std_path_buf(), cwd))
-        }
-        _ => None,
-    };
-    let binaries = Message::parse_stream(messages).filter_map(binary).collect();
-    let status = building.wait().expect("a child can be waited for");
-    assert!(status.success(), "{} does not build", folder.display());
-    binaries
 }
