@@ -44,7 +44,7 @@ use crate::name::toolchain_path;
 const GROUPS_MAX: usize = 64;
 
 /// Which constructors count for whom.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Constructors {
     /// Those that are not common to all cases.
     pub(crate) apart: BTreeSet<u32>,
@@ -104,7 +104,7 @@ impl Constructors {
     }
 
     /// All count for all.
-    pub(crate) fn all_common(rooted: &Rooted<'_>) -> Self {
+    fn all_common(rooted: &Rooted<'_>) -> Self {
         Self {
             apart: BTreeSet::new(),
             joined: vec![Vec::new(); rooted.cases.len()],

@@ -1,32 +1,14 @@
 //! One change in a crate, and the cases whose keys it must change: no fewer, and here no more.
 
 mod build;
+mod keys;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
 use build::Workshop;
-use thresh_core::digest::Digest;
+use keys::changed;
 use thresh_reach::{Analysis, Locations, explain};
-
-fn keys(analysis: &Analysis, locations: Locations) -> BTreeMap<String, Digest> {
-    assert_eq!(analysis.summary().whole(), None);
-    analysis
-        .summary()
-        .keys(locations)
-        .map(|key| (key.name.to_owned(), key.key))
-        .collect()
-}
-
-/// The cases that are in both and whose keys differ.
-fn changed(old: &Analysis, new: &Analysis, locations: Locations) -> Vec<String> {
-    let (old, new) = (keys(old, locations), keys(new, locations));
-    let differ = new
-        .iter()
-        .filter(|(name, key)| old.get(*name).is_some_and(|old| old != *key));
-    differ.map(|(name, _)| name.clone()).collect()
-}
 
 /// Checks that no key changed, and else says what did.
 fn check_same(old: &Analysis, new: &Analysis, locations: Locations) {
@@ -315,7 +297,7 @@ fn c_code_counts_by_its_sections() {
             #[test] fn calls() { assert_ne!(unsafe { f() }, 9) } #[test] fn other() { assert_ne!(unsafe { g() }, 9) }
             #[test] fn neither() { assert!(true) }";
         let build = |code: &str| {
-            std::fs::write(workshop.path().join("code.c"), code).expect("written");
+            fs::write(workshop.path().join("code.c"), code).expect("written");
             workshop.run("cc", &[&["-c", "code.c", "-o", "code.o"], flags].concat());
             workshop.run("ar", &["rcs", "libcode.a", "code.o"]);
             workshop.build(source)

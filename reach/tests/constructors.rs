@@ -1,12 +1,11 @@
 //! Which constructors count for which cases, on small crates that `rustc` builds.
 
 mod build;
-
-use std::collections::BTreeMap;
+mod keys;
 
 use build::Workshop;
-use thresh_core::digest::Digest;
-use thresh_reach::{Analysis, Locations};
+use keys::{changed, keys};
+use thresh_reach::Locations;
 
 /// A registry as `inventory` makes one: constructors put entries, each of them a static, into a list without an order.
 const REGISTRY: &str = r#"
@@ -53,33 +52,31 @@ const REGISTRY: &str = r#"
 "#;
 
 /// The cases whose key is another one when the source is changed.
-fn changed(source: &str, from: &str, to: &str) -> Vec<String> {
+fn changed_by(source: &str, from: &str, to: &str) -> Vec<String> {
     assert!(source.contains(from), "{from}");
     // A node for each module, as its own object file.
     let workshop = Workshop::new(&["-Ccodegen-units=64"]);
     let (old, new) = (workshop.build(source), workshop.build(&source.replace(from, to)));
-    let keys = |analysis: &Analysis| -> BTreeMap<String, Digest> {
-        assert_eq!(analysis.summary().whole(), None);
-        let keys = analysis.summary().keys(Locations::IgnoreUnlessObserved);
-        keys.map(|case| (case.name.to_owned(), case.key)).collect()
+    let names = |analysis| {
+        keys(analysis, Locations::IgnoreUnlessObserved)
+            .into_keys()
+            .collect::<Vec<_>>()
     };
-    let (old, new) = (keys(&old), keys(&new));
-    assert!(old.keys().eq(new.keys()));
-    let different = old.iter().filter(|(name, key)| new[*name] != **key);
-    different.map(|(name, _)| name.clone()).collect()
+    assert_eq!(names(&old), names(&new));
+    changed(&old, &new, Locations::IgnoreUnlessObserved)
 }
 
 /// The same, of the registry with more in it.
 fn changed_with(more: &str, from: &str, to: &str) -> Vec<String> {
-    changed(&format!("{REGISTRY}\n{more}"), from, to)
+    changed_by(&format!("{REGISTRY}\n{more}"), from, to)
 }
 
 const ALL: [&str; 4] = ["computes", "iterates", "maps", "panics"];
 
 #[test]
 fn an_entry_counts_for_who_reads_the_registry() {
-    assert_eq!(changed(REGISTRY, "x * 2", "x * 3"), ["iterates"]);
-    assert_eq!(changed(REGISTRY, "x + 1", "x + 4"), ["iterates"]);
+    assert_eq!(changed_by(REGISTRY, "x * 2", "x * 3"), ["iterates"]);
+    assert_eq!(changed_by(REGISTRY, "x + 1", "x + 4"), ["iterates"]);
 }
 
 #[test]
@@ -100,7 +97,7 @@ fn what_can_do_more_than_compute_counts_for_all() {
         "{ std::thread::spawn(move || x).join().unwrap_or(x) }",
     ] {
         let source = REGISTRY.replace("{ x * 2 }", entry);
-        assert_eq!(changed(&source, "x + 1", "x + 4"), ALL, "{entry}");
+        assert_eq!(changed_by(&source, "x + 1", "x + 4"), ALL, "{entry}");
     }
 }
 
@@ -118,9 +115,9 @@ fn what_changes_the_processors_state_counts_for_all() {
         ),
     };
     let source = |entry| REGISTRY.replace("{ x * 2 }", entry);
-    assert_eq!(changed(&source(changing), "x + 1", "x + 4"), ALL);
-    assert_eq!(changed(&source(changing), "x * 2", "x * 3"), ALL);
-    assert_eq!(changed(&source(reading), "x + 1", "x + 4"), ["iterates"]);
+    assert_eq!(changed_by(&source(changing), "x + 1", "x + 4"), ALL);
+    assert_eq!(changed_by(&source(changing), "x * 2", "x * 3"), ALL);
+    assert_eq!(changed_by(&source(reading), "x + 1", "x + 4"), ["iterates"]);
 }
 
 #[test]
@@ -163,7 +160,7 @@ fn memory_that_libtest_reaches_as_well_joins_all() {
             unsafe fn dealloc(&self, at: *mut u8, layout: std::alloc::Layout) { unsafe { std::alloc::System.dealloc(at, layout) } }
         }";
     let source = format!("{REGISTRY}\n{more}").replace("{ x * 2 }", "{ vec![x; 2].len() as u32 }");
-    assert_eq!(changed(&source, "x + 1", "x + 4"), ALL);
+    assert_eq!(changed_by(&source, "x + 1", "x + 4"), ALL);
 }
 
 #[test]

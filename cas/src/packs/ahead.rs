@@ -3,6 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::mpsc;
 
+/// Chunks of so many bytes together are packed, or unpacked, by one thread, one after the other.
+pub(super) const TOGETHER_BYTES: usize = 512 << 10;
+/// So often at once, while others come or are passed on: at most 4 MiB for each blob that comes or goes.
+pub(super) const AHEAD: usize = 4;
+
 /// What was begun and not yet asked for. Whoever drops it waits until all that was begun has ended, so that nothing
 /// holds the folder any more.
 #[derive(Debug)]

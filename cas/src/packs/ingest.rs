@@ -5,17 +5,12 @@ use std::io::Read;
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Part, Recipe};
 use thresh_core::digest::Digest;
 
-use super::ahead::Ahead;
+use super::ahead::{AHEAD, Ahead, TOGETHER_BYTES};
 use super::name::{BlobName, DigestFunction, NameHasher};
 use super::record::Kind;
 use super::{PackError, PackStore};
 use crate::chunk::{Cutter, pack, pack_fast};
 use crate::hash::fill;
-
-/// Chunks of so many bytes together are packed by one thread, one after the other.
-const TOGETHER_BYTES: usize = 512 << 10;
-/// So often at once, while the next ones come: at most 4 MiB for each blob that comes.
-const AHEAD: usize = 4;
 
 impl PackStore {
     /// Stores a blob under a name, after its whole content was verified, and returns its digest. In memory there is

@@ -7,13 +7,8 @@ use std::vec;
 use thresh_core::chunk::Part;
 use thresh_core::digest::Digest;
 
-use super::ahead::Ahead;
+use super::ahead::{AHEAD, Ahead, TOGETHER_BYTES};
 use super::{PackError, PackStore};
-
-/// Chunks of so many bytes together are read and unpacked by one thread, one after the other.
-const TOGETHER_BYTES: usize = 512 << 10;
-/// So often at once, while what came before them is passed on: at most 3 MiB for each blob that goes out.
-const AHEAD: usize = 4;
 
 /// How a chunk is read.
 pub(super) type ReadChunk = fn(&PackStore, &Digest) -> Result<Vec<u8>, PackError>;
@@ -39,27 +34,26 @@ impl PackStore {
     /// # Errors
     /// It is missing.
     pub fn read_from(&self, digest: &Digest, position: u64) -> Result<BlobPieces, PackError> {
-        let parts = match self.recipe(digest) {
-            Ok(recipe) => recipe.parts().to_vec(),
+        let (parts, skip) = match self.recipe(digest) {
+            Ok(recipe) => {
+                let first = recipe.part_at(position);
+                let skip = position.saturating_sub(recipe.offset(first));
+                (recipe.parts()[first..].to_vec(), skip)
+            }
             Err(PackError::Missing { .. }) => {
                 let size = self.size(digest).ok_or(PackError::Missing { digest: *digest })?;
-                let size = u32::try_from(size).unwrap_or(u32::MAX);
-                let digest = *digest;
-                Vec::from_iter((size > 0).then_some(Part { digest, size }))
+                let part = Part {
+                    digest: *digest,
+                    size: u32::try_from(size).unwrap_or(u32::MAX),
+                };
+                (Vec::from_iter((position < size).then_some(part)), position)
             }
             Err(error) => return Err(error),
         };
-        let mut skipped = 0;
-        let before = parts.iter().take_while(|part| {
-            let is_before = skipped + u64::from(part.size) <= position;
-            skipped += if is_before { u64::from(part.size) } else { 0 };
-            is_before
-        });
-        let before = before.count();
-        let mut pieces = self.pieces(parts, Self::chunk);
-        pieces.parts.by_ref().take(before).for_each(drop);
-        pieces.skip = usize::try_from(position - skipped.min(position)).unwrap_or(usize::MAX);
-        Ok(pieces)
+        Ok(BlobPieces {
+            skip: usize::try_from(skip).unwrap_or(usize::MAX),
+            ..self.pieces(parts, Self::chunk)
+        })
     }
 
     /// The content of chunks, read one by one as `read` does.

@@ -6,8 +6,9 @@ use thresh_core::chunk::{BASE_BYTES_MAX, Codec, Frame, Part, Recipe};
 use thresh_core::digest::Digest;
 
 use super::append::delta_digest;
-use super::place::is_gone;
+use super::place::{Place, is_gone};
 use super::record::{HEADER_BYTES, Header, Kind, checksum};
+use super::store::Slot;
 use super::{PackError, PackStore};
 use crate::chunk::{FrameError, decode_recipe, pack_against, unpack_data, unpack_unverified};
 
@@ -69,12 +70,9 @@ impl PackStore {
     fn content(&self, digest: &Digest, unpack: Unpack) -> Result<Vec<u8>, PackError> {
         let (slot, place) = self.find(Kind::Chunk, digest)?;
         let content = RECORD.with_borrow_mut(|record| {
-            record.resize(HEADER_BYTES + slot.stored as usize, 0);
-            match place.read_exact_at(record, u64::from(slot.offset)) {
-                Ok(()) => Ok(content_of(record, *digest, unpack)),
-                Err(cause) if is_gone(&cause) => Ok(None),
-                Err(cause) => Err(PackError::io("read", &self.path_of(slot.pack))(cause)),
-            }
+            let is_there = self.fill(record, slot, &place)?;
+            let content = is_there.then(|| content_of(record, *digest, unpack));
+            Ok::<_, PackError>(content.flatten())
         });
         content?.ok_or_else(|| {
             self.drop_damaged(Kind::Chunk, digest, slot);
@@ -119,17 +117,25 @@ impl PackStore {
     /// Reads a record, which stands for `digest`.
     pub(super) fn record(&self, kind: Kind, name: &Digest, digest: Digest) -> Result<Frame, PackError> {
         let (slot, place) = self.find(kind, name)?;
-        let mut record = vec![0; HEADER_BYTES + slot.stored as usize];
-        let damaged = || {
+        let mut record = Vec::new();
+        let is_there = self.fill(&mut record, slot, &place)?;
+        let frame = is_there
+            .then(|| read_record(record, kind, name, digest))
+            .flatten();
+        frame.ok_or_else(|| {
             self.drop_damaged(kind, name, slot);
             PackError::Damaged { digest }
-        };
-        match place.read_exact_at(&mut record, u64::from(slot.offset)) {
-            Ok(()) => {}
-            Err(cause) if is_gone(&cause) => return Err(damaged()),
-            Err(cause) => return Err(PackError::io("read", &self.path_of(slot.pack))(cause)),
+        })
+    }
+
+    /// Reads what is in a slot, and says whether it is there.
+    fn fill(&self, record: &mut Vec<u8>, slot: Slot, place: &Place) -> Result<bool, PackError> {
+        record.resize(HEADER_BYTES + slot.stored as usize, 0);
+        match place.read_exact_at(record, u64::from(slot.offset)) {
+            Ok(()) => Ok(true),
+            Err(cause) if is_gone(&cause) => Ok(false),
+            Err(cause) => Err(PackError::io("read", &self.path_of(slot.pack))(cause)),
         }
-        read_record(record, kind, name, digest).ok_or_else(damaged)
     }
 }
 

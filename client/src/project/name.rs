@@ -1,7 +1,6 @@
 //! The project's name: the same on every machine and in every clone, so that they share one history.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// Returns the project's name: `explicit`, else git's `origin` as `host/path`, else the folder's name.
 pub fn project_name(explicit: Option<&str>, workspace_root: &Path) -> String {
@@ -17,14 +16,8 @@ pub fn project_name(explicit: Option<&str>, workspace_root: &Path) -> String {
 }
 
 fn origin_url(workspace_root: &Path) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(workspace_root)
-        .args(["config", "--get", "remote.origin.url"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let mut git = thresh_cas::git_in(workspace_root);
+    let output = git.args(["config", "--get", "remote.origin.url"]).output().ok()?;
     let url = String::from_utf8(output.stdout).ok()?;
     let url = url.trim();
     (output.status.success() && !url.is_empty()).then(|| url.to_owned())
