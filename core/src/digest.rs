@@ -85,7 +85,8 @@ impl FieldHasher {
 }
 
 /// Hashes many short lists of fields in one domain, one after the other, as [`FieldHasher`] hashes one: the context is
-/// worked out once, and nothing is set up for each. The digests differ from those of a [`FieldHasher`].
+/// worked out once, and nothing is set up for each. A list is held in memory until it is hashed. The digests differ from
+/// those of a [`FieldHasher`].
 #[derive(Clone, Debug)]
 pub struct ShortHasher {
     key: [u8; 32],

@@ -23,8 +23,8 @@ use crate::record::{self, CaseRecord, Detail, Head};
 use crate::resolve::Resolution;
 use crate::trim::mark_used;
 
-/// The first bytes of a kept analysis. The number changes with the form of the file and with how keys are made: an
-/// analysis of another version is none.
+/// The first bytes of a kept analysis. The number changes with the form of the file, with how keys are made and with what is known of
+/// imports: an analysis of another version is none.
 const HEAD: &[u8] = b"thresh reach 6\n";
 
 /// Negative levels of Zstandard are the fast ones: the build waits for this, and few are ever read again.
@@ -148,7 +148,7 @@ impl Summary {
         })
     }
 
-    /// How long the analysis took, the file's writing apart.
+    /// How long the analysis took, the file's writing apart, when it was made.
     pub fn took(&self) -> Duration {
         Duration::from_micros(self.0.took_us)
     }
@@ -212,7 +212,7 @@ fn case_key(case: &CaseRecord, locations: Locations) -> CaseKey<'_> {
 }
 
 /// Analyses a link that a linker has just made, and keeps what was found in `folder`. Without an executable there is
-/// nothing to do. An analysis that fails says why and makes the binary one piece.
+/// nothing to do. An analysis that fails says why and makes the binary one piece. One that is kept already stays, if it holds.
 ///
 /// # Errors
 /// The analysis could not be written. The binary has none then.
@@ -248,14 +248,17 @@ pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<
     Ok(Some(path))
 }
 
-/// Whether there is an analysis already that holds for this link: of the same bytes, made in the same way. What was linked
-/// may have been others that came to the same; but the content of a dynamic library is not in the binary.
+/// Whether there is an analysis already that holds for this link: of the same bytes, made in the same way. What it says
+/// is true of these bytes, whichever objects came to them this time. Only the content of a dynamic library is not in them: where
+/// one is linked that can be looked at, or perhaps, it is.
 fn is_known(path: &Path, link: &Link) -> bool {
+    if inputs::may_have_libraries(link) {
+        return false;
+    }
     let Ok((head, _)) = read_head(path) else {
         return false;
     };
-    let by_name = head.libraries.iter().all(|library| library.digest.is_none());
-    head.whole.is_none() && by_name && head.asked == Some(link.asked())
+    head.whole.is_none() && head.asked == Some(link.asked())
 }
 
 /// Build scripts are linked by the same linker, run once, and have no cases.
@@ -265,14 +268,15 @@ fn is_build_script(output: &Path) -> bool {
 }
 
 fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detail), String> {
+    let names = image.names.as_ref().ok_or("the names in it cannot be read")?;
     let Inputs { parts, libraries } = inputs::read(link, memo).map_err(|error| error.to_string())?;
-    if let Some(name) = unseen(&libraries, image) {
+    if let Some(name) = unseen(&libraries, names) {
         return Err(format!(
             "it was linked with {name} from a folder of the system, perhaps statically"
         ));
     }
     let entries = graph::ENTRIES.iter().map(|name| (*name).to_owned());
-    let roots: Vec<String> = link.kept.iter().chain(&image.exports).cloned().collect();
+    let roots: Vec<String> = link.kept.iter().chain(&names.exports).cloned().collect();
     let needed: Vec<String> = entries.chain(roots.iter().cloned()).collect();
     let resolution = Resolution::new(&parts, &needed);
     let harness = harness(&parts, &resolution)?;
@@ -288,7 +292,7 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detai
     let surroundings = surroundings(link, machine.unwrap_or_default(), &libraries, harness.is_some());
     let harness = harness.as_ref().map(|(_, harness)| harness);
     let constructors = Constructors::of(&rooted);
-    let effects = match imports::are_known(&image.needed) && !image.has_own_folders {
+    let effects = match imports::are_known(&names.needed) && !names.has_own_folders {
         true => effects::of_cases(&rooted, &constructors),
         false => vec![Effects::ANY; rooted.cases.len()],
     };
@@ -305,12 +309,12 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detai
 
 /// A library of the system that was named and is not among those that the binary is loaded with: it may be a static one,
 /// and then its content should count.
-fn unseen<'l>(libraries: &'l [Library], image: &image::Image) -> Option<&'l str> {
+fn unseen<'l>(libraries: &'l [Library], names: &image::Names) -> Option<&'l str> {
     let named = libraries.iter().filter(|library| library.digest.is_none());
-    let mut names = named.map(|library| library.name.trim_start_matches("-l"));
-    names.find(|name| {
+    let mut named = named.map(|library| library.name.trim_start_matches("-l"));
+    named.find(|name| {
         let file = format!("lib{name}.so");
-        !inputs::SYSTEM.contains(name) && !image.needed.iter().any(|needed| needed.starts_with(&file))
+        !inputs::SYSTEM.contains(name) && !names.needed.iter().any(|needed| needed.starts_with(&file))
     })
 }
 

@@ -31,15 +31,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A digest of all that is asked for, but for the files that are linked, which have other names and folders at each link.
+    /// A digest of all that is asked for, but for the files that are linked, which have other names and folders at each link,
+    /// and for the folders in which others are looked for.
     pub(crate) fn asked(&self) -> Digest {
         let mut hasher = FieldHasher::new("thresh reach asked v1");
-        for list in [&self.flags, &self.kept] {
-            hasher.field(&(list.len() as u64).to_le_bytes());
-            list.iter().for_each(|text| {
-                hasher.field(text.as_bytes());
-            });
-        }
+        hasher.field(&(self.flags.len() as u64).to_le_bytes());
+        // What is kept is among them.
+        self.flags.iter().for_each(|flag| {
+            hasher.field(flag.as_bytes());
+        });
         for input in &self.inputs {
             if let Source::Library { name, is_static } = &input.source {
                 let how = [u8::from(*is_static), u8::from(input.whole)];

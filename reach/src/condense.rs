@@ -169,7 +169,7 @@ impl Search<'_> {
     }
 }
 
-/// Components of fewer nodes than this are not worth a second thread.
+/// So many nodes at least are the work of one thread.
 const TOGETHER: usize = 512;
 
 struct Hashing<'g> {

@@ -7,13 +7,20 @@ use std::path::Path;
 use object::LittleEndian;
 use object::elf;
 use object::read::ReadCache;
-use object::read::elf::{Dyn, FileHeader, Sym};
+use object::read::elf::{Dyn, FileHeader, SectionHeader, Sym};
 use thresh_core::digest::Digest;
 
 /// A linked executable.
 #[derive(Debug)]
 pub(crate) struct Image {
     pub(crate) digest: Digest,
+    /// None if they cannot be read.
+    pub(crate) names: Option<Names>,
+}
+
+/// What a binary says of itself by names.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
     /// Names that dynamic libraries may find in it.
     pub(crate) exports: Vec<String>,
     /// File names of the dynamic libraries that it is loaded with.
@@ -22,50 +29,66 @@ pub(crate) struct Image {
     pub(crate) has_own_folders: bool,
 }
 
+type Header = elf::FileHeader64<LittleEndian>;
+type Cache<'f> = ReadCache<&'f mut File>;
+
 impl Image {
     /// Reads a binary; none if it is not there, or no ELF executable. It is long, for its debug information, and only its
     /// digest needs all of it: so it is never in memory as a whole.
     pub(crate) fn read(path: &Path) -> Option<Self> {
         let mut file = File::open(path).ok()?;
-        let cache = ReadCache::new(&mut file);
-        let content = &cache;
-        let header = elf::FileHeader64::<LittleEndian>::parse(content).ok()?;
+        let cache = Cache::new(&mut file);
+        let header = Header::parse(&cache).ok()?;
         let endian = header.endian().ok()?;
         if ![elf::ET_EXEC, elf::ET_DYN].contains(&header.e_type(endian)) {
             return None;
         }
-        let sections = header.sections(endian, content).ok()?;
-        let symbols = sections.symbols(endian, content, elf::SHT_DYNSYM).ok()?;
-        let defined = symbols
-            .iter()
-            .filter(|symbol| symbol.st_shndx(endian) != elf::SHN_UNDEF);
-        let names = defined.filter_map(|symbol| symbol.name(endian, symbols.strings()).ok());
-        let names = names.filter_map(|name| std::str::from_utf8(name).ok());
-        let text = |name: &[u8]| std::str::from_utf8(name).ok().map(str::to_owned);
-        let mut needed = Vec::new();
-        let mut has_own_folders = false;
-        if let Some((entries, strings)) = sections.dynamic(endian, content).ok()? {
-            let strings = sections.strings(endian, content, strings).ok()?;
-            let is = |tags: &'static [u32]| {
-                move |entry: &&elf::Dyn64<LittleEndian>| {
-                    entry.tag32(endian).is_some_and(|tag| tags.contains(&tag))
-                }
-            };
-            has_own_folders = entries
-                .iter()
-                .any(|entry| is(&[elf::DT_RPATH, elf::DT_RUNPATH])(&entry));
-            let entries = entries.iter().filter(is(&[elf::DT_NEEDED]));
-            let names = entries.filter_map(|entry| strings.get(entry.val32(endian)?).ok());
-            needed.extend(names.filter_map(text));
-        }
-        let exports = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let names = Names::read(header, endian, &cache);
         Some(Self {
-            needed,
-            has_own_folders,
-            exports,
+            names,
             digest: digest(&mut file).ok()?,
         })
     }
+}
+
+impl Names {
+    /// Reads the names; none where one of them cannot be read: no name may be passed over.
+    fn read(header: &Header, endian: LittleEndian, content: &Cache<'_>) -> Option<Self> {
+        let sections = header.sections(endian, content).ok()?;
+        let strings = |section| sections.section(section).ok()?.data(endian, content).ok();
+        let mut names = Self::default();
+        let symbols = sections.symbols(endian, content, elf::SHT_DYNSYM).ok()?;
+        if !symbols.is_empty() {
+            let strings = strings(symbols.string_section())?;
+            let defined = symbols
+                .iter()
+                .filter(|symbol| symbol.st_shndx(endian) != elf::SHN_UNDEF);
+            let exports = defined.map(|symbol| text(strings, symbol.st_name(endian)));
+            names.exports = exports
+                .filter(|name| name.as_deref() != Some(""))
+                .collect::<Option<_>>()?;
+        }
+        if let Some((entries, section)) = sections.dynamic(endian, content).ok()? {
+            let strings = strings(section)?;
+            let tagged = |tags: &'static [u32]| {
+                let is = move |entry: &&elf::Dyn64<LittleEndian>| {
+                    entry.tag32(endian).is_some_and(|tag| tags.contains(&tag))
+                };
+                entries.iter().filter(is)
+            };
+            names.has_own_folders = tagged(&[elf::DT_RPATH, elf::DT_RUNPATH]).next().is_some();
+            let needed = tagged(&[elf::DT_NEEDED]).map(|entry| text(strings, entry.val32(endian)?));
+            names.needed = needed.collect::<Option<_>>()?;
+        }
+        Some(names)
+    }
+}
+
+/// The text that begins at a place in a table of strings and ends with a zero.
+fn text(strings: &[u8], at: u32) -> Option<String> {
+    let rest = strings.get(at as usize..)?;
+    let end = memchr::memchr(0, rest)?;
+    std::str::from_utf8(&rest[..end]).ok().map(str::to_owned)
 }
 
 /// The digest of a whole file.
@@ -75,9 +98,11 @@ fn digest(file: &mut File) -> io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE];
     loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
-            read => hasher.update_rayon(&piece[..read]),
-        };
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
+            Ok(read) => drop(hasher.update_rayon(&piece[..read])),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
     }
 }

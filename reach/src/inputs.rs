@@ -55,7 +55,7 @@ pub(crate) struct Inputs {
 
 /// Reads all inputs of a link.
 pub(crate) fn read(link: &Link, memo: &Memo) -> Result<Inputs, InputError> {
-    // Each thread reads into one memory: there are hundreds of files in a link.
+    // Many are read into one memory, one after the other: there are hundreds of files in a link.
     let each = |content: &mut Vec<u8>, input| input_of(link, input, memo, content);
     let each = link.inputs.par_iter().map_init(Vec::new, each);
     let each: Vec<Inputs> = each.collect::<Result<_, _>>()?;
@@ -83,6 +83,19 @@ fn input_of(link: &Link, input: &Input, memo: &Memo, content: &mut Vec<u8>) -> R
             }),
         },
     }
+}
+
+/// Whether there may be a dynamic library among the inputs whose content can be looked at.
+pub(crate) fn may_have_libraries(link: &Link) -> bool {
+    link.inputs.iter().any(|input| match &input.source {
+        Source::File(path) => {
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            !matches!(ending, Some("o" | "rlib" | "a"))
+        }
+        Source::Library { name, is_static } => {
+            !is_static && search(&link.folders, name, *is_static).is_some()
+        }
+    })
 }
 
 /// Libraries of the C compiler and the C library, which are told by the platform's part of a key.

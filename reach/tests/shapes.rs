@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use build::Workshop;
+use thresh_core::digest::Digest;
 use thresh_reach::{Analysis, LoadError, Locations, Summary};
 
 const SOURCE: &str =
@@ -116,38 +117,71 @@ fn the_same_binary_is_analysed_once() {
     let arguments = workshop.link(SOURCE);
     let took = |arguments: &[OsString]| workshop.analyse_again(arguments).summary().took();
     let first = workshop.analyse(&arguments).summary().took();
-    fs::write(object(&workshop), "no object").expect("written");
+    let object = object(&workshop);
+    let content = fs::read(&object).expect("an object");
+    fs::write(&object, "no object").expect("written");
     assert_eq!(took(&arguments), first, "objects are not looked at again");
     let mut others = arguments.clone();
     others.push("-Wl,--build-id=none".into());
-    assert!(
-        workshop.analyse_again(&others).summary().whole().is_some(),
-        "linked in another way"
-    );
-    assert!(
-        workshop.analyse_again(&arguments).summary().whole().is_some(),
-        "an analysis that failed says nothing of the next"
-    );
+    let is_whole = || workshop.analyse_again(&others).summary().whole().is_some();
+    assert!(is_whole(), "linked in another way");
+    fs::write(&object, content).expect("written");
+    assert!(!is_whole(), "an analysis that failed says nothing of the next");
+}
+
+/// Makes `libother.so` in the folder of a workshop.
+fn make_library(workshop: &Workshop, number: u32) {
+    let source = format!("int other(void) {{ return {number}; }}");
+    fs::write(workshop.path().join("other.c"), source).expect("written");
+    workshop.run("cc", &["-shared", "-fPIC", "-o", "libother.so", "other.c"]);
+}
+
+fn first_key(analysis: &Analysis) -> Option<Digest> {
+    let mut keys = analysis.summary().keys(Locations::Exact);
+    keys.next().map(|case| case.key)
 }
 
 #[test]
 fn the_content_of_a_dynamic_library_is_looked_at_each_time() {
     let workshop = Workshop::new(&["-L.", "-ldylib=other"]);
-    fs::write(workshop.path().join("other.c"), "int other(void) { return 1; }").expect("written");
-    let library = || workshop.run("cc", &["-shared", "-fPIC", "-o", "libother.so", "other.c"]);
-    library();
+    make_library(&workshop, 1);
     let arguments = workshop.link(SOURCE);
-    let key = |analysis: &Analysis| {
-        analysis
-            .summary()
-            .keys(Locations::Exact)
-            .next()
-            .map(|case| case.key)
+    let old = first_key(&workshop.analyse(&arguments));
+    make_library(&workshop, 2);
+    let new = first_key(&workshop.analyse_again(&arguments));
+    assert!(old.is_some() && old != new);
+}
+
+#[test]
+fn a_library_that_can_be_looked_at_now_is() {
+    let workshop = Workshop::new(&["-L.", "-ldylib=other"]);
+    make_library(&workshop, 1);
+    let uses = r#"unsafe extern "C" { fn other() -> i32; } #[test] fn uses() { unsafe { other() }; }"#;
+    let with_folder = workshop.link(uses);
+    // As one is found by `LIBRARY_PATH`, or in a folder of the system.
+    let folder = workshop.path().join(".").into_os_string();
+    let at = with_folder
+        .iter()
+        .position(|word| *word == folder)
+        .expect("it is named");
+    assert_eq!(with_folder[at - 1], "-L");
+    let without = [&with_folder[..at - 1], &with_folder[at + 1..]].concat();
+    let by_name = first_key(&workshop.analyse(&without));
+    let by_content = first_key(&workshop.analyse_again(&with_folder));
+    assert!(by_name.is_some() && by_name != by_content);
+}
+
+#[test]
+fn what_is_exported_by_a_long_name_is_for_all() {
+    let workshop = Workshop::new(&["-Clink-arg=-rdynamic"]);
+    let source = |number: u32| {
+        let name = "long".repeat(2_000);
+        format!("#[unsafe(export_name = \"{name}\")] pub extern \"C\" fn f() -> u32 {{ {number} }}\n{SOURCE}")
+            .replace("fn f(x", "fn g(x")
+            .replace("f(1)", "g(1)")
     };
-    let old = key(&workshop.analyse(&arguments));
-    fs::write(workshop.path().join("other.c"), "int other(void) { return 2; }").expect("written");
-    library();
-    let new = key(&workshop.analyse_again(&arguments));
+    let old = first_key(&workshop.build(&source(1)));
+    let new = first_key(&workshop.build(&source(2)));
     assert!(old.is_some() && old != new);
 }
 

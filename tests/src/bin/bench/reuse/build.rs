@@ -41,6 +41,12 @@ fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
     let wrapper = thresh_reach::compiler(&analyses, binary()).expect("the wrapper can be named");
     let build = |is_analysed: bool| {
         let mut command: Command = freshness_check(folder);
+        command.arg("--workspace");
+        // Cargo asks rustc anew after each change of the wrapper, which only happens here.
+        command.env("CARGO_CACHE_RUSTC_INFO", "0");
+        for wrapper in ["RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"] {
+            command.env_remove(wrapper);
+        }
         if is_analysed {
             command
                 .env("RUSTC_WRAPPER", &wrapper)
@@ -56,7 +62,10 @@ fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
         order.rotate_left(repeat % 2);
         for is_analysed in order {
             edit(&library);
+            let before = kept(&analyses);
             costs[usize::from(is_analysed)].push(build(is_analysed));
+            let is_changed = kept(&analyses) > before;
+            assert_eq!(is_changed, is_analysed, "the edit does not change a test binary");
         }
     }
     figures(name, &costs)
@@ -84,6 +93,13 @@ fn figures(name: &str, [without, with]: &[Vec<Cost>; 2]) -> Vec<Figure> {
     ]
 }
 
+/// How many analyses there are.
+fn kept(analyses: &Path) -> usize {
+    let files = fs::read_dir(analyses).expect("the wrapper has made it");
+    let files = files.map(|file| file.expect("the folder can be read").path());
+    files.filter(|file| file.extension().is_some()).count()
+}
+
 /// The main file of the first library of a workspace, the root package's before others.
 fn library(folder: &Path) -> PathBuf {
     let metadata = MetadataCommand::new().current_dir(folder).no_deps().exec();
@@ -91,7 +107,9 @@ fn library(folder: &Path) -> PathBuf {
     let root = metadata.root_package().into_iter();
     let packages: Vec<&Package> = root.chain(metadata.workspace_packages()).collect();
     let targets = packages.iter().flat_map(|package| &package.targets);
-    let mut libraries = targets.filter(|target| target.kind.contains(&TargetKind::Lib));
+    let is_library =
+        |kind: &TargetKind| matches!(kind, TargetKind::Lib | TargetKind::RLib | TargetKind::ProcMacro);
+    let mut libraries = targets.filter(|target| target.kind.iter().any(is_library));
     let library = libraries.next().expect("the workspace has a library");
     library.src_path.clone().into_std_path_buf()
 }
