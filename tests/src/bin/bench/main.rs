@@ -4,6 +4,7 @@
 mod data;
 mod figure;
 mod measure;
+mod measured;
 mod memory;
 mod reuse;
 mod scheduler;

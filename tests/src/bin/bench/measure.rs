@@ -174,6 +174,20 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// Measures two sides `repeats` times each, in turns and each first as often as the other, so that what else the machine does
+/// meets both. `side` gets whether it is the second.
+pub(crate) fn in_turns<T>(repeats: usize, mut side: impl FnMut(bool) -> T) -> [Vec<T>; 2] {
+    let mut measured = [const { Vec::new() }; 2];
+    for repeat in 0..repeats {
+        let mut order = [false, true];
+        order.rotate_left(repeat % 2);
+        for is_second in order {
+            measured[usize::from(is_second)].push(side(is_second));
+        }
+    }
+    measured
+}
+
 /// Returns the medians of what something cost.
 pub(crate) fn medians(costs: &[Cost]) -> Cost {
     Cost {

@@ -3,10 +3,9 @@
 use crate::Options;
 use crate::figure::Figure;
 use crate::measure::{build, cost, freshness_check, median, nextest, thresh};
+use crate::measured::suites;
 use crate::why::noise;
-use std::path::{Path, PathBuf};
-use thresh_tests::packages;
-use thresh_tests::workspace::Workspace;
+use std::path::Path;
 
 /// The packages that are measured unless others are given.
 const DEFAULT: [&str; 2] = ["semver", "globset"];
@@ -15,19 +14,10 @@ const DEFAULT: [&str; 2] = ["semver", "globset"];
 const UNCHANGED: f64 = 0.3;
 
 pub(crate) fn measure(options: &Options) -> Vec<Figure> {
-    if !options.suites.is_empty() {
-        let name = |folder: &PathBuf| folder.file_name().map(|name| name.to_string_lossy().into_owned());
-        let suites = options.suites.iter();
-        return suites
-            .flat_map(|folder| suite(&name(folder).unwrap_or_default(), folder, options.repeats))
-            .collect();
-    }
-    let suites = DEFAULT.iter().flat_map(|name| {
-        let (source, version) = packages::source(name);
-        let copy = Workspace::copy_of(&source);
-        suite(&format!("{name} {version}"), &copy.root(), options.repeats)
-    });
-    suites.collect()
+    let suites = suites(options, &DEFAULT);
+    suites
+        .flat_map(|measured| suite(&measured.name, measured.folder(), options.repeats))
+        .collect()
 }
 
 fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {

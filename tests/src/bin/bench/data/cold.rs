@@ -3,29 +3,22 @@
 use crate::Options;
 use crate::figure::Figure;
 use crate::measure::median;
+use crate::measured::suites;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use thresh_tests::events::Event;
 use thresh_tests::farm::{Farm, WorkerOptions};
-use thresh_tests::packages;
 use thresh_tests::thresh::{Thresh, scrub};
-use thresh_tests::workspace::Workspace;
 
 /// The package that is measured unless a workspace is given.
 const DEFAULT: &str = "globset";
 
 pub(crate) fn measure(options: &Options) -> Vec<Figure> {
-    if options.suites.is_empty() {
-        let (source, version) = packages::source(DEFAULT);
-        let copy = Workspace::copy_of(&source);
-        return suite(&format!("{DEFAULT} {version}"), &copy.root(), options.repeats);
-    }
-    let suites = options.suites.iter().map(|source| {
-        let name = source.file_name().map(|name| name.to_string_lossy().into_owned());
-        suite(&name.unwrap_or_default(), source, options.repeats)
-    });
-    suites.flatten().collect()
+    let suites = suites(options, &[DEFAULT]);
+    suites
+        .flat_map(|measured| suite(&measured.name, measured.folder(), options.repeats))
+        .collect()
 }
 
 fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {

@@ -3,15 +3,14 @@
 use crate::Options;
 use crate::figure::Figure;
 use crate::measure::cost;
+use crate::measured::{Suite, suites};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use thresh_tests::farm::{Farm, WorkerOptions};
-use thresh_tests::packages;
 use thresh_tests::proxy::Proxy;
 use thresh_tests::running::Finished;
 use thresh_tests::thresh::{Thresh, scrub};
-use thresh_tests::workspace::Workspace;
 
 /// The package that is measured unless a workspace is given.
 const DEFAULT: &str = "globset";
@@ -24,17 +23,10 @@ const PERCENT_MAX: f64 = 5.0;
 const BY_ADDRESSES: &str = "an edit moves what is behind it, and with it addresses in nearly every chunk";
 
 pub(crate) fn measure(options: &Options) -> Vec<Figure> {
-    if options.suites.is_empty() {
-        let (source, version) = packages::source(DEFAULT);
-        let copy = Workspace::copy_of(&source);
-        return suite(&format!("{DEFAULT} {version}"), &copy.root());
-    }
-    let suites = options.suites.iter().map(|source| {
-        let name = source.file_name().map(|name| name.to_string_lossy().into_owned());
-        let copy = Workspace::copy_of(source);
-        suite(&name.unwrap_or_default(), &copy.root())
-    });
-    suites.flatten().collect()
+    let suites = suites(options, &[DEFAULT]).map(Suite::copied);
+    suites
+        .flat_map(|measured| suite(&measured.name, measured.folder()))
+        .collect()
 }
 
 fn suite(name: &str, folder: &Path) -> Vec<Figure> {

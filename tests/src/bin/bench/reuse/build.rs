@@ -6,32 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cargo_metadata::{MetadataCommand, Package, TargetKind};
-use thresh_tests::packages;
 use thresh_tests::thresh::binary;
-use thresh_tests::workspace::Workspace;
 
+use super::beside;
 use crate::Options;
 use crate::figure::Figure;
-use crate::measure::{Cost, cost, freshness_check, median, medians};
-use crate::why::noise;
+use crate::measure::{cost, freshness_check, in_turns};
+use crate::measured::{Suite, suites};
 
-/// The most that the analyses of a build may add to it, as a share.
-const SHARE_MAX: f64 = 0.05;
 /// The package that is measured unless workspaces are given.
 const DEFAULT: &str = "globset";
 
 pub(crate) fn measure(options: &Options) -> Vec<Figure> {
-    if options.suites.is_empty() {
-        let (source, version) = packages::source(DEFAULT);
-        let copy = Workspace::copy_of(&source);
-        return suite(&format!("{DEFAULT} {version}"), &copy.root(), options.repeats);
-    }
-    let suites = options.suites.iter().map(|source| {
-        let name = source.file_name().map(|name| name.to_string_lossy().into_owned());
-        let copy = Workspace::copy_of(source);
-        suite(&name.unwrap_or_default(), &copy.root(), options.repeats)
-    });
-    suites.flatten().collect()
+    let suites = suites(options, &[DEFAULT]).map(Suite::copied);
+    suites
+        .flat_map(|measured| suite(&measured.name, measured.folder(), options.repeats))
+        .collect()
 }
 
 fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
@@ -56,41 +46,16 @@ fn suite(name: &str, folder: &Path, repeats: usize) -> Vec<Figure> {
     };
     // Fills the target folder and what is remembered of the archives of dependencies.
     build(true);
-    let mut costs = [const { Vec::<Cost>::new() }; 2];
-    for repeat in 0..repeats {
-        let mut order = [false, true];
-        order.rotate_left(repeat % 2);
-        for is_analysed in order {
-            edit(&library);
-            let before = kept(&analyses);
-            costs[usize::from(is_analysed)].push(build(is_analysed));
-            let is_changed = kept(&analyses) > before;
-            assert_eq!(is_changed, is_analysed, "the edit does not change a test binary");
-        }
-    }
-    figures(name, &costs)
-}
-
-fn figures(name: &str, [without, with]: &[Vec<Cost>; 2]) -> Vec<Figure> {
-    let walls = |costs: &[Cost]| costs.iter().map(|cost| cost.wall).collect::<Vec<_>>();
-    let allowed: Vec<f64> = walls(without)
-        .iter()
-        .map(|wall| wall * (1.0 + SHARE_MAX))
-        .collect();
-    let noise = noise(&walls(with), &allowed, "s");
-    let at_most = median(allowed);
-    let [without, with] = [without, with].map(|costs| medians(costs));
-    let row = |what: &str, value: f64| Figure::new(format!("reuse: build, {name}, {what}"), value, "s");
-    vec![
-        row(
-            "a line more in a library, with analyses (peer: without)",
-            with.wall,
-        )
-        .at_most(at_most)
-        .beside(without.wall)
-        .because(noise),
-        row("processor time (peer: without)", with.cpu).beside(without.cpu),
-    ]
+    let costs = in_turns(repeats, |is_analysed| {
+        edit(&library);
+        let before = kept(&analyses);
+        let cost = build(is_analysed);
+        let is_changed = kept(&analyses) > before;
+        assert_eq!(is_changed, is_analysed, "the edit does not change a test binary");
+        cost
+    });
+    let name = format!("build, {name}, a line more in a library, with analyses (peer: without)");
+    beside(&name, &costs)
 }
 
 /// How many analyses there are.
