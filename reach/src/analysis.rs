@@ -182,15 +182,12 @@ fn read<T>(packed: &[u8], part: impl FnOnce(&mut Reader<'_>) -> Result<T, Damage
     Ok(value)
 }
 
-fn save(path: &Path, head: &Head, detail: &Detail) -> std::io::Result<()> {
-    let pack = |write: &dyn Fn(&mut Writer)| {
-        let mut writer = Writer::default();
-        write(&mut writer);
-        zstd::encode_all(&writer.into_bytes()[..], LEVEL)
-    };
+/// Keeps an analysis; `detail` is what a [`Detail`] is read from.
+fn save(path: &Path, head: &Head, detail: &[u8]) -> std::io::Result<()> {
+    let head = written(|writer| head.write(writer));
     let (first, rest) = rayon::join(
-        || pack(&|writer| head.write(writer)),
-        || pack(&|writer| detail.write(writer)),
+        || zstd::encode_all(&head[..], LEVEL),
+        || zstd::encode_all(detail, LEVEL),
     );
     let (first, rest) = (first?, rest?);
     let length = u32::try_from(first.len()).map_err(std::io::Error::other)?;
@@ -240,7 +237,7 @@ pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<
             whole: Some(why),
             ..Head::default()
         };
-        (head, Detail::default())
+        (head, written(record::write_nothing))
     });
     head.asked = asked;
     head.took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -267,7 +264,8 @@ fn is_build_script(output: &Path) -> bool {
     name.is_some_and(|name| name.starts_with("build_script_"))
 }
 
-fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detail), String> {
+/// Returns the keys, and what a [`Detail`] is read from.
+fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u8>), String> {
     let names = image.names.as_ref().ok_or("the names in it cannot be read")?;
     let Inputs { parts, libraries } = inputs::read(link, memo).map_err(|error| error.to_string())?;
     if let Some(name) = unseen(&libraries, names) {
@@ -296,15 +294,19 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Detai
         true => effects::of_cases(&rooted, &constructors),
         false => vec![Effects::ANY; rooted.cases.len()],
     };
-    Ok(record::of_graph(
-        &rooted,
-        &hashes,
-        &effects,
-        &constructors,
-        harness,
-        &surroundings,
-        libraries,
-    ))
+    let found = record::Found {
+        rooted: &rooted,
+        hashes: &hashes,
+        constructors: &constructors,
+    };
+    let head = found.head(&effects, harness, &surroundings, libraries);
+    Ok((head, written(|writer| found.write_detail(writer))))
+}
+
+fn written(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut writer = Writer::default();
+    write(&mut writer);
+    writer.into_bytes()
 }
 
 /// A library of the system that was named and is not among those that the binary is loaded with: it may be a static one,

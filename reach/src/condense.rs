@@ -21,6 +21,8 @@
 //! labels are different within a link: two links whose hashes are equal can differ in how often the same constant or the
 //! same function is there, and in nothing else.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use thresh_core::digest::{Digest, ShortHasher};
 
@@ -52,7 +54,10 @@ struct Components {
 
 impl Graph<'_> {
     pub(crate) fn edges_of(&self, node: u32) -> &[GraphEdge] {
-        let range = &self.nodes[node as usize].edges;
+        self.edges_in(&self.nodes[node as usize].edges)
+    }
+
+    pub(crate) fn edges_in(&self, range: &Range<u32>) -> &[GraphEdge] {
         &self.edges[range.start as usize..range.end as usize]
     }
 }

@@ -152,11 +152,7 @@ impl Spread {
 
 fn is_opaque(node: &GraphNode<'_>) -> bool {
     // Most names are told apart without the work of demangling them.
-    let perhaps = || {
-        ["panicking", "random", "alloc"]
-            .iter()
-            .any(|word| node.name.contains(word))
-    };
+    let perhaps = || imports::may_be_opaque(&node.name);
     node.toolchain && perhaps() && toolchain_path(node).is_some_and(|path| imports::is_opaque(&path))
 }
 

@@ -1,6 +1,6 @@
 //! The form of what is kept on disk: numbers as LEB128, texts and lists with their length before them.
 //!
-//! A reader never trusts a length: it reads no further than the bytes it has, and reserves no memory by them.
+//! A reader never trusts a length: it reads no further than the bytes it has, and reserves memory by them alone.
 
 use thresh_core::digest::Digest;
 
@@ -35,9 +35,14 @@ impl Writer {
         self.0.extend_from_slice(value.as_bytes());
     }
 
-    pub(crate) fn list<T>(&mut self, values: &[T], mut each: impl FnMut(&mut Self, &T)) {
+    pub(crate) fn list<T>(
+        &mut self,
+        values: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+        mut each: impl FnMut(&mut Self, T),
+    ) {
+        let values = values.into_iter();
         self.number(values.len() as u64);
-        values.iter().for_each(|value| each(self, value));
+        values.for_each(|value| each(self, value));
     }
 
     pub(crate) fn optional<T>(&mut self, value: Option<&T>, each: impl FnOnce(&mut Self, &T)) {
@@ -51,6 +56,9 @@ impl Writer {
         self.0
     }
 }
+
+/// So many bytes of memory at most are reserved for each byte that is to be read. Most values take a few times what they are written as.
+const SPREAD: usize = 4;
 
 /// Reads what a [`Writer`] wrote.
 #[derive(Debug)]
@@ -106,7 +114,8 @@ impl<'a> Reader<'a> {
         mut each: impl FnMut(&mut Self) -> Result<T, Damaged>,
     ) -> Result<Vec<T>, Damaged> {
         let count = self.number()?;
-        let mut values = Vec::new();
+        let most = self.0.len() * SPREAD / size_of::<T>().max(1);
+        let mut values = Vec::with_capacity(usize::try_from(count).map_or(most, |count| count.min(most)));
         for _ in 0..count {
             values.push(each(self)?);
         }

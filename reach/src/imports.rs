@@ -5,6 +5,8 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
+
 /// Functions that a program can call without ever learning what is in a file, and without starting a program. They
 /// compute, handle the process's own memory and threads, tell the time or give random numbers (of which no key knows), or write
 /// to what is open. `getenv` and `getcwd` tell what is in a key: the environment and the working directory.
@@ -117,6 +119,9 @@ const OPAQUE: &[&str] = &[
     "std::sys::random::linux::",
 ];
 
+/// Each of [`OPAQUE`] has one of these, so that its mangled name has it as well.
+const OPAQUE_WORDS: [&str; 3] = ["_hook", "rust_oom", "random"];
+
 /// The library that has nearly all of [`HARMLESS`]. A binary without it is static, or has another one.
 const C_LIBRARY: &str = "libc.so.6";
 
@@ -157,6 +162,12 @@ pub(crate) fn only_computes(import: &str) -> bool {
 pub(crate) fn is_known(import: &str, path: &str) -> bool {
     let mut known = KNOWN.iter().filter(|(start, _)| path.starts_with(start));
     known.any(|(_, imports)| imports.contains(&import))
+}
+
+/// Whether a mangled name may be that of a path that [`is_opaque`]. This is asked of every function.
+pub(crate) fn may_be_opaque(symbol: &str) -> bool {
+    static FINDERS: LazyLock<[Finder<'_>; 3]> = LazyLock::new(|| OPAQUE_WORDS.map(Finder::new));
+    FINDERS.iter().any(|word| word.find(symbol.as_bytes()).is_some())
 }
 
 /// Whether a function of the toolchain is not looked into.
@@ -211,6 +222,18 @@ mod tests {
         for path in ["std::fs::read", "demo::std::sys::sync::lock"] {
             assert!(!is_known("syscall", path), "{path}");
         }
+    }
+
+    #[test]
+    fn every_opaque_path_has_a_word() {
+        for path in OPAQUE {
+            assert!(OPAQUE_WORDS.iter().any(|word| path.contains(word)), "{path}");
+        }
+        let hook = "_ZN3std9panicking20rust_panic_with_hook17h0123456789abcdefE";
+        assert!(may_be_opaque(hook) && is_opaque(&crate::name::shown(hook)));
+        assert!(!may_be_opaque(
+            "_ZN5alloc3vec16Vec$LT$T$C$A$GT$4push17h0123456789abcdefE"
+        ));
     }
 
     #[test]

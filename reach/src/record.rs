@@ -6,7 +6,7 @@ use crate::condense::Hashes;
 use crate::constructors::Constructors;
 use crate::effects::Effects;
 use crate::encode::{Damaged, Reader, Writer};
-use crate::graph::{Rooted, To};
+use crate::graph::{GraphNode, Rooted, To};
 use crate::harness::Harness;
 use crate::inputs::Library;
 
@@ -25,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) cases: Vec<CaseRecord>,
 }
 
-/// What is needed to say how two links differ.
+/// What is needed to say how two links differ, as it is read again. It is written by [`Found`].
 #[derive(Debug, Default)]
 pub(crate) struct Detail {
     pub(crate) common_roots: Vec<u32>,
@@ -61,77 +61,123 @@ pub(crate) struct RecordNode {
     pub(crate) edges: Vec<(To, u64)>,
 }
 
-/// Makes the keys of a link. `effects` and `constructors` are those of its cases; `surroundings` is what counts for every case besides the graph.
-pub(crate) fn of_graph(
-    rooted: &Rooted<'_>,
-    hashes: &Hashes,
-    effects: &[Effects],
-    constructors: &Constructors,
-    harness: Option<&Harness>,
-    surroundings: &Digest,
-    libraries: Vec<Library>,
-) -> (Head, Detail) {
-    let common = common(rooted, hashes, constructors, surroundings);
-    let key = |node: u32, joined: &[u32]| {
-        let key = |context: &str, common: &Digest, own: &[Digest]| {
-            let mut hasher = FieldHasher::new(context);
-            hasher.field(common.as_bytes());
-            [node].iter().chain(joined).for_each(|node| {
-                hasher.field(own[*node as usize].as_bytes());
-            });
-            hasher.finish()
+/// What was found of a link.
+#[derive(Debug)]
+pub(crate) struct Found<'g, 'p> {
+    pub(crate) rooted: &'g Rooted<'p>,
+    pub(crate) hashes: &'g Hashes,
+    pub(crate) constructors: &'g Constructors,
+}
+
+impl Found<'_, '_> {
+    /// Makes the keys. `effects` are those of the link's cases; `surroundings` is what counts for every case besides the graph.
+    pub(crate) fn head(
+        &self,
+        effects: &[Effects],
+        harness: Option<&Harness>,
+        surroundings: &Digest,
+        libraries: Vec<Library>,
+    ) -> Head {
+        let Self {
+            rooted,
+            hashes,
+            constructors,
+        } = self;
+        let common = common(rooted, hashes, constructors, surroundings);
+        let key = |node: u32, joined: &[u32]| {
+            let key = |context: &str, common: &Digest, own: &[Digest]| {
+                let mut hasher = FieldHasher::new(context);
+                hasher.field(common.as_bytes());
+                [node].iter().chain(joined).for_each(|node| {
+                    hasher.field(own[*node as usize].as_bytes());
+                });
+                hasher.finish()
+            };
+            let exact = key("thresh reach case v1", &common.exact, &hashes.exact);
+            let mut own = [node].into_iter().chain(joined.iter().copied());
+            let observes = common.observes || own.any(|node| hashes.observes[node as usize]);
+            let masked = match observes {
+                true => exact,
+                false => key(
+                    "thresh reach case v1, lines ignored",
+                    &common.masked,
+                    &hashes.masked,
+                ),
+            };
+            Keys {
+                exact,
+                masked,
+                observes,
+            }
         };
-        let exact = key("thresh reach case v1", &common.exact, &hashes.exact);
-        let mut own = [node].into_iter().chain(joined.iter().copied());
-        let observes = common.observes || own.any(|node| hashes.observes[node as usize]);
-        let masked = match observes {
-            true => exact,
-            false => key(
-                "thresh reach case v1, lines ignored",
-                &common.masked,
-                &hashes.masked,
-            ),
-        };
-        Keys {
-            exact,
-            masked,
-            observes,
-        }
-    };
-    let places = places(hashes);
-    let cases = harness
-        .iter()
-        .flat_map(|harness| &harness.cases)
-        .zip(rooted.cases.iter().zip(effects).zip(&constructors.joined));
-    let cases = cases.map(|(case, ((node, effects), joined))| CaseRecord {
-        name: case.name.clone(),
-        ignored: case.ignored,
-        keys: key(*node, joined),
-        joined: joined.iter().map(|node| places[*node as usize]).collect(),
-        effects: *effects,
-        root: places[*node as usize],
-    });
-    let roots = common_roots(rooted, constructors).chain(&rooted.kept);
-    let head = Head {
-        whole: None,
-        took_us: 0,
-        asked: None,
-        libraries,
-        common: Some(common),
-        cases: cases.collect(),
-    };
-    let detail = Detail {
-        common_roots: roots.map(|root| places[*root as usize]).collect(),
-        nodes: nodes(rooted, hashes, &places),
-        leaves: rooted
-            .graph
-            .leaves
+        let places = places(hashes);
+        let cases = harness
             .iter()
-            .copied()
-            .zip(rooted.graph.leaf_names.iter().cloned())
-            .collect(),
-    };
-    (head, detail)
+            .flat_map(|harness| &harness.cases)
+            .zip(rooted.cases.iter().zip(effects).zip(&constructors.joined));
+        let cases = cases.map(|(case, ((node, effects), joined))| CaseRecord {
+            name: case.name.clone(),
+            ignored: case.ignored,
+            keys: key(*node, joined),
+            joined: joined.iter().map(|node| places[*node as usize]).collect(),
+            effects: *effects,
+            root: places[*node as usize],
+        });
+        Head {
+            whole: None,
+            took_us: 0,
+            asked: None,
+            libraries,
+            common: Some(common),
+            cases: cases.collect(),
+        }
+    }
+
+    /// Writes what a [`Detail`] is read from. It is most of an analysis, and few are ever read.
+    pub(crate) fn write_detail(&self, writer: &mut Writer) {
+        let Self {
+            rooted,
+            hashes,
+            constructors,
+        } = self;
+        let places = places(hashes);
+        let roots: Vec<&u32> = common_roots(rooted, constructors).chain(&rooted.kept).collect();
+        writer.list(roots, |writer, root| {
+            writer.number(u64::from(places[*root as usize]))
+        });
+        let graph = &rooted.graph;
+        writer.list(
+            graph.leaves.iter().zip(&graph.leaf_names),
+            |writer, (digest, shown)| {
+                writer.digest(digest);
+                writer.text(shown);
+            },
+        );
+        let reached = graph
+            .nodes
+            .iter()
+            .zip(&hashes.reached)
+            .filter(|(_, reached)| **reached);
+        let reached: Vec<&GraphNode<'_>> = reached.map(|(node, _)| node).collect();
+        writer.list(reached, |writer, node| {
+            writer.text(&node.name);
+            writer.digest(&node.content);
+            writer.optional(node.masked.as_ref(), Writer::digest);
+            writer.list(graph.edges_in(&node.edges), |writer, edge| {
+                let number = match edge.target {
+                    To::Node(to) => u64::from(places[to as usize]) * 2,
+                    To::Leaf(leaf) => u64::from(leaf) * 2 + 1,
+                };
+                writer.number(number);
+                writer.number(edge.value);
+            });
+        });
+    }
+}
+
+/// Writes a [`Detail`] of nothing.
+pub(crate) fn write_nothing(writer: &mut Writer) {
+    (0..3).for_each(|_| writer.number(0));
 }
 
 /// What is common to all cases, in the linker's order.
@@ -175,25 +221,6 @@ fn places(hashes: &Hashes) -> Vec<u32> {
         place
     };
     hashes.reached.iter().map(number).collect()
-}
-
-fn nodes(rooted: &Rooted<'_>, hashes: &Hashes, places: &[u32]) -> Vec<RecordNode> {
-    let graph = &rooted.graph;
-    let reached = (0..graph.nodes.len()).filter(|node| hashes.reached[*node]);
-    let record = |index: usize| {
-        let node = &graph.nodes[index];
-        let edges = graph.edges_of(index as u32).iter().map(|edge| match edge.target {
-            To::Node(to) => (To::Node(places[to as usize]), edge.value),
-            leaf => (leaf, edge.value),
-        });
-        RecordNode {
-            name: node.name.to_string(),
-            content: node.content,
-            masked: node.masked,
-            edges: edges.collect(),
-        }
-    };
-    reached.map(record).collect()
 }
 
 impl Head {
@@ -247,27 +274,6 @@ impl Head {
 }
 
 impl Detail {
-    pub(crate) fn write(&self, writer: &mut Writer) {
-        writer.list(&self.common_roots, |writer, root| writer.number(u64::from(*root)));
-        writer.list(&self.leaves, |writer, (digest, shown)| {
-            writer.digest(digest);
-            writer.text(shown);
-        });
-        writer.list(&self.nodes, |writer, node| {
-            writer.text(&node.name);
-            writer.digest(&node.content);
-            writer.optional(node.masked.as_ref(), Writer::digest);
-            writer.list(&node.edges, |writer, (to, value)| {
-                let (kind, index) = match to {
-                    To::Node(index) => (0, index),
-                    To::Leaf(index) => (1, index),
-                };
-                writer.number(u64::from(*index) * 2 + kind);
-                writer.number(*value);
-            });
-        });
-    }
-
     /// Reads what belongs to `head`.
     pub(crate) fn read(reader: &mut Reader<'_>, head: &Head) -> Result<Self, Damaged> {
         let detail = Self {
