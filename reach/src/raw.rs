@@ -241,3 +241,32 @@ fn symbols<'d>(table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<Vec<R
     };
     symbols.enumerate().map(read).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_sections_are_not_taken_apart() {
+        const HEADER: usize = size_of::<Header>();
+        const SECTION: usize = size_of::<elf::SectionHeader64<LittleEndian>>();
+        let mut data = vec![0; HEADER + (SECTIONS_MAX + 1) * SECTION];
+        let header = &mut data[..HEADER];
+        header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        header[16] = elf::ET_REL.to_le_bytes()[0];
+        header[18] = elf::EM_X86_64.to_le_bytes()[0];
+        header[20] = 1;
+        header[40] = HEADER as u8;
+        header[58] = SECTION as u8;
+        header[62] = 1;
+        // So many that their number is in the first of them.
+        let number = HEADER + 32;
+        data[HEADER + SECTION + 4] = elf::SHT_STRTAB as u8;
+        data[number..number + 8].copy_from_slice(&(SECTIONS_MAX as u64 + 1).to_le_bytes());
+        let shape = Raw::parse(&data).map(|raw| raw.sections.len());
+        assert!(
+            matches!(&shape, Err(Shape::Unknown(what)) if what.contains("sections")),
+            "{shape:?}"
+        );
+    }
+}

@@ -1,12 +1,17 @@
 //! Links that cannot be taken apart: the binary counts whole, the build never fails, nothing panics.
 
 mod build;
+mod keys;
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
 use build::Workshop;
+use keys::changed;
+use object::write::{Object, Relocation, Symbol, SymbolId, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, elf};
+use object::{SymbolFlags, SymbolKind, SymbolScope};
 use thresh_core::digest::Digest;
 use thresh_reach::{Analysis, LoadError, Locations, Summary};
 
@@ -64,6 +69,23 @@ fn bitcode_makes_the_binary_whole() {
     let arguments = workshop.link(SOURCE);
     fs::write(object(&workshop), b"BC\xc0\xde and so on").expect("written");
     assert!(reason(&workshop, &arguments).contains("bitcode"));
+}
+
+#[test]
+fn debug_information_apart_or_gone_changes_no_key() {
+    let keys = |flags: &[&str]| {
+        let analysis = Workshop::new(flags).build(SOURCE);
+        assert_eq!(analysis.summary().whole(), None, "{flags:?}");
+        let keys = analysis.summary().keys(Locations::Exact);
+        keys.map(|case| case.key).collect::<Vec<_>>()
+    };
+    let plain = keys(&["-Cdebuginfo=2"]);
+    assert_eq!(plain.len(), 2);
+    assert_eq!(keys(&["-Cdebuginfo=2", "-Csplit-debuginfo=unpacked"]), plain);
+    assert_eq!(keys(&["-Cdebuginfo=2", "-Csplit-debuginfo=packed"]), plain);
+    for strip in ["-Cstrip=debuginfo", "-Cstrip=symbols"] {
+        assert_eq!(keys(&["-Cdebuginfo=2", strip]).len(), 2, "{strip}");
+    }
 }
 
 #[test]
@@ -227,4 +249,88 @@ fn by_hand_the_wrapper_says_what_is_missing() {
         }))
     };
     assert_eq!(thresh_reach::link(&[], gone), 127);
+}
+
+/// With its relocations each function has two sections.
+const MANY: usize = 499_900;
+
+/// `jmp` to an address that a relocation fills in.
+const JUMP: [u8; 5] = [0xe9, 0, 0, 0, 0];
+
+fn add(object: &mut Object<'_>, name: &str, section: SymbolSection, scope: SymbolScope) -> SymbolId {
+    object.add_symbol(Symbol {
+        name: name.into(),
+        value: 0,
+        size: 0,
+        kind: SymbolKind::Text,
+        scope,
+        weak: false,
+        section,
+        flags: SymbolFlags::None,
+    })
+}
+
+/// An object of functions that jump to one another in turn, each in a section of its own, the first by the name of `deep`. The
+/// last consists of these bytes.
+fn chain(functions: usize, last: &[u8]) -> Vec<u8> {
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+    let sections: Vec<_> = (0..functions)
+        .map(|number| {
+            let name = format!(".text.f{number}").into_bytes();
+            object.add_section(Vec::new(), name, SectionKind::Text)
+        })
+        .collect();
+    let symbols: Vec<_> = sections
+        .iter()
+        .enumerate()
+        .map(|(number, section)| {
+            let section = SymbolSection::Section(*section);
+            match number {
+                0 => add(&mut object, "deep", section, SymbolScope::Linkage),
+                _ => add(
+                    &mut object,
+                    &format!("f{number}"),
+                    section,
+                    SymbolScope::Compilation,
+                ),
+            }
+        })
+        .collect();
+    for (section, next) in sections.iter().zip(&symbols[1..]) {
+        object.append_section_data(*section, &JUMP, 1);
+        let relocation = Relocation {
+            offset: 1,
+            symbol: *next,
+            addend: -4,
+            flags: RelocationFlags::Elf {
+                r_type: elf::R_X86_64_PC32,
+            },
+        };
+        object.add_relocation(*section, relocation).expect("it fits");
+    }
+    let end = sections.last().expect("there are some");
+    object.append_section_data(*end, last, 1);
+    object.write().expect("it can be written")
+}
+
+#[test]
+fn each_of_a_million_sections_counts() {
+    let mut workshop = Workshop::new(&[]);
+    let file = workshop.path().join("chain.o");
+    workshop.flags = vec![format!("-Clink-arg={}", file.display())];
+    let source =
+        format!("unsafe extern \"C\" {{ fn deep(); }} #[test] fn far() {{ unsafe {{ deep() }} }} {SOURCE}");
+    let (end, other) = (b"the end of it", b"another end..");
+    fs::write(&file, chain(2, end)).expect("written");
+    let arguments = workshop.link(&source);
+    let mut content = chain(MANY, end);
+    let keys_with = |content: &[u8]| {
+        fs::write(&file, content).expect("written");
+        // Only what is analysed is that long, not what is linked: linkers need gigabytes for it.
+        workshop.analyse(&arguments)
+    };
+    let old = keys_with(&content);
+    let at = memchr::memmem::find(&content, end).expect("it is there");
+    content[at..at + end.len()].copy_from_slice(other);
+    assert_eq!(changed(&old, &keys_with(&content), Locations::Exact), ["far"]);
 }

@@ -3,6 +3,7 @@
 mod build;
 mod cases;
 mod observe;
+mod sections;
 
 use crate::Options;
 use crate::figure::Figure;
@@ -10,10 +11,11 @@ use crate::measure::{Cost, medians};
 use crate::why::noise;
 
 /// The parts, in the order in which they are measured.
-pub(crate) const PARTS: [&str; 2] = ["observe", "build"];
+pub(crate) const PARTS: [&str; 3] = ["observe", "build", "sections"];
 
 pub(crate) fn measure(options: &Options) -> Vec<Figure> {
-    let measures: [fn(&Options) -> Vec<Figure>; PARTS.len()] = [observe::measure, build::measure];
+    let measures: [fn(&Options) -> Vec<Figure>; PARTS.len()] =
+        [observe::measure, build::measure, sections::measure];
     let wanted = |part: &str| options.parts.is_empty() || options.parts.iter().any(|wanted| wanted == part);
     let parts = PARTS.into_iter().zip(measures).filter(|(part, _)| wanted(part));
     parts.flat_map(|(_, measure)| measure(options)).collect()
