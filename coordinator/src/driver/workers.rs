@@ -138,7 +138,7 @@ impl Driver {
         let (kind, message) = match cause {
             LossCause::Silent => (Kind::Lost, format!("not heard for {:?}", self.policy.lease_ttl)),
             LossCause::Replaced => (Kind::Lost, "it has connected again".to_owned()),
-            LossCause::Left if link.cordoned => (Kind::Left, String::new()),
+            LossCause::Left if link.cordoned => (Kind::Left, "drained".to_owned()),
             LossCause::Left => (Kind::Lost, "its connection ended without a good-bye".to_owned()),
         };
         let name = link.name();
