@@ -1,7 +1,8 @@
 //! The analysis of one link: made after the linker ended, kept in a file, read by who wants keys.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,12 @@ impl Analysis {
     /// # Errors
     /// [`LoadError`]: not there, of another version, damaged. There are no keys then.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let (head, rest) = read_head(path)?;
+        let (head, mut file) = read_head(path)?;
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest).map_err(|cause| LoadError::Read {
+            path: path.to_owned(),
+            cause,
+        })?;
         let detail = read(&rest, |reader| Detail::read(reader, &head));
         Ok(Self {
             detail: detail.map_err(|_| LoadError::Damaged(path.to_owned()))?,
@@ -154,24 +160,27 @@ impl Summary {
     }
 }
 
-/// Reads the first part of a kept analysis; returns the bytes of the second.
-fn read_head(path: &Path) -> Result<(Head, Vec<u8>), LoadError> {
-    let mut bytes = fs::read(path).map_err(|cause| LoadError::Read {
+/// Reads the first part of a kept analysis; returns the file, of which the second is left.
+fn read_head(path: &Path) -> Result<(Head, File), LoadError> {
+    let unreadable = |cause| LoadError::Read {
         path: path.to_owned(),
         cause,
-    })?;
-    let packed = bytes
-        .strip_prefix(HEAD)
-        .ok_or_else(|| LoadError::Version(path.to_owned()))?;
-    let first = packed
-        .split_first_chunk::<4>()
-        .and_then(|(length, packed)| packed.split_at_checked(u32::from_le_bytes(*length) as usize));
-    let damaged = || LoadError::Damaged(path.to_owned());
-    let (first, rest) = first.ok_or_else(damaged)?;
-    let head = read(first, Head::read).map_err(|_| damaged())?;
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut next = |count: usize| {
+        let mut bytes = Vec::new();
+        let read = file.by_ref().take(count as u64).read_to_end(&mut bytes);
+        read.map(|_| bytes).map_err(unreadable)
+    };
+    if next(HEAD.len())? != HEAD {
+        return Err(LoadError::Version(path.to_owned()));
+    }
+    let damaged = |_| LoadError::Damaged(path.to_owned());
+    let length: [u8; 4] = next(4)?.try_into().map_err(damaged)?;
+    let first = next(u32::from_le_bytes(length) as usize)?;
+    let head = read(&first, Head::read).map_err(|_| LoadError::Damaged(path.to_owned()))?;
     mark_used(path);
-    let start = bytes.len() - rest.len();
-    Ok((head, bytes.split_off(start)))
+    Ok((head, file))
 }
 
 fn read<T>(packed: &[u8], part: impl FnOnce(&mut Reader<'_>) -> Result<T, Damaged>) -> Result<T, Damaged> {
