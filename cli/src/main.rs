@@ -52,7 +52,18 @@ fn usage(error: &clap::Error) -> ! {
 
 /// `THRESH_LOG` takes tracing's filter directives; without it only warnings are shown.
 fn log() {
-    let filter = EnvFilter::try_from_env("THRESH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let wanted = std::env::var_os("THRESH_LOG").unwrap_or_default();
+    let wanted = match wanted.to_string_lossy() {
+        wanted if wanted.is_empty() => "warn".into(),
+        wanted => wanted,
+    };
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|cause| {
+        let _ = writeln!(
+            std::io::stderr(),
+            "warning: THRESH_LOG={wanted}: {cause}; only warnings are shown"
+        );
+        EnvFilter::new("warn")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -12,7 +12,7 @@ Examples:
   thresh cas verify --data /srv/thresh           read everything, and drop what is damaged
   thresh cas gc --data /srv/thresh --max-gib 20  drop what was longest unused
 
-stat and verify may be used while the coordinator runs; what verify drops, a coordinator notices when it reads it, or
+stat and verify may be used while the coordinator runs; what verify drops, a coordinator notices when it reads it, or \
 when it is next started. gc needs the folder for itself: a coordinator keeps its blobs below --blobs-max-gib.";
 
 /// `thresh cas`.

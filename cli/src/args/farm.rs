@@ -17,7 +17,7 @@ use crate::farm_address::FarmAddress;
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct FarmArgs {
     /// The coordinator's address, like http://farm:8980, or several with commas between where others stand by;
-    /// without it the run stays in this process
+    /// without it all happens on this machine
     #[arg(long, value_name = "URL", env = "THRESH_FARM", help_heading = "Farm")]
     pub(crate) farm: Option<String>,
     /// Whose history this is; by default the origin of the git repository

@@ -11,16 +11,15 @@ use super::{
 
 const AFTER_HELP: &str = "\
 Examples:
-  thresh run                          build this workspace's tests, run what changed, print the verdict
-  thresh run -p mycrate parse         only cases of mycrate whose name contains `parse`
+  thresh run                          run what changed of this workspace's tests
+  thresh run -p mycrate parse         only cases of mycrate with `parse` in their name
   thresh run --farm http://farm:8980  the same on many machines
-  thresh affected --base main         the cases that the changes since main concern
+  thresh affected --base main         the cases that changes since main concern
   thresh explain my_case              why my_case would be run or reused
   thresh replay latest                who ran what when in the last run
 
-State is kept in $THRESH_HOME, by default the user's cache folder. Exit codes are nextest's: 0 pass, 100 tests
-failed, 101 build failed, 4 no tests, 94 bad filterset, 96 set-up error, 104 listing failed, 105 setup script
-failed, 106 incomplete.";
+State is kept in $THRESH_HOME, by default the user's cache folder. Exit codes are nextest's: 0 pass, 100 tests failed, \
+101 build failed, 4 no tests, 94 bad filterset, 96 set-up error, 104 listing failed, 105 setup script failed, 106 incomplete.";
 
 /// Separates good commits from bad ones: runs a Cargo workspace's tests over all cores or a farm, and reuses
 /// what has not changed.

@@ -11,7 +11,7 @@ use super::{FarmArgs, MessageFormat};
 
 const HISTORY_HELP: &str = "\
 Examples:
-  thresh history                 every case: estimate, attempts, failures, how often it was flaky
+  thresh history                 every case: estimate, attempts, failures, flakes
   thresh history parse           cases whose `binary-id name` contains `parse`
   thresh history --limit 50      as many attempts as are kept";
 
@@ -19,7 +19,7 @@ const QUARANTINE_HELP: &str = "\
 A quarantined case runs and is reported, but cannot fail its run. Somebody owns it, and it counts again by itself.
 
 Examples:
-  thresh quarantine add 'demo::it flaky' --owner alice --until 14d --reason 'port clash'
+  thresh quarantine add 'demo::it flaky' --owner alice --until 14d
   thresh quarantine add network:: --all --owner net-team --until 2026-12-24
   thresh quarantine list
   thresh quarantine expire 'demo::it flaky'";
@@ -28,26 +28,26 @@ const ADD_HELP: &str = "\
 A case is named as reports name it, 'BINARY-ID NAME' in one argument, or by its name, or by a part of either.
 
 Examples:
-  thresh quarantine add 'demo::it flaky' --owner alice --until 14d --reason 'port clash'
+  thresh quarantine add 'demo::it flaky' --owner alice --until 14d
   thresh quarantine add network:: --all --owner net-team --until 2026-12-24
   thresh quarantine add 'demo::it brand_new' --unseen --owner alice --until 36h
 
 To give a case more time, add it again: what was said of it before is replaced.";
 
 const AUDIT_HELP: &str = "\
-`thresh run --audit 5%` (or `audit = \"5%\"` in [reuse] of thresh.toml) runs a random share of the cases that could be
-reused. One that does not pass, though its pass is stored under the same key, depends on something that the key misses,
+`thresh run --audit 5%` (or `audit = \"5%\"` in [reuse] of thresh.toml) runs a random share of the cases that could be \
+reused. One that does not pass, though its pass is stored under the same key, depends on something that the key misses, \
 or is unsteady. It is not reused any more, until somebody has looked at it.
 
 Examples:
   thresh run --audit 5%                    run a twentieth of what could be reused
-  thresh audit report                      how often that agreed, and what did not pass, with its output
+  thresh audit report                      what agreed, and what did not pass
   thresh audit trust 'demo::it clock'      reuse the case again, once you know why";
 
 const TRUST_HELP: &str = "\
 A case is named as reports name it, 'BINARY-ID NAME' in one argument, or by its name, or by a part of either.
 
-First find out what the case depends on: the clock, a port, a file that git ignores. Then take that away, or bring it into
+First find out what the case depends on: the clock, a port, a file that git ignores. Then take that away, or bring it into \
 the key (docs/guide/reuse.md): else the next change of it is missed again.
 
 Examples:
@@ -59,12 +59,12 @@ Without RUN it lists the latest runs of this project.
 
 Examples:
   thresh replay                             the latest runs, with their ids
-  thresh replay latest                      who ran what when, what was slow, tried again, idle, and what came last
-  thresh replay 01a20866-329a --all         every attempt, too; the beginning of the id will do
-  thresh replay latest --trace out.json     to be opened at https://ui.perfetto.dev or chrome://tracing
+  thresh replay latest                   who ran what when, and what came last
+  thresh replay 01a20866-329a --all      every attempt; the id's beginning will do
+  thresh replay latest --trace out.json  for https://ui.perfetto.dev
 
-Why a case went to a worker: first (it came first), affinity (its binary was there), ahead (so that a slot need not
-wait), retry (it failed before), lost (its worker was lost), returned (its worker gave it back), stolen (its worker had
+Why a case went to a worker: first (it came first), affinity (its binary was there), ahead (so that a slot need not \
+wait), retry (it failed before), lost (its worker was lost), returned (its worker gave it back), stolen (its worker had \
 more than it could start), hedge (its other copy took unusually long).";
 
 /// The form of standard output.

@@ -56,7 +56,7 @@ pub(crate) struct ReportArgs {
 pub(crate) enum MessageFormat {
     /// For people
     Human,
-    /// One JSON object per line, see docs/guide/json-events.md
+    /// JSON, in the form that docs/guide tells of each command
     Json,
 }
 

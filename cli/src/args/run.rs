@@ -138,9 +138,9 @@ pub(crate) struct ListArgs {
 const AFFECTED_HELP: &str = "\
 Without --base these are the cases for which no stored pass stands: those that `thresh run` would run.
 
-With --base, the commit is checked out into the state folder, built there once (later only what differs), and its cases are
-compared with those of the workspace as it is now, uncommitted changes included. A case is left alone if it reaches the same
-code with the same arguments and environment, and if what it was last seen to read is the same in both. Cases of which it is
+With --base, the commit is checked out into the state folder, built there once (later only what differs), and its cases are \
+compared with those of the workspace as it is now, uncommitted changes included. A case is left alone if it reaches the same \
+code with the same arguments and environment, and if what it was last seen to read is the same in both. Cases of which it is \
 not known what they read are affected by every change: `thresh run` finds out.";
 
 /// `thresh affected`.

@@ -10,7 +10,7 @@ use thresh_core::fault::Fault;
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A program could not be started, or its output not read.
-    #[error("run `{command}`: {source}")]
+    #[error("run `{command}`: {source}{}", if source.kind() == io::ErrorKind::NotFound { "; cargo, which rustup installs, has to be on PATH" } else { "" })]
     Run {
         /// The command line.
         command: String,

@@ -235,7 +235,11 @@ impl ProjectConfig {
         if let Some((offset, unknown)) = unknown_key("", table.get_ref()) {
             return Err(invalid(path, text, offset, unknown));
         }
-        toml::from_str(text).map_err(at)
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let key = key_at(table.get_ref(), start).map_or_else(String::new, |key| format!("{key}: "));
+            invalid(path, text, start, key + error.message())
+        })
     }
 
     /// What the project adds to the lists of environment variables.
@@ -248,8 +252,23 @@ impl ProjectConfig {
 }
 
 fn audit_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditShare, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let value = toml::Value::deserialize(deserializer)?;
+    let text = value
+        .as_str()
+        .ok_or_else(|| serde::de::Error::custom("expected a percentage, like \"5%\""))?;
     text.parse().map_err(serde::de::Error::custom)
+}
+
+/// The key whose value has this place in the text, with those of the tables around it.
+fn key_at(table: &DeTable<'_>, at: usize) -> Option<String> {
+    let (key, value) = table.iter().find(|(key, value)| match value.get_ref() {
+        // A table's own place is that of its head only.
+        DeValue::Table(inner) => key_at(inner, at).is_some(),
+        _ => value.span().contains(&at) || key.span().contains(&at),
+    })?;
+    let inner = value.get_ref().as_table().and_then(|inner| key_at(inner, at));
+    let inner = inner.map_or_else(String::new, |inner| format!(".{inner}"));
+    Some(format!("{}{inner}", key.get_ref()))
 }
 
 fn invalid(path: &Path, text: &str, offset: usize, message: impl fmt::Display) -> ConfigError {
@@ -351,8 +370,18 @@ mod tests {
         assert!(error("[reuse]\nenabled = 'yes'").starts_with("read /w/thresh.toml:2:11: "));
         let audit = error("[reuse]\naudit = '5'");
         assert!(
-            audit.starts_with("read /w/thresh.toml:2:9: expected a percentage"),
+            audit.starts_with("read /w/thresh.toml:2:9: reuse.audit: expected a percentage"),
             "{audit}"
+        );
+        let number = error("[reuse]\naudit = 5");
+        assert!(
+            number.starts_with("read /w/thresh.toml:2:9: reuse.audit: expected a percentage"),
+            "{number}"
+        );
+        let slots = error("run.slots = '2'");
+        assert!(
+            slots.starts_with("read /w/thresh.toml:1:13: run.slots: invalid type"),
+            "{slots}"
         );
         assert!(error("[env]\npass = [1]").starts_with("read /w/thresh.toml:2:9: "));
     }

@@ -102,7 +102,7 @@ impl RunPlan {
         let reused = self.cases.iter().filter(|case| case.reused).count();
         writeln!(
             sink,
-            "{:>12} {} to run, {reused} reused, {} skipped; {} slots; at least {:.3} s",
+            "{:>12} {} to run, {reused} reused, {} skipped; {} slots; about {:.3} s",
             "Plan",
             self.cases.len() - reused,
             self.skipped,

@@ -1,5 +1,6 @@
 use super::*;
-use crate::nextest::ReportSettings;
+use crate::nextest::{FinalStatusLevel, OutputDisplay, ReportSettings, StatusLevel};
+use crate::report::rerun::RerunCommand;
 use crate::report::sample;
 
 fn played(options: HumanOptions) -> String {
