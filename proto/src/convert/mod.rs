@@ -6,6 +6,7 @@
 
 mod audit;
 mod blob;
+mod invalid;
 mod observed;
 mod outcome;
 mod record;
@@ -19,6 +20,7 @@ pub use audit::{
 pub use blob::{
     bases_from_wire, digests_from_wire, frame_from_wire, frame_to_wire, recipe_from_wire, recipe_to_wire,
 };
+pub use invalid::InvalidMessage;
 pub use observed::{observation_from_wire, observation_to_wire};
 pub use outcome::{outcome_from_wire, outcome_to_wire};
 pub use record::{
@@ -35,33 +37,3 @@ pub use scalar::{
     digest_from_wire, digest_to_wire, duration_from_wire, duration_or_zero, duration_to_wire,
     run_id_from_wire, run_id_to_wire,
 };
-
-/// A message from outside that cannot be understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid message: field `{field}` {problem}")]
-pub struct InvalidMessage {
-    /// The field's name in the .proto file.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-impl InvalidMessage {
-    /// Names a field and what is wrong with it.
-    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self {
-            field,
-            problem: problem.into(),
-        }
-    }
-
-    fn missing(field: &'static str) -> Self {
-        Self::new(field, "is missing")
-    }
-}
-
-impl From<InvalidMessage> for tonic::Status {
-    fn from(error: InvalidMessage) -> Self {
-        Self::invalid_argument(error.to_string())
-    }
-}

@@ -37,14 +37,11 @@ mod ready;
 mod remap;
 mod setup;
 mod shipped;
+mod source;
 mod supply;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trees;
-
-use crate::exec::OutputLimit;
-use crate::session::{Coordinator, InputsMode};
-use shipped::ShippedInputs;
 
 pub(crate) use brief::Brief;
 pub use error::DataDirError;
@@ -53,61 +50,4 @@ pub(crate) use error::PrepareError;
 pub(crate) use peers::PeerServer;
 pub(crate) use preparation::{News, Preparation};
 pub(crate) use ready::Ready;
-
-/// Where the worker's inputs come from. Clones are cheap and share everything.
-#[derive(Clone, Debug)]
-pub(crate) struct Inputs {
-    mode: Mode,
-    output_limit: OutputLimit,
-}
-
-#[derive(Clone, Debug)]
-enum Mode {
-    InPlace,
-    Shipped(Box<ShippedInputs>),
-}
-
-impl Inputs {
-    /// Opens what `mode` needs. Blocks.
-    pub(crate) fn open(
-        mode: &InputsMode,
-        coordinator: &Coordinator,
-        output_limit: OutputLimit,
-    ) -> Result<Self, DataDirError> {
-        let mode = match mode {
-            InputsMode::InPlace => Mode::InPlace,
-            InputsMode::Shipped(settings) => {
-                Mode::Shipped(Box::new(ShippedInputs::open(settings, coordinator.clone())?))
-            }
-        };
-        Ok(Self { mode, output_limit })
-    }
-
-    /// Whether cases run where the client's files are.
-    pub(crate) fn in_place(&self) -> bool {
-        matches!(self.mode, Mode::InPlace)
-    }
-
-    /// Why cases see the client's folders at other paths here; `None` when they do not.
-    pub(crate) fn remap_cause(&self) -> Option<&str> {
-        match &self.mode {
-            Mode::InPlace => None,
-            Mode::Shipped(shipped) => shipped.remap_cause(),
-        }
-    }
-
-    /// What of the isolation that is wanted cannot be had here, and why.
-    pub(crate) fn shortfalls(&self) -> &[String] {
-        match &self.mode {
-            Mode::InPlace => &[],
-            Mode::Shipped(shipped) => shipped.shortfalls(),
-        }
-    }
-
-    /// Waits until the folders of all dropped runs are gone. Blocks.
-    pub(crate) fn close(self) {
-        if let Mode::Shipped(shipped) = self.mode {
-            shipped.close();
-        }
-    }
-}
+pub(crate) use source::Inputs;

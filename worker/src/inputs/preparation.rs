@@ -16,7 +16,7 @@ use super::place::Place;
 use super::ready::Ready;
 use super::setup::run_setup_scripts;
 use super::shipped::Built;
-use super::{Inputs, Mode};
+use super::source::{Inputs, Mode};
 use crate::exec::{Environment, Killer};
 use crate::outputs::Outputs;
 

@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use thresh_core::observe::{Access, Contact, Entry, Kind, Stamp};
+use thresh_cas::DigestMemo;
+use thresh_core::digest::Digest;
+use thresh_core::observe::{Access, Contact, Entry, Kind, Observation, Stamp};
 
 use super::*;
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use sqlx::AnyPool;
 use tempfile::TempDir;
+use thresh_core::id::RunId;
 use thresh_core::outcome::Outcome;
+use thresh_core::time::Timestamp;
 
 use super::*;
-use crate::store::AttemptRecord;
+use crate::store::{AttemptRecord, Batch, CaseId, JournalEntry, Store, StoreError};
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
