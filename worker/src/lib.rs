@@ -16,6 +16,7 @@ pub mod exec;
 mod inputs;
 pub mod observe;
 mod outputs;
+mod removal;
 pub mod sandbox;
 pub mod session;
 pub mod shard;

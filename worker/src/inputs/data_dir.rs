@@ -93,34 +93,15 @@ fn take_lock(folder: &Path) -> Result<File, DataDirError> {
     Ok(lock)
 }
 
+/// Removes what a predecessor left. What cannot be removed is in nobody's way: new folders have other names.
 fn remove_all_in(folder: &Path) -> Result<(), DataDirError> {
     for entry in fs::read_dir(folder).map_err(failed("read", folder))?.flatten() {
-        remove_folder(&entry.path()).map_err(failed("remove", &entry.path()))?;
+        let path = entry.path();
+        if let Err(cause) = crate::removal::remove(&path) {
+            tracing::warn!(path = %path.display(), %cause, "what an earlier worker left could not be removed; remove it by hand");
+        }
     }
     Ok(())
-}
-
-/// Removes a folder with all in it, also where a case took away the right to.
-pub(super) fn remove_folder(path: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
-            open_up(path);
-            fs::remove_dir_all(path)
-        }
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-fn open_up(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    // What cannot be opened up fails to be removed, and is reported then.
-    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> DataDirError + use<> {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use thresh_cas::BlobStore;
 use thresh_core::digest::Digest;
 
-use super::data_dir::remove_folder;
 use super::trees::{SharedTree, Trees};
 use crate::sandbox::View;
 
@@ -111,7 +110,7 @@ impl Keeper {
     fn remove(&self, Chore { view, trees, folder }: Chore) {
         drop(view);
         drop(trees);
-        if let Err(cause) = remove_folder(&folder) {
+        if let Err(cause) = crate::removal::remove(&folder) {
             tracing::warn!(folder = %folder.display(), %cause, "the folder of a run could not be removed");
         }
         self.in_use

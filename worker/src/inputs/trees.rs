@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thresh_core::digest::Digest;
 
-use super::data_dir::remove_folder;
-
 /// So many trees that no run uses are kept.
 const IDLE_MAX: usize = 32;
 
@@ -111,7 +109,7 @@ impl Trees {
 }
 
 fn remove(path: &Path) {
-    if let Err(cause) = remove_folder(path) {
+    if let Err(cause) = crate::removal::remove(path) {
         tracing::warn!(folder = %path.display(), %cause, "a tree could not be removed");
     }
 }

@@ -133,7 +133,7 @@ impl Launch {
                 }
                 for path in &self.used_once {
                     // It is there only if the attempt got that far.
-                    let _ = std::fs::remove_dir_all(path);
+                    let _ = crate::removal::remove(path);
                 }
                 Err(self.explain(failed))
             }

@@ -57,7 +57,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(cause) = remove(&self.path) {
+        if let Err(cause) = crate::removal::remove(&self.path) {
             tracing::warn!(path = %self.path.display(), %cause, "a view's scratch folder could not be removed");
         }
     }
@@ -68,29 +68,6 @@ pub(super) fn create_temp(path: &Path) -> io::Result<()> {
     fs::create_dir(path)?;
     // Not by the mode of the call, from which the umask is taken off.
     fs::set_permissions(path, Permissions::from_mode(0o1777))
-}
-
-/// Removes a folder with all in it, also folders that their owner may not write to.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path);
-            fs::remove_dir_all(path)
-        }
-        result => result,
-    }
-}
-
-/// Gives the owner all rights to the folders at and below `path`, as far as possible.
-fn open_up(path: &Path) {
-    // What cannot be changed shows when it cannot be removed.
-    let _ = fs::set_permissions(path, Permissions::from_mode(0o700));
-    let Ok(entries) = fs::read_dir(path) else { return };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
-    }
 }
 
 /// Copies a folder with its files, links, modes and file times. Sockets, devices and pipes are left out.
@@ -120,6 +97,7 @@ fn set_modified(path: &Path, modified: std::time::SystemTime) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::removal::remove;
 
     #[test]
     fn copies_links_modes_and_times_and_removes_locked_folders() {

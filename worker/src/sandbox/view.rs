@@ -350,10 +350,10 @@ impl Drop for CaseView {
     fn drop(&mut self) {
         for index in 0..self.shared.temps.len() {
             // What a process that is still there keeps from being removed goes with the whole view.
-            let _ = scratch::remove(&self.temp_folder(index));
+            let _ = crate::removal::remove(&self.temp_folder(index));
         }
         if self.writes_to_disk() {
-            let _ = scratch::remove(&self.layers());
+            let _ = crate::removal::remove(&self.layers());
         }
     }
 }
