@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::arguments::{self, Link};
-use crate::condense;
+use crate::condense::{self, Hashes};
 use crate::constructors::Constructors;
 use crate::effects::{self, Effects};
 use crate::encode::{Damaged, Reader, Writer};
-use crate::graph;
+use crate::graph::{self, LeafKind, Rooted, To};
 use crate::harness::{self, Harness};
 use crate::image;
 use crate::imports;
@@ -23,13 +23,17 @@ use crate::raw::Raw;
 use crate::record::{self, CaseRecord, Detail, Head};
 use crate::resolve::Resolution;
 use crate::trim::mark_used;
+use crate::unit::{Node, Role};
 
 /// The first bytes of a kept analysis. The number changes with the form of the file, with how keys are made and with what is known of
 /// imports: an analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 6\n";
+const HEAD: &[u8] = b"thresh reach 7\n";
 
 /// Negative levels of Zstandard are the fast ones: the build waits for this, and few are ever read again.
 const LEVEL: i32 = -5;
+
+/// The bytes of a digest of what is kept: a bit that has turned over must not pass for a key.
+const SUM_BYTES: usize = 32;
 
 /// The ending of the names of kept analyses.
 const ENDING: &str = "reach";
@@ -105,13 +109,14 @@ impl Analysis {
     /// # Errors
     /// [`LoadError`]: not there, of another version, damaged. There are no keys then.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let (head, mut file) = read_head(path)?;
+        let (head, mut file, sum) = read_head(path)?;
         let mut rest = Vec::new();
         file.read_to_end(&mut rest).map_err(|cause| LoadError::Read {
             path: path.to_owned(),
             cause,
         })?;
-        let detail = read(&rest, |reader| Detail::read(reader, &head));
+        let whole = Some(rest).filter(|rest| Digest::of(rest) == sum).ok_or(Damaged);
+        let detail = whole.and_then(|rest| read(&rest, |reader| Detail::read(reader, &head)));
         Ok(Self {
             detail: detail.map_err(|_| LoadError::Damaged(path.to_owned()))?,
             summary: Summary(head),
@@ -160,8 +165,8 @@ impl Summary {
     }
 }
 
-/// Reads the first part of a kept analysis; returns the file, of which the second is left.
-fn read_head(path: &Path) -> Result<(Head, File), LoadError> {
+/// Reads the first part of a kept analysis; returns the file, of which the second is left, and the sum of that.
+fn read_head(path: &Path) -> Result<(Head, File, Digest), LoadError> {
     let unreadable = |cause| LoadError::Read {
         path: path.to_owned(),
         cause,
@@ -175,12 +180,17 @@ fn read_head(path: &Path) -> Result<(Head, File), LoadError> {
     if next(HEAD.len())? != HEAD {
         return Err(LoadError::Version(path.to_owned()));
     }
-    let damaged = |_| LoadError::Damaged(path.to_owned());
-    let length: [u8; 4] = next(4)?.try_into().map_err(damaged)?;
+    let damaged = || LoadError::Damaged(path.to_owned());
+    let [of_first, of_rest] = [next(SUM_BYTES)?, next(SUM_BYTES)?];
+    let of_rest = Digest::try_from(&of_rest[..]).map_err(|_| damaged())?;
+    let length: [u8; 4] = next(4)?.try_into().map_err(|_| damaged())?;
     let first = next(u32::from_le_bytes(length) as usize)?;
-    let head = read(&first, Head::read).map_err(|_| LoadError::Damaged(path.to_owned()))?;
+    if Digest::of(&first).as_bytes()[..] != of_first {
+        return Err(damaged());
+    }
+    let head = read(&first, Head::read).map_err(|_| damaged())?;
     mark_used(path);
-    Ok((head, file))
+    Ok((head, file, of_rest))
 }
 
 fn read<T>(packed: &[u8], part: impl FnOnce(&mut Reader<'_>) -> Result<T, Damaged>) -> Result<T, Damaged> {
@@ -200,7 +210,12 @@ fn save(path: &Path, head: &Head, detail: &[u8]) -> std::io::Result<()> {
     );
     let (first, rest) = (first?, rest?);
     let length = u32::try_from(first.len()).map_err(std::io::Error::other)?;
-    write_whole(path, &[HEAD, &length.to_le_bytes(), &first, &rest])
+    let sums = [&first, &rest].map(|part| Digest::of(part));
+    let [of_first, of_rest] = sums.each_ref().map(|sum| &sum.as_bytes()[..]);
+    write_whole(
+        path,
+        &[HEAD, of_first, of_rest, &length.to_le_bytes(), &first, &rest],
+    )
 }
 
 fn case_key(case: &CaseRecord, locations: Locations) -> CaseKey<'_> {
@@ -261,7 +276,7 @@ fn is_known(path: &Path, link: &Link) -> bool {
     if inputs::may_have_libraries(link) {
         return false;
     }
-    let Ok((head, _)) = read_head(path) else {
+    let Ok((head, ..)) = read_head(path) else {
         return false;
     };
     head.whole.is_none() && head.asked == Some(link.asked())
@@ -286,6 +301,7 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
     let roots: Vec<String> = link.kept.iter().chain(&names.exports).cloned().collect();
     let needed: Vec<String> = entries.chain(roots.iter().cloned()).collect();
     let resolution = Resolution::new(&parts, &needed);
+    certain(link, &parts, &resolution)?;
     let harness = harness(&parts, &resolution)?;
     let machine = parts.first().map(|part| part.unit.machine);
     if parts.iter().any(|part| Some(part.unit.machine) != machine) {
@@ -295,11 +311,17 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
     let rooted =
         graph::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;
     let all = [&rooted.common[..], &rooted.kept, &rooted.cases].concat();
-    let hashes = condense::hashes(&rooted.graph, &all);
+    let mut hashes = condense::hashes(&rooted.graph, &all);
+    defined(&rooted, &hashes, &resolution, names)?;
+    let are_known = imports::are_known(&names.needed) && !names.has_own_folders;
+    if !are_known {
+        // A library of Rust may look at the lines of what it is given.
+        hashes.observes.fill(true);
+    }
     let surroundings = surroundings(link, machine.unwrap_or_default(), &libraries, harness.is_some());
     let harness = harness.as_ref().map(|(_, harness)| harness);
     let constructors = Constructors::of(&rooted);
-    let effects = match imports::are_known(&names.needed) && !names.has_own_folders {
+    let effects = match are_known {
         true => effects::of_cases(&rooted, &constructors),
         false => vec![Effects::ANY; rooted.cases.len()],
     };
@@ -316,6 +338,94 @@ fn written(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut writer = Writer::default();
     write(&mut writer);
     writer.into_bytes()
+}
+
+/// Checks that the linker cannot have chosen otherwise.
+fn certain(link: &Link, parts: &[Part], resolution: &Resolution<'_>) -> Result<(), String> {
+    if let Some(name) = resolution.ambiguous {
+        return Err(format!(
+            "{name} is defined several times, and none is sure to count"
+        ));
+    }
+    if link.by_lld() {
+        return Ok(());
+    }
+    if let Some(name) = resolution.offered_again {
+        return Err(format!(
+            "{name} is in several archives, and the linker is not known to take the first"
+        ));
+    }
+    let taken = resolution.taken.iter().map(|index| &parts[*index as usize]);
+    let from_archives = taken.filter(|part| !part.always && !part.toolchain);
+    let is_ordered =
+        |node: &&Node| node.listed.is_some() || matches!(node.role, Role::Constructor | Role::Start);
+    let mut ordered = from_archives.filter(|part| part.unit.nodes.iter().any(|node| is_ordered(&node)));
+    match (ordered.next(), ordered.next()) {
+        (Some(_), Some(part)) => Err(format!(
+            "{} and another archive have constructors, and the order in which the linker takes them is not known",
+            part.name
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What the C library's and the C compiler's static parts define, which are linked without being named.
+const PLATFORM: &[&str] = &[
+    "__dso_handle",
+    "__TMC_END__",
+    "atexit",
+    "at_quick_exit",
+    "pthread_atfork",
+    "__stack_chk_fail_local",
+    "stat",
+    "lstat",
+    "fstat",
+    "fstatat",
+    "stat64",
+    "lstat64",
+    "fstat64",
+    "fstatat64",
+    "mknod",
+    "mknodat",
+];
+
+/// Checks that all names that are reached and defined nowhere are looked for in dynamic libraries: else they are somewhere
+/// that was not seen.
+fn defined(
+    rooted: &Rooted<'_>,
+    hashes: &Hashes,
+    resolution: &Resolution<'_>,
+    names: &image::Names,
+) -> Result<(), String> {
+    if names.needed.is_empty() {
+        return Ok(());
+    }
+    let graph = &rooted.graph;
+    let reached = graph
+        .nodes
+        .iter()
+        .zip(&hashes.reached)
+        .filter(|(_, reached)| **reached);
+    let edges = reached.flat_map(|(node, _)| graph.edges_in(&node.edges));
+    let mut met = vec![false; graph.leaves.len()];
+    for edge in edges {
+        if let To::Leaf(leaf) = edge.target {
+            met[leaf as usize] = true;
+        }
+    }
+    let all = met.iter().zip(&graph.leaf_kinds).zip(&graph.leaf_names);
+    let mut external = all
+        .filter(|((met, kind), _)| **met && **kind == LeafKind::Import)
+        .map(|(_, name)| name.as_str());
+    let is_known = |name: &str| {
+        names.imports.contains(name) || PLATFORM.contains(&name) || graph::is_made_by_linker(name)
+    };
+    match external.find(|name| !is_known(name) && resolution.is_missing(name)) {
+        Some(name) => Err(format!(
+            "{name} is defined neither in what was linked nor in a dynamic library"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// A library of the system that was named and is not among those that the binary is loaded with: it may be a static one,

@@ -1,7 +1,7 @@
 //! The command line of a linker, or of a C compiler that links: what is linked, in which order, with which flags.
 //!
-//! What changes how names are found in a way that is not modelled here ([`Unclear`]) makes the binary one piece. Every
-//! other flag is part of each key.
+//! Flags that are known not to change which object a name leads to, which objects are taken or in which order, are part of each key.
+//! Any other makes the binary one piece ([`Unclear`]).
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -31,6 +31,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Whether the linker is lld, whose choices among archives and order of what it takes from them are known.
+    pub(crate) fn by_lld(&self) -> bool {
+        let mut chosen = self
+            .flags
+            .iter()
+            .filter_map(|flag| flag.strip_prefix("-fuse-ld="));
+        chosen.next_back().is_some_and(|linker| linker.ends_with("lld"))
+    }
+
     /// A digest of all that is asked for, but for the files that are linked, which have other names and folders at each link,
     /// and for the folders in which others are looked for.
     pub(crate) fn asked(&self) -> Digest {
@@ -63,26 +72,36 @@ pub(crate) enum Source {
     Library { name: String, is_static: bool },
 }
 
-/// Flags that change where names lead, or what a file is.
-const REFUSED: &[&str] = &[
-    "-T",
-    "-dT",
-    "--script",
-    "--default-script",
-    "--defsym",
-    "--wrap",
-    "-R",
-    "--just-symbols",
-    "--format",
-    "-b",
-    "--start-lib",
-    "--remap-inputs",
-    "--remap-inputs-file",
-    "--section-start",
-    "-x",
-    "--in-implib",
-    "--why-extract",
-];
+/// Flags, without their values, that change neither where names lead nor what is taken: what is kept of it shows in the binary, or
+/// is reckoned with.
+const KNOWN: &str = "\
+    -s -S -n -N -E -v -t -pie -no-pie -nopie -rdynamic -nodefaultlibs -nostdlib -nostdlib++ -nostartfiles -pthread -pipe \
+    -no-canonical-prefixes -Qunused-arguments -Bsymbolic -Bsymbolic-functions -static-libgcc -static-libstdc++ \
+    --pie --no-pie --gc-sections --no-gc-sections --print-gc-sections --as-needed --no-as-needed --add-needed --no-add-needed \
+    --copy-dt-needed-entries --no-copy-dt-needed-entries --export-dynamic --no-export-dynamic --export-dynamic-symbol \
+    --eh-frame-hdr --no-eh-frame-hdr --build-id --strip-debug --strip-all --discard-all --discard-locals --discard-none \
+    --compress-debug-sections --gdb-index --icf --hash-style --enable-new-dtags --disable-new-dtags --no-dynamic-linker \
+    --no-undefined --unresolved-symbols --allow-shlib-undefined --no-allow-shlib-undefined --undefined-version \
+    --no-undefined-version --exclude-libs --fatal-warnings --no-fatal-warnings --warn-unresolved-symbols --warn-common \
+    --warn-backrefs --no-warn-backrefs --warn-execstack --no-warn-execstack --no-warnings --no-warn-mismatch \
+    --no-warn-search-mismatch --no-warn-rwx-segments --threads --no-threads --thread-count --color-diagnostics \
+    --no-color-diagnostics --demangle --no-demangle --stats --time-trace --verbose --version --trace --cref --print-map \
+    --error-limit --relax --no-relax --emit-relocs -q --pack-dyn-relocs --rosegment --no-rosegment --nmagic --omagic \
+    --image-base --package-metadata --no-mmap-output-file --no-keep-memory --reduce-memory-overheads --no-fork --fork \
+    --perf --quick-exit --no-quick-exit -fuse-ld -fPIC -fpic -fPIE -fpie -fno-pie -fno-PIE -fno-plt -fno-lto \
+    -fno-use-linker-plugin -ffunction-sections -fdata-sections -fcolor-diagnostics -fdiagnostics-color";
+
+/// Beginnings of such flags: what a C compiler is told that has nothing to compile.
+const KNOWN_STARTS: &[&str] = &["-O", "-g", "-m", "-W", "-B", "-fdiagnostics", "--lto"];
+
+/// Keywords of `-z`, without their values, that are such flags.
+const KEYWORDS: &str = "relro norelro now lazy noexecstack execstack defs undefs origin nodelete nodlopen combreloc nocombreloc \
+    separate-code noseparate-code separate-loadable-segments max-page-size common-page-size text notext textoff \
+    keep-text-section-prefix nokeep-text-section-prefix pack-relative-relocs nopack-relative-relocs rel rela shstk ibt \
+    force-ibt cet-report bti-report force-bti pac-plt nognustack stack-size globalaudit initfirst interpose rodynamic \
+    start-stop-gc nostart-stop-gc start-stop-visibility copyreloc nocopyreloc sectionheader nosectionheader retpolineplt \
+    hazardplt ifunc-noplt x86-64-v2 x86-64-v3 x86-64-v4 x86-64-baseline isa-level-report indirect-extern-access \
+    noindirect-extern-access dynamic-undefined-weak nodynamic-undefined-weak";
 
 /// Flags whose value is the next argument.
 const VALUED: &[&str] = &[
@@ -242,9 +261,6 @@ impl Reading {
             Some((flag, value)) => (flag, Some(value.to_owned())),
             None => (text, None),
         };
-        if REFUSED.contains(&flag) || (text.starts_with("-T") && !text.starts_with("-Tbss")) {
-            return Err(Unclear(text.to_owned()));
-        }
         self.flag(flag, joined)
     }
 
@@ -330,6 +346,25 @@ impl Reading {
 
     fn flag(&mut self, flag: &str, joined: Option<String>) -> Result<(), Unclear> {
         let valued = VALUED.contains(&flag) || LISTS.contains(&flag) || KEPT.contains(&flag);
+        // `-z` has its value in the next word, or in the same one without an equals sign.
+        let (flag, joined) = match (flag.strip_prefix("-z"), joined) {
+            (Some(keyword), value) if !keyword.is_empty() => (
+                "-z",
+                Some(
+                    [keyword, value.as_deref().unwrap_or_default()]
+                        .join("=")
+                        .trim_end_matches('=')
+                        .to_owned(),
+                ),
+            ),
+            (_, joined) => (flag, joined),
+        };
+        if !valued && flag != "-z" && !is_known(flag) {
+            return Err(Unclear(match joined {
+                Some(value) => format!("{flag}={value}"),
+                None => flag.to_owned(),
+            }));
+        }
         let value = match joined {
             None if valued => {
                 let value = self.value(flag)?;
@@ -344,6 +379,9 @@ impl Reading {
                     fs::read(Path::new(&path)).map_err(|_| Unclear(format!("{flag} and no such file")))?;
                 format!("{flag}={}", Digest::of(&content))
             }
+            Some(value) if flag == "-z" && !is_keyword(&value) => {
+                return Err(Unclear(format!("-z {value}")));
+            }
             Some(value) => {
                 if KEPT.contains(&flag) {
                     self.link.kept.push(value.clone());
@@ -354,6 +392,16 @@ impl Reading {
         self.link.flags.push(said);
         Ok(())
     }
+}
+
+fn is_known(flag: &str) -> bool {
+    KNOWN.split_ascii_whitespace().any(|known| known == flag)
+        || KNOWN_STARTS.iter().any(|start| flag.starts_with(start))
+}
+
+fn is_keyword(value: &str) -> bool {
+    let keyword = value.split_once('=').map_or(value, |(keyword, _)| keyword);
+    KEYWORDS.split_ascii_whitespace().any(|known| known == keyword)
 }
 
 #[cfg(test)]
@@ -410,9 +458,48 @@ mod tests {
 
     #[test]
     fn scripts_and_renamed_symbols_are_refused() {
-        for refused in ["-Tx.ld", "--defsym=a=b", "-Wl,--wrap=malloc", "-Wl,-T,x"] {
+        for refused in [
+            "-Tx.ld",
+            "-Wl,--defsym=a=b",
+            "-Wl,--wrap=malloc",
+            "-Wl,-T,x",
+            "-Wl,--undefined-glob=plug_*",
+            "-Wl,-z,muldefs",
+            "-Wl,--shuffle-sections=*=1",
+            "-specs=x",
+            "--a-flag-of-tomorrow",
+        ] {
             assert!(of(&[refused, "a.o"]).is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn what_rustc_says_is_clear() {
+        let said = [
+            "-m64",
+            "-Wl,--as-needed",
+            "-B/x/gcc-ld",
+            "-fuse-ld=lld",
+            "-Wl,--eh-frame-hdr",
+            "-Wl,-z,noexecstack",
+            "-Wl,--gc-sections",
+            "-pie",
+            "-Wl,-z,relro,-z,now",
+            "-Wl,-znow",
+            "-Wl,-zmax-page-size=4096",
+            "-Wl,-O1",
+            "-Wl,--strip-debug",
+            "-Wl,-rpath,/x",
+            "-nodefaultlibs",
+            "-Wl,--export-dynamic",
+        ];
+        let link = of(&said).expect("it is clear");
+        assert!(link.by_lld() && link.flags.contains(&"-z=max-page-size=4096".to_owned()));
+        assert!(
+            !of(&["-fuse-ld=lld", "-fuse-ld=mold"])
+                .expect("it is clear")
+                .by_lld()
+        );
     }
 
     #[test]

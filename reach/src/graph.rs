@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::harness::Harness;
@@ -110,7 +110,25 @@ const IMAGE: &[&str] = &[
     "__eh_frame_end",
     "__eh_frame_hdr_start",
     "__GNU_EH_FRAME_HDR",
+    "__preinit_array_start",
+    "__preinit_array_end",
+    "__init_array_start",
+    "__init_array_end",
+    "__fini_array_start",
+    "__fini_array_end",
+    "__rela_iplt_start",
+    "__rela_iplt_end",
+    "_DYNAMIC",
+    "_GLOBAL_OFFSET_TABLE_",
 ];
+
+/// Functions by which code is found that is not in the binary: it may look at what it is given, lines of panics too.
+const LOADERS: &[&str] = &["dlopen", "dlmopen", "dlsym", "dlvsym"];
+
+/// Whether the linker itself defines a name, if nobody else does.
+pub(crate) fn is_made_by_linker(name: &str) -> bool {
+    IMAGE.contains(&name) || name.starts_with("__start_") || name.starts_with("__stop_")
+}
 
 /// Names that start a program. `main` is called by the C library's start-up code.
 pub(crate) const ENTRIES: &[&str] = &["main", "_start", "_init", "_fini"];
@@ -167,6 +185,8 @@ struct Builder<'p> {
     listed: BTreeMap<&'p str, Vec<u32>>,
     /// The node that stands for all of these.
     list_nodes: BTreeMap<&'p str, u32>,
+    /// Nodes of such sections that the linker keeps only if something refers to them besides.
+    loose: HashSet<u32>,
     image: Digest,
     total: u32,
 }
@@ -175,6 +195,7 @@ impl<'p> Builder<'p> {
     fn new(parts: &'p [Part], resolution: &'p Resolution<'p>, image: Digest) -> Result<Self, GraphError> {
         let mut base = HashMap::new();
         let mut listed: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        let mut loose = HashSet::new();
         let mut total = 0u32;
         for index in &resolution.taken {
             base.insert(*index, total);
@@ -184,6 +205,9 @@ impl<'p> Builder<'p> {
                     && !resolution.is_dropped(*index, number as u32)
                 {
                     listed.entry(name).or_default().push(total + number as u32);
+                    if !node.retained {
+                        loose.insert(total + number as u32);
+                    }
                 }
             }
             let count = u32::try_from(nodes.len()).map_err(|_| GraphError::TooLarge)?;
@@ -198,6 +222,7 @@ impl<'p> Builder<'p> {
             base,
             listed,
             list_nodes,
+            loose,
             image,
             total,
         })
@@ -314,7 +339,7 @@ impl<'p> Builder<'p> {
     fn named(&mut self, part: &Part, name: &str) -> Result<Named, GraphError> {
         Ok(Named {
             edge: self.by_name(name)?,
-            observes: !part.toolchain && location::observes(name),
+            observes: !part.toolchain && (location::observes(name) || LOADERS.contains(&name)),
         })
     }
 
@@ -363,10 +388,14 @@ impl<'p> Builder<'p> {
         }))
     }
 
-    /// Adds the nodes that stand for sections of one name: who refers to their start can read all.
+    /// Adds the nodes that stand for sections of one name: who refers to their start can read all. Which of them are in the
+    /// binary may depend on who else refers to them; then the list is as much as the binary.
     fn lists(&mut self) {
         debug_assert_eq!(self.total as usize, self.graph.nodes.len());
         for (name, members) in &self.listed {
+            let is_loose = members.iter().any(|node| self.loose.contains(node));
+            let image = self.image.to_string();
+            let of = if is_loose { image.as_str() } else { "" };
             let start = self.graph.edges.len() as u32;
             self.graph.edges.extend(members.iter().map(|node| GraphEdge {
                 target: To::Node(*node),
@@ -375,7 +404,7 @@ impl<'p> Builder<'p> {
             }));
             self.graph.nodes.push(GraphNode {
                 name: format!("all of section {name}").into(),
-                content: label(&["list", name]),
+                content: label(&["list", name, of]),
                 masked: None,
                 marks: Marks::default(),
                 toolchain: false,

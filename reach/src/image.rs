@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
+use foldhash::HashSet;
 use object::LittleEndian;
 use object::elf;
 use object::read::ReadCache;
@@ -23,6 +24,8 @@ pub(crate) struct Image {
 pub(crate) struct Names {
     /// Names that dynamic libraries may find in it.
     pub(crate) exports: Vec<String>,
+    /// Names that are looked for in dynamic libraries.
+    pub(crate) imports: HashSet<String>,
     /// File names of the dynamic libraries that it is loaded with.
     pub(crate) needed: Vec<String>,
     /// It says itself where these are looked for first.
@@ -60,13 +63,14 @@ impl Names {
         let symbols = sections.symbols(endian, content, elf::SHT_DYNSYM).ok()?;
         if !symbols.is_empty() {
             let strings = strings(symbols.string_section())?;
-            let defined = symbols
-                .iter()
-                .filter(|symbol| symbol.st_shndx(endian) != elf::SHN_UNDEF);
-            let exports = defined.map(|symbol| text(strings, symbol.st_name(endian)));
-            names.exports = exports
-                .filter(|name| name.as_deref() != Some(""))
-                .collect::<Option<_>>()?;
+            for symbol in symbols.iter() {
+                let name = text(strings, symbol.st_name(endian))?;
+                match symbol.st_shndx(endian) {
+                    _ if name.is_empty() => {}
+                    elf::SHN_UNDEF => drop(names.imports.insert(name)),
+                    _ => names.exports.push(name),
+                }
+            }
         }
         if let Some((entries, section)) = sections.dynamic(endian, content).ok()? {
             let strings = strings(section)?;

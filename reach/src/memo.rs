@@ -19,7 +19,7 @@ use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
-const VERSION: &str = "8";
+const VERSION: &str = "9";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]
@@ -134,6 +134,7 @@ fn write_unit(writer: &mut Writer, unit: &Unit) {
         writer.number(definition.value);
         writer.number(u64::from(definition.kind));
         writer.flag(definition.weak);
+        writer.flag(definition.tentative);
     });
     writer.list(&unit.groups, |writer, group| {
         writer.text(&group.signature);
@@ -164,6 +165,7 @@ fn write_node(writer: &mut Writer, node: &Node) {
     });
     writer.optional(node.label.as_ref(), |writer, label| writer.text(label));
     writer.optional(node.listed.as_ref(), |writer, name| writer.text(name));
+    writer.flag(node.retained);
 }
 
 fn write_target(writer: &mut Writer, target: Target) {
@@ -193,6 +195,7 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
                 value: reader.number()?,
                 kind: kind(reader)?,
                 weak: reader.flag()?,
+                tentative: reader.flag()?,
             })
         })?,
         groups: reader.list(|reader| {
@@ -233,6 +236,7 @@ fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
         },
         label: reader.optional(Reader::text)?,
         listed: reader.optional(Reader::text)?,
+        retained: reader.flag()?,
     })
 }
 

@@ -1,13 +1,13 @@
 //! Which object defines a name, and which members of archives are taken: as the linker decides.
 //!
 //! Files are gone through in the order of the command line. An object is taken, and its strong definitions win over weak
-//! ones, else the first wins. A member of an archive is taken when a name that it defines is needed; one that only a weak
-//! reference names is not needed. Of COMDAT groups with one signature the first is taken.
+//! ones. A member of an archive is taken at once when a name that it defines is needed, and what it needs itself comes before what
+//! else is needed, as lld does it; one that only a weak reference names is not needed. Of COMDAT groups with one signature the first
+//! is taken.
 //!
-//! Where linkers differ (a name defined in two archives), what is chosen here may not be what the binary has. A name that
+//! What is not decided here is [ambiguous](Resolution::ambiguous): of several weak definitions or tentative ones any might be chosen, and linkers
+//! other than lld may choose another archive where two have a name. A name that
 //! is defined in a static input and in a dynamic library counts as the former; the libraries count whole anyway.
-
-use std::collections::VecDeque;
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
@@ -30,6 +30,8 @@ enum State {
     Wished,
     /// A member of an archive that was not taken has it.
     Offered(u32),
+    /// Members of several archives have it, this one first.
+    OfferedAgain(u32),
     Defined(Found),
 }
 
@@ -44,7 +46,14 @@ pub(crate) struct Resolution<'p> {
     is_taken: Vec<bool>,
     /// Nodes that another group of the same signature stands for, by part.
     dropped: HashSet<(u32, u32)>,
-    queue: VecDeque<u32>,
+    /// Parts that were taken and whose references are being gone through, with the place of the next one.
+    open: Vec<(u32, usize)>,
+    /// Names that an archive had before they were needed. lld goes back to it; others may have gone on to the next.
+    late: HashSet<&'p str>,
+    /// A name for which a linker may have chosen otherwise.
+    pub(crate) ambiguous: Option<&'p str>,
+    /// A name that several archives have, and which was needed. lld takes the first.
+    pub(crate) offered_again: Option<&'p str>,
 }
 
 impl<'p> Resolution<'p> {
@@ -58,14 +67,17 @@ impl<'p> Resolution<'p> {
             taken: Vec::new(),
             is_taken: vec![false; parts.len()],
             dropped: HashSet::new(),
-            queue: VecDeque::new(),
+            open: Vec::new(),
+            late: HashSet::new(),
+            ambiguous: tentative(parts),
+            offered_again: None,
         };
         for name in needed {
             resolution.need(name, false);
         }
         for (index, part) in parts.iter().enumerate() {
             if part.always {
-                resolution.queue.push_back(index as u32);
+                resolution.take(index as u32);
             } else {
                 resolution.offer(index as u32);
             }
@@ -82,14 +94,25 @@ impl<'p> Resolution<'p> {
         }
     }
 
+    /// Whether something refers to a name that is defined nowhere, and not just if it is there.
+    pub(crate) fn is_missing(&self, name: &str) -> bool {
+        matches!(self.states.get(name), Some(State::Needed))
+    }
+
     /// Whether another group of the same signature stands for a node.
     pub(crate) fn is_dropped(&self, part: u32, node: u32) -> bool {
         self.dropped.contains(&(part, node))
     }
 
     fn drain(&mut self) {
-        while let Some(part) = self.queue.pop_front() {
-            self.take(part);
+        while let Some((part, next)) = self.open.last_mut() {
+            let unit = &self.parts[*part as usize].unit;
+            let Some(reference) = unit.references.get(*next) else {
+                self.open.pop();
+                continue;
+            };
+            *next += 1;
+            self.need(unit.names[reference.name as usize].as_str(), reference.weak);
         }
     }
 
@@ -99,13 +122,20 @@ impl<'p> Resolution<'p> {
             let name = unit.names[definition.name as usize].as_str();
             match self.states.get(name) {
                 Some(State::Needed) => {
-                    self.queue.push_back(index);
+                    self.take(index);
                     return;
                 }
                 None | Some(State::Wished) => {
                     self.states.insert(name, State::Offered(index));
                 }
-                Some(State::Offered(_) | State::Defined(_)) => {}
+                Some(State::Offered(first)) if *first != index => {
+                    let first = *first;
+                    self.states.insert(name, State::OfferedAgain(first));
+                }
+                Some(State::Defined(_)) if self.late.contains(name) => {
+                    self.offered_again.get_or_insert(name);
+                }
+                Some(State::Offered(_) | State::OfferedAgain(_) | State::Defined(_)) => {}
             }
         }
     }
@@ -113,7 +143,14 @@ impl<'p> Resolution<'p> {
     fn need(&mut self, name: &'p str, weak: bool) {
         match self.states.get(name) {
             Some(State::Offered(part)) if !weak => {
-                self.queue.push_back(*part);
+                let part = *part;
+                self.late.insert(name);
+                self.take(part);
+            }
+            Some(State::OfferedAgain(part)) if !weak => {
+                let part = *part;
+                self.offered_again.get_or_insert(name);
+                self.take(part);
             }
             Some(State::Wished) | None => {
                 let state = if weak { State::Wished } else { State::Needed };
@@ -150,14 +187,65 @@ impl<'p> Resolution<'p> {
                 weak: definition.weak,
             };
             match self.states.get(name) {
-                Some(State::Defined(old)) if !old.weak || found.weak => {}
+                Some(State::Defined(old)) if !old.weak || found.weak => {
+                    if old.weak && !self.are_alike(*old, found) {
+                        self.ambiguous.get_or_insert(name);
+                    }
+                }
                 _ => {
                     self.states.insert(name, State::Defined(found));
                 }
             }
         }
-        for reference in &unit.references {
-            self.need(unit.names[reference.name as usize].as_str(), reference.weak);
-        }
+        self.open.push((index, 0));
     }
+}
+
+impl Resolution<'_> {
+    /// Whether it does not matter which of two definitions counts.
+    fn are_alike(&self, one: Found, other: Found) -> bool {
+        let of = |found: Found| {
+            let unit = &self.parts[found.part as usize].unit;
+            let definition = unit.definitions[found.definition as usize];
+            match definition.target {
+                Target::Node(node) => {
+                    let node = &unit.nodes[node as usize];
+                    node.edges
+                        .is_empty()
+                        .then_some((node.content, definition.value, definition.kind))
+                }
+                _ => None,
+            }
+        };
+        of(one).is_some_and(|one| of(other) == Some(one))
+    }
+}
+
+/// A name of which there is a tentative definition and another one, wherever it is: which one counts depends on their kinds, sizes
+/// and on the linker.
+fn tentative(parts: &[Part]) -> Option<&str> {
+    let names = |part: &'_ Part| -> Vec<(u32, bool)> {
+        let definitions = part.unit.definitions.iter();
+        definitions
+            .map(|definition| (definition.name, definition.tentative))
+            .collect()
+    };
+    let all = || {
+        parts.iter().flat_map(move |part| {
+            let named = names(part).into_iter();
+            named.map(move |(name, tentative)| (part.unit.names[name as usize].as_str(), tentative))
+        })
+    };
+    let tentative: HashSet<&str> = all()
+        .filter(|(_, tentative)| *tentative)
+        .map(|(name, _)| name)
+        .collect();
+    if tentative.is_empty() {
+        return None;
+    }
+    let mut met = HashSet::new();
+    all()
+        .map(|(name, _)| name)
+        .filter(|name| tentative.contains(name))
+        .find(|name| !met.insert(*name))
 }

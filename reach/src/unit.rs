@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) label: Option<String>,
     /// The section's name, if `__start_` and `__stop_` symbols may stand for it.
     pub(crate) listed: Option<String>,
+    /// The linker is told to keep it whoever refers to it.
+    pub(crate) retained: bool,
 }
 
 /// What keeps a section in the binary.
@@ -103,6 +105,8 @@ pub(crate) struct Definition {
     pub(crate) value: u64,
     pub(crate) kind: u8,
     pub(crate) weak: bool,
+    /// What C calls so: memory that is there if nobody else defines it.
+    pub(crate) tentative: bool,
 }
 
 /// A COMDAT group.
@@ -111,6 +115,9 @@ pub(crate) struct Group {
     pub(crate) signature: String,
     pub(crate) nodes: Vec<u32>,
 }
+
+/// The flag of a section that is kept whoever refers to it.
+const SHF_GNU_RETAIN: u32 = 1 << 21;
 
 /// Beginnings of the names of sections that run, or are read, at the start or the end of every process.
 const STARTS: &[&str] = &[
@@ -218,7 +225,14 @@ impl<'r, 'd> Builder<'r, 'd> {
         let masked = location.then(|| location::FILE_ONLY(section.data));
         self.unit.nodes.push(Node {
             name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
-            content: content(&mut self.hasher, section, section.data, &text),
+            content: match role(section) {
+                // The order in which these are called is in their sections' names.
+                Role::Constructor | Role::Start => {
+                    text.extend_from_slice(section.name.as_bytes());
+                    content(&mut self.hasher, section, section.data, &text)
+                }
+                Role::Plain | Role::Kept => content(&mut self.hasher, section, section.data, &text),
+            },
             marks: Marks::of_section(
                 self.raw.machine,
                 section,
@@ -229,6 +243,7 @@ impl<'r, 'd> Builder<'r, 'd> {
             role: role(section),
             label: label(section, &symbols),
             listed: identifier(section.name).then(|| section.name.to_owned()),
+            retained: section.has(SHF_GNU_RETAIN),
         });
         Ok(())
     }
@@ -346,14 +361,17 @@ impl<'r, 'd> Builder<'r, 'd> {
                 // Such as the name of a file's metadata, which is not loaded.
                 continue;
             }
+            if symbol.name.contains('@') {
+                return Err(Shape::Unknown(format!("the versioned symbol {}", symbol.name)));
+            }
             let (target, value) = self.place(symbol)?;
             self.unit.definitions.push(Definition {
                 name,
                 target,
                 value,
                 kind: symbol_kind(symbol.kind),
-                // Of several tentative definitions any gives way to a real one.
                 weak: weak || symbol.place == Place::Tentative,
+                tentative: symbol.place == Place::Tentative,
             });
         }
         Ok(())

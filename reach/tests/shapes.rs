@@ -222,6 +222,16 @@ fn a_kept_analysis_of_another_version_is_none() {
     fs::write(&path, &content).expect("written");
     let keys = Summary::load(&path).expect("the keys alone can be read");
     assert!(keys.keys(Locations::Exact).count() > 0);
+    for at in (0..content.len()).step_by(content.len() / 97) {
+        let mut damaged = content.clone();
+        damaged[at] ^= 1;
+        fs::write(&path, &damaged).expect("written");
+        let loaded = Analysis::load(&path);
+        assert!(
+            matches!(loaded, Err(LoadError::Damaged(_) | LoadError::Version(_))),
+            "a bit of byte {at}"
+        );
+    }
     content.truncate(content.len() / 2);
     fs::write(&path, &content).expect("written");
     assert!(matches!(Analysis::load(&path), Err(LoadError::Damaged(_))));
