@@ -72,6 +72,7 @@ mod location;
 mod marks;
 mod memo;
 mod name;
+mod passed;
 mod pieces;
 mod raw;
 mod record;

@@ -2,10 +2,11 @@
 //!
 //! `core::panic::Location` is a constant of 24 bytes: where the file's name is, its length, line, column. In a debug
 //! build nearly every function refers to one, so an added line changes all that follows in the file. They are told
-//! from other constants by their size, their one relocation at the start, and by what no source text can write by
-//! accident: the name is text that ends with `.rs`, **followed by a zero that its length does not count**, in a section of
-//! merged strings. (`core` keeps names so for `Location::file_as_c_str`; constants from `file!()` have no zero and
-//! stand elsewhere.) A name in another form, as older compilers make it, is not recognised and counts exactly.
+//! from most other constants by their size, their one relocation at the start, and the name: it is text that ends with `.rs`,
+//! **followed by a zero that its length does not count**, in a section of merged strings. (`core` keeps names so for
+//! `Location::file_as_c_str`; constants from `file!()` have no zero and stand elsewhere.) A name in another form, as older
+//! compilers make it, is not recognised and counts exactly. Whoever writes such a structure by hand, for C say, uses it
+//! otherwise than locations are used: see [`crate::passed`].
 //!
 //! # Who can see a line
 //!

@@ -194,8 +194,8 @@ fn sections<'d>(table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<Vec<
     let read = |section: &'d elf::SectionHeader64<LittleEndian>| {
         let name = table.section_name(LE, section)?;
         let flags = section.sh_flags(LE);
-        // Debug sections are long and not looked at.
-        let looked_at = flags & u64::from(elf::SHF_ALLOC) != 0;
+        // Debug sections are long and not looked at. A comment says which compiler this is from.
+        let looked_at = flags & u64::from(elf::SHF_ALLOC) != 0 || name == b".comment";
         Ok(RawSection {
             name: std::str::from_utf8(name)
                 .map_err(|_| Shape::Unknown("a name that is no text".to_owned()))?,

@@ -9,7 +9,7 @@
 //! what can be written to (two counters that both start as 0), and named statics (whose addresses may be compared).
 //! These have a label.
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet};
 use object::elf;
 use thresh_core::digest::{Digest, ShortHasher};
 
@@ -17,6 +17,7 @@ use crate::frames::frames;
 use crate::location;
 use crate::marks::{Marks, is_written};
 use crate::name::normalised;
+use crate::passed;
 use crate::pieces::piece;
 use crate::raw::{Place, Raw, RawSection, RawSymbol, Relocation, Shape};
 
@@ -167,6 +168,8 @@ struct Builder<'r, 'd> {
     leaves: HashMap<Digest, u32>,
     /// Symbols by section, in the object's order.
     symbols_of: Vec<Vec<u32>>,
+    /// Sections that are locations of panics.
+    locations: HashSet<u32>,
     hasher: ShortHasher,
     piece_hasher: ShortHasher,
 }
@@ -200,6 +203,7 @@ impl<'r, 'd> Builder<'r, 'd> {
             names: HashMap::new(),
             leaves: HashMap::new(),
             symbols_of,
+            locations: passed::locations(raw),
             hasher: ShortHasher::new("thresh reach section v2"),
             piece_hasher: ShortHasher::new("thresh reach piece v2"),
         }
@@ -221,7 +225,7 @@ impl<'r, 'd> Builder<'r, 'd> {
         }
         let symbols = self.named(index);
         let first = symbols.iter().min_by_key(|symbol| symbol.value);
-        let location = symbols.is_empty() && location::is_location(self.raw, section);
+        let location = symbols.is_empty() && self.locations.contains(&index);
         let masked = location.then(|| location::FILE_ONLY(section.data));
         self.unit.nodes.push(Node {
             name: first.map_or(section.name, |symbol| symbol.name).to_owned(),

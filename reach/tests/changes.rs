@@ -199,6 +199,27 @@ fn another_line_counts_only_exactly() {
 }
 
 #[test]
+fn what_only_looks_like_a_location_counts() {
+    // As it is written by hand for C, and by tables of files.
+    let source = "
+        #[repr(C)] pub struct Place { file: *const u8, length: usize, line: u32, column: u32 }
+        unsafe impl Sync for Place {}
+        macro_rules! here { () => { const { &Place { file: concat!(file!(), \"\\0\").as_ptr(), length: file!().len(), line: line!(), column: column!() } } } }
+        #[inline(never)] fn line_of(place: &Place) -> u32 { place.line }
+        #[test] fn by_hand() { assert_ne!(line_of(here!()), 0) }
+        #[test] fn through_an_option() { assert_ne!(std::hint::black_box(Some(here!()).unwrap()).column, 0) }
+        #[test] fn through_a_list() { let mut all = Vec::new(); all.push(here!()); assert_ne!(all[0].line, 0) }
+        #[test] fn other() { assert_ne!(std::hint::black_box(1), 2) }";
+    let workshop = Workshop::new(CARGO);
+    let old = workshop.build(source);
+    let new = workshop.build(&format!("\n{source}"));
+    assert_eq!(
+        changed(&old, &new, Locations::IgnoreUnlessObserved),
+        ["by_hand", "through_a_list", "through_an_option"]
+    );
+}
+
+#[test]
 fn who_sees_lines_is_known() {
     let seers = [
         "fn f() { let hook = |info: &std::panic::PanicHookInfo<'_>| { if info.location().unwrap().line() == 1 { std::process::exit(0) } }; std::panic::set_hook(Box::new(hook)); panic!(); }",
