@@ -1,7 +1,8 @@
 //! The parts of cargo's own configuration that matter when cases run: `[env]`, target runners, `build.target`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
@@ -18,6 +19,12 @@ pub struct CargoConfig {
     sources: Vec<Source>,
 }
 
+/// Parts of flags of rustc that may make optimised code, or that stand for flags in a file.
+const OPTIMISING: &[&str] = &["opt-level", "-O", "@", "-Z", "passes", "llvm-args", "inline"];
+
+/// Wrappers of rustc that give it the flags that they are given.
+const PLAIN_WRAPPERS: &[&str] = &["sccache", "cachepot", "ccache"];
+
 #[derive(Debug)]
 enum Source {
     Environment,
@@ -26,7 +33,7 @@ enum Source {
         file: Option<Utf8PathBuf>,
         /// What relative paths are relative to.
         base: Utf8PathBuf,
-        settings: Settings,
+        settings: Box<Settings>,
     },
 }
 
@@ -46,7 +53,9 @@ struct Settings {
 #[serde(rename_all = "kebab-case")]
 struct BuildSettings {
     target: Option<OneOrMore>,
+    rustc: Option<String>,
     rustc_wrapper: Option<String>,
+    rustc_workspace_wrapper: Option<String>,
     rustflags: Option<OneOrMore>,
 }
 
@@ -99,7 +108,7 @@ impl CargoConfig {
                 pairs.push(Source::Settings {
                     file: None,
                     base: directory.clone(),
-                    settings,
+                    settings: Box::new(settings),
                 });
             }
         }
@@ -193,9 +202,37 @@ impl CargoConfig {
         Some(wrapper.into()).filter(|wrapper: &OsString| !wrapper.is_empty())
     }
 
-    /// Whether flags for rustc say how much to optimise: then cargo's messages, which tell its profiles, do not.
+    /// Whether another compiler than rustc is called, or a wrapper that may give it flags of its own.
+    fn is_compiled_by_others(&self, surroundings: &Surroundings) -> bool {
+        let set = |variables: [&str; 2], key: fn(&BuildSettings) -> Option<&String>| -> Vec<OsString> {
+            let by_variable = variables.iter().filter_map(|name| surroundings.variable(name));
+            let by_file = self.sources.iter().filter_map(|source| match source {
+                Source::Environment => None,
+                Source::Settings { settings, .. } => key(&settings.build),
+            });
+            let by_variable = by_variable.map(ToOwned::to_owned);
+            by_variable
+                .chain(by_file.map(OsString::from))
+                .filter(|program| !program.is_empty())
+                .collect()
+        };
+        let compilers = set(["RUSTC", "CARGO_BUILD_RUSTC"], |build| build.rustc.as_ref());
+        let mut wrappers = set(
+            ["RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER"],
+            |build| build.rustc_workspace_wrapper.as_ref(),
+        );
+        wrappers.extend(self.compiler_wrapper(surroundings));
+        let is_one_of = |program: &OsString, known: &[&str]| {
+            let name = Path::new(program).file_stem().and_then(OsStr::to_str);
+            name.is_some_and(|name| known.contains(&name))
+        };
+        !compilers.iter().all(|compiler| is_one_of(compiler, &["rustc"]))
+            || !wrappers.iter().all(|wrapper| is_one_of(wrapper, PLAIN_WRAPPERS))
+    }
+
+    /// Whether flags for rustc say, or may say, how much to optimise: then cargo's messages, which tell its profiles, do not.
     pub fn flags_optimise(&self, surroundings: &Surroundings) -> bool {
-        let optimises = |flags: &str| flags.contains("opt-level") || flags.contains("-O");
+        let optimises = |flags: &str| OPTIMISING.iter().any(|part| flags.contains(part));
         let is_flags = |name: &str| name.ends_with("RUSTFLAGS");
         let by_environment = (surroundings.variables.iter())
             .any(|(name, value)| name.to_str().is_some_and(is_flags) && value.to_str().is_none_or(optimises));
@@ -210,7 +247,10 @@ impl CargoConfig {
                 OneOrMore::More(flags) => flags.iter().any(|flag| optimises(flag)),
             })
         };
-        self.has_includes() || by_environment || self.sources.iter().any(by_file)
+        self.has_includes()
+            || self.is_compiled_by_others(surroundings)
+            || by_environment
+            || self.sources.iter().any(by_file)
     }
 
     /// Returns the program, with arguments, that runs binaries built for `platform`.
@@ -390,7 +430,7 @@ fn read(path: &Utf8Path) -> Result<Source, BuildError> {
     Ok(Source::Settings {
         file: Some(path),
         base,
-        settings,
+        settings: Box::new(settings),
     })
 }
 

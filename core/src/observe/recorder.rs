@@ -158,6 +158,13 @@ impl Recorder {
             // All that is in it would go by another name.
             return self.give_up(UnobservableKind::Call, format!("rename of {}", from.display()));
         }
+        if let End::Present(to, stamp) = &new.end
+            && stamp.kind == Kind::Folder
+            && !self.is_own(to, Some(stamp))
+        {
+            // Whether that comes to pass depends on what is in it.
+            return self.give_up(UnobservableKind::Call, format!("rename over {}", to.display()));
+        }
         self.act(old, Act::See(content(stamp.kind)));
         self.act(new, Act::Replace);
         if let End::Present(to, _)

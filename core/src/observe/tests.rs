@@ -308,6 +308,13 @@ fn a_strangers_doing_is_never_taken_for_ones_own() {
     tree.put("/w/folder/");
     recorder.rename(&tree.itself("folder"), &tree.itself("elsewhere"));
     assert_eq!(why(recorder), Some(UnobservableKind::Call));
+
+    // It fails unless the other one is empty.
+    let mut recorder = Recorder::default();
+    recorder.act(&tree.itself("own"), Act::Make);
+    tree.put("/w/own/");
+    recorder.rename(&tree.itself("own"), &tree.itself("folder"));
+    assert_eq!(why(recorder), Some(UnobservableKind::Call));
 }
 
 #[test]

@@ -141,6 +141,15 @@ fn flags_that_optimise_are_found_wherever_they_are_set() {
     assert!(optimise("", &[("CARGO_ENCODED_RUSTFLAGS", "-g\u{1f}-O")]));
     assert!(optimise("build.rustflags = '-C opt-level=2'", &[]));
     assert!(optimise("target.'cfg(unix)'.rustflags = ['-O']", &[]));
+    assert!(optimise("", &[("RUSTFLAGS", "@flags")]));
+    assert!(optimise("", &[("RUSTC_WRAPPER", "./mine")]));
+    assert!(optimise("", &[("RUSTC_WORKSPACE_WRAPPER", "clippy-driver")]));
+    assert!(optimise("build.rustc-workspace-wrapper = 'mine'", &[]));
+    assert!(optimise("build.rustc = 'mine'", &[]));
+    assert!(!optimise(
+        "build.rustc-wrapper = '/usr/bin/sccache'",
+        &[("RUSTC", "/x/bin/rustc")]
+    ));
     // They may be in there.
     assert!(optimise("include = ['more.toml']", &[]));
 }
