@@ -80,6 +80,20 @@ impl Manifest {
         found.ok().map(|index| &self.entries[index])
     }
 
+    /// The entries below a folder; of the empty path, all.
+    pub fn below(&self, folder: &Path) -> &[Entry] {
+        if folder.as_os_str().is_empty() {
+            return &self.entries;
+        }
+        // Entries are sorted by bytes, so that these are together.
+        let start = [bytes(folder), b"/"].concat();
+        let from = self
+            .entries
+            .partition_point(|entry| bytes(&entry.path) < &start[..]);
+        let count = self.entries[from..].partition_point(|entry| bytes(&entry.path).starts_with(&start));
+        &self.entries[from..from + count]
+    }
+
     /// Reads what [`Manifest::encode`] wrote.
     ///
     /// # Errors

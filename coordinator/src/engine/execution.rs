@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// An engine that has no room, or cannot be reached, is waited for so long; what comes of it then is not the action's.
 const BUSY_MAX: Duration = Duration::from_secs(300);
+/// An action that ends so often without a result, though the engine took it, has gone down.
+const ENDS_MAX: u32 = 3;
 /// How long an engine may take to say that it cancels.
 const CANCEL_MAX: Duration = Duration::from_secs(5);
 /// The key under which servers look for who asks.
@@ -43,6 +45,39 @@ pub(super) struct Execution {
     pub(super) inline: String,
 }
 
+/// What came of following an action once.
+enum Attempt {
+    /// It has ended, well or not.
+    Ended(Result<Box<ExecuteResponse>, Status>),
+    /// Nothing is known of how it goes on.
+    Broken(Status),
+}
+
+/// How long an engine has been waited for, and how long it is before it is asked again.
+struct Patience {
+    since: Instant,
+    pause: Duration,
+    /// It took the action, and then had no room for it.
+    is_refused: bool,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            pause: PAUSE,
+            is_refused: false,
+        }
+    }
+
+    /// The action is under way: whatever comes now comes anew. Not so where it was only queued, to be refused again.
+    fn note_progress(&mut self) {
+        if !self.is_refused {
+            *self = Self::new();
+        }
+    }
+}
+
 /// The name of the operation, while there is one.
 type Running = Mutex<Option<String>>;
 
@@ -51,7 +86,8 @@ impl Execution {
     /// cancelled.
     ///
     /// # Errors
-    /// The engine's word on why there is no result.
+    /// The engine's word on why there is no result; [`Code::Aborted`] when it took the action and that ended several times
+    /// without one.
     pub(super) async fn result(
         &self,
         mut cancel: watch::Receiver<bool>,
@@ -73,53 +109,73 @@ impl Execution {
     }
 
     async fn patiently(&self, running: &Running) -> Result<ExecuteResponse, Status> {
-        let (mut since, mut pause) = (Instant::now(), PAUSE);
+        let mut patience = Patience::new();
+        let mut ended_badly = 0;
         loop {
-            let status = match self.attempt(running, &mut since, &mut pause).await {
-                Ok(response) => {
+            let status = match self.attempt(running, &mut patience).await {
+                Attempt::Ended(ended) => {
                     set(running, None);
-                    let status = response.status.clone().unwrap_or_default();
-                    if status.code == 0 {
-                        return Ok(response);
+                    let status = match ended {
+                        Ok(response) => match response.status.clone().unwrap_or_default() {
+                            status if status.code == 0 => return Ok(*response),
+                            status => status_of(status.code, status.message),
+                        },
+                        Err(status) => status,
+                    };
+                    match status.code() {
+                        Code::ResourceExhausted => patience.is_refused = true,
+                        // Perhaps it is the action that takes the engine's workers down.
+                        code if ends_badly(code) => {
+                            ended_badly += 1;
+                            if ended_badly == ENDS_MAX {
+                                let message = format!("{ended_badly} times, at last: {}", status.message());
+                                return Err(Status::aborted(message));
+                            }
+                        }
+                        _ => return Err(status),
                     }
-                    status_of(status.code, status.message)
+                    status
                 }
-                Err(status) => status,
+                Attempt::Broken(status) if status.code() == Code::NotFound && name(running).is_some() => {
+                    // The engine has forgotten it: it begins again.
+                    set(running, None);
+                    status
+                }
+                Attempt::Broken(status) if may_pass(&status) => status,
+                Attempt::Broken(status) => return Err(status),
             };
-            if status.code() == Code::NotFound && name(running).is_some() {
-                // The engine has forgotten it: it begins again.
-                set(running, None);
-            } else if !may_pass(&status) {
+            if patience.since.elapsed() + patience.pause > BUSY_MAX {
                 return Err(status);
             }
-            if since.elapsed() + pause > BUSY_MAX {
-                return Err(status);
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            sleep(patience.pause).await;
+            patience.pause = (patience.pause * 2).min(PAUSE_MAX);
         }
     }
 
     /// Begins, or goes on waiting, and follows until it has ended. An engine may say nothing for hours: whether it is
     /// still there is found out by the connection itself.
-    async fn attempt(
-        &self,
-        running: &Running,
-        since: &mut Instant,
-        pause: &mut Duration,
-    ) -> Result<ExecuteResponse, Status> {
-        let mut operations = self.ask(name(running)).await?;
-        while let Some(operation) = operations.message().await? {
-            // It is under way: whatever comes now comes anew.
-            (*since, *pause) = (Instant::now(), PAUSE);
-            if operation.done {
-                return ended(operation);
+    async fn attempt(&self, running: &Running, patience: &mut Patience) -> Attempt {
+        let mut operations = match self.ask(name(running)).await {
+            Ok(operations) => operations,
+            Err(status) => return Attempt::Broken(status),
+        };
+        loop {
+            match operations.message().await {
+                Ok(Some(operation)) if operation.done => {
+                    return Attempt::Ended(ended(operation).map(Box::new));
+                }
+                Ok(Some(operation)) => {
+                    patience.note_progress();
+                    set(running, Some(operation.name).filter(|name| !name.is_empty()));
+                }
+                Ok(None) => {
+                    return Attempt::Broken(Status::unavailable(
+                        "the engine ended the stream before the action had ended",
+                    ));
+                }
+                Err(status) => return Attempt::Broken(status),
             }
-            set(running, Some(operation.name).filter(|name| !name.is_empty()));
         }
-        Err(Status::unavailable(
-            "the engine ended the stream before the action had ended",
-        ))
     }
 
     async fn ask(&self, name: Option<String>) -> Result<Streaming<Operation>, Status> {
@@ -183,6 +239,15 @@ fn ended(operation: Operation) -> Result<ExecuteResponse, Status> {
 
 fn status_of(code: i32, message: String) -> Status {
     Status::new(Code::from(code), message)
+}
+
+/// Whether an action that was taken may have ended so because of what it does: with its worker.
+fn ends_badly(code: Code) -> bool {
+    use Code::{Aborted, Cancelled, Internal, NotFound, Unavailable, Unknown};
+    matches!(
+        code,
+        Aborted | Cancelled | Internal | NotFound | Unavailable | Unknown
+    )
 }
 
 /// Whether it is about the engine's state, and not about the action.

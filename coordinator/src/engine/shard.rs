@@ -124,6 +124,10 @@ impl Shards {
                 "its action ran out of the engine's time: {}",
                 status.message()
             ))),
+            Err(status) if status.code() == Code::Aborted => Ok(ShardEnd::WentDown(format!(
+                "its action ended without a result, {}",
+                status.message()
+            ))),
             Err(status) => Err(self.blobs.refused("execute a shard")(status)),
         }
     }

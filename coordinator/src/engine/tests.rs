@@ -286,6 +286,22 @@ async fn what_the_engine_cannot_do_is_said_at_once() {
     assert_eq!(result, Err(Code::NotFound));
 }
 
+#[tokio::test]
+async fn an_action_that_ends_again_and_again_has_gone_down() {
+    for code in [
+        Code::Aborted,
+        Code::Unavailable,
+        Code::Internal,
+        Code::Cancelled,
+        Code::NotFound,
+    ] {
+        let steps = vec![Step::End(code); 100];
+        assert_eq!(result(&steps).await, (Err(Code::Aborted), vec!["execute"; 3]));
+    }
+    let steps = [Step::End(Code::Aborted), Step::End(Code::Ok)];
+    assert_eq!(result(&steps).await, (Ok(true), vec!["execute"; 2]));
+}
+
 /// A file that may have changed since it was hashed.
 #[derive(Debug)]
 struct Bytes(&'static [u8]);

@@ -221,9 +221,16 @@ fn add_output(
             });
         }
         Some(EntryKind::Symlink { target }) => {
+            let target = target.to_str().ok_or_else(|| {
+                let problem = format!(
+                    "output {path}: the target of the link is no UTF-8: {}",
+                    target.display()
+                );
+                Status::failed_precondition(problem)
+            })?;
             let link = OutputSymlink {
                 path: path.to_owned(),
-                target: target.to_string_lossy().into_owned(),
+                target: target.to_owned(),
                 node_properties: None,
             };
             add_link(link, result);
@@ -231,7 +238,7 @@ fn add_output(
         Some(EntryKind::EmptyDir) => add_folder(blobs, function, path, Vec::new(), result)?,
         Some(EntryKind::OnDemand { .. }) => {}
         None => {
-            let below = manifest.entries().iter().filter_map(|entry| {
+            let below = manifest.below(path.as_ref()).iter().filter_map(|entry| {
                 let below = entry.path.strip_prefix(path).ok()?;
                 Some(Entry {
                     path: below.to_owned(),

@@ -147,7 +147,8 @@ impl Recorder {
         }
     }
 
-    /// Notes that what is at `old` gets the name `new`, in the place of what may be there.
+    /// Notes that what is at `old` gets the name `new`, in the place of what may be there. Of a folder there the names may be
+    /// [wanted](Recorder::wants_names).
     pub fn rename(&mut self, old: &Resolved, new: &Resolved) {
         let End::Present(from, stamp) = &old.end else {
             self.act(old, Act::See(Access::Metadata));
@@ -158,14 +159,11 @@ impl Recorder {
             // All that is in it would go by another name.
             return self.give_up(UnobservableKind::Call, format!("rename of {}", from.display()));
         }
-        if let End::Present(to, stamp) = &new.end
-            && stamp.kind == Kind::Folder
-            && !self.is_own(to, Some(stamp))
-        {
-            // Whether that comes to pass depends on what is in it.
-            return self.give_up(UnobservableKind::Call, format!("rename over {}", to.display()));
-        }
         self.act(old, Act::See(content(stamp.kind)));
+        if new.stamp().is_some_and(|there| there.kind == Kind::Folder) {
+            // It has to be empty.
+            self.act(new, Act::See(Access::Listing));
+        }
         self.act(new, Act::Replace);
         if let End::Present(to, _)
         | End::Absent {

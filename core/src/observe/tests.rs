@@ -308,13 +308,19 @@ fn a_strangers_doing_is_never_taken_for_ones_own() {
     tree.put("/w/folder/");
     recorder.rename(&tree.itself("folder"), &tree.itself("elsewhere"));
     assert_eq!(why(recorder), Some(UnobservableKind::Call));
+}
 
-    // It fails unless the other one is empty.
+#[test]
+fn a_folder_takes_the_place_of_an_empty_one_only() {
+    let mut tree = Tree::of(&["/w/folder/"]);
     let mut recorder = Recorder::default();
     recorder.act(&tree.itself("own"), Act::Make);
     tree.put("/w/own/");
     recorder.rename(&tree.itself("own"), &tree.itself("folder"));
-    assert_eq!(why(recorder), Some(UnobservableKind::Call));
+    assert_eq!(
+        lines(recorder),
+        ["Metadata+Listing /w/folder !", "Absent /w/own !"]
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process_group};
+use thresh_core::digest::Digest;
 use thresh_core::observe::{
     Access, Act, Contact, End, Fact, Kind, LastLink, Observation, Place, Recorder, Resolved, Seen,
     UnobservableKind, names_digest, place, resolve,
@@ -165,7 +166,11 @@ impl Tracer {
             Request::Execute(named) => self.execute(thread, &named, programs),
             Request::Rename(old, new) => {
                 let (old, new) = (self.resolve(&old), self.resolve(&new));
+                let names = self.names_before(&new, Act::See(Access::Listing));
                 self.recorder.rename(&old, &new);
+                if let Some((path, names)) = names {
+                    self.recorder.names(path, names);
+                }
             }
             Request::Link(Some(old), new) => {
                 let (old, new) = (self.resolve(&old), self.resolve(&new));
@@ -216,16 +221,18 @@ impl Tracer {
         self.act_on(thread, named.last, &resolved, act);
     }
 
-    fn act_on(&mut self, thread: u32, last: LastLink, resolved: &Resolved, act: Act) {
-        // Before the act, which may change them: the case waits.
-        let names = match &resolved.end {
-            End::Present(path, _) if self.recorder.wants_names(resolved, act) => self
-                .root
-                .names(path)
-                .ok()
-                .map(|names| (path, names_digest(names))),
-            _ => None,
+    /// The names in a folder, where they count, before an act that may change them: the case waits.
+    fn names_before<'r>(&self, resolved: &'r Resolved, act: Act) -> Option<(&'r Path, Digest)> {
+        let End::Present(path, _) = &resolved.end else {
+            return None;
         };
+        let wanted = self.recorder.wants_names(resolved, act);
+        let names = wanted.then(|| self.root.names(path).ok()).flatten()?;
+        Some((path, names_digest(names)))
+    }
+
+    fn act_on(&mut self, thread: u32, last: LastLink, resolved: &Resolved, act: Act) {
+        let names = self.names_before(resolved, act);
         self.recorder.act(resolved, act);
         if let Some((path, names)) = names {
             self.recorder.names(path, names);

@@ -71,6 +71,8 @@ pub(super) struct Collected<'a> {
     pub(super) entries: Vec<Entry>,
     /// Each content once.
     pub(super) sources: BTreeMap<Digest, Source>,
+    /// Where it failed, if it did.
+    failing: Option<PathBuf>,
 }
 
 /// Looks for outputs below a folder. Those that are not there are left out.
@@ -94,6 +96,7 @@ pub(super) fn collect<'a>(
         bytes: 0,
         entries: Vec::new(),
         sources: BTreeMap::new(),
+        failing: None,
     };
     let mut seen = BTreeSet::new();
     for path in paths {
@@ -104,7 +107,8 @@ pub(super) fn collect<'a>(
         }
         match collected.look(path) {
             Err(Errno::NOENT | Errno::NOTDIR) => {}
-            looked => looked.map_err(failed(path))?,
+            Ok(()) => {}
+            Err(cause) => return Err(failed(collected.failing.as_deref().unwrap_or(path))(cause)),
         }
     }
     collected.entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -128,7 +132,16 @@ impl Collected<'_> {
         self.entry(&above, path.file_name().unwrap_or_default(), path)
     }
 
+    /// Adds what is at a name, and remembers where that failed.
     fn entry(&mut self, folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), Errno> {
+        let added = self.add_entry(folder, name, path);
+        if matches!(added, Err(cause) if cause != Errno::NOENT) {
+            self.failing.get_or_insert_with(|| path.to_owned());
+        }
+        added
+    }
+
+    fn add_entry(&mut self, folder: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), Errno> {
         if path.components().count() > DEPTH_MAX || path.as_os_str().len() > PATH_BYTES_MAX {
             return Err(Errno::NAMETOOLONG);
         }
@@ -143,6 +156,8 @@ impl Collected<'_> {
                 self.add(path, EntryKind::Symlink { target });
                 return Ok(());
             }
+            // A socket or the like has no content, and cannot even be opened.
+            Err(Errno::NXIO | Errno::NODEV) => return Err(Errno::NOENT),
             file => File::from(file?),
         };
         let metadata = file.metadata().map_err(errno)?;
@@ -150,7 +165,6 @@ impl Collected<'_> {
             return self.folder(file.into(), path);
         }
         if !metadata.is_file() {
-            // A socket or the like has no content.
             return Err(Errno::NOENT);
         }
         self.file(file, &metadata, path).map_err(errno)
@@ -210,4 +224,34 @@ impl Collected<'_> {
 
 fn errno(cause: io::Error) -> Errno {
     Errno::from_io_error(&cause).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn sockets_are_no_outputs() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("out")).unwrap();
+        std::fs::write(folder.path().join("out/file"), "x").unwrap();
+        let _socket = UnixListener::bind(folder.path().join("out/socket")).unwrap();
+        let root: OwnedFd = File::open(folder.path()).unwrap().into();
+        let collected = collect(&root, Path::new(""), &["out".into()], &|| false).unwrap();
+        let paths: Vec<_> = collected.entries.iter().map(|entry| entry.path.clone()).collect();
+        assert_eq!(paths, [PathBuf::from("out/file")]);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("out")).unwrap();
+        std::fs::write(folder.path().join("out/file"), "x").unwrap();
+        let root: OwnedFd = File::open(folder.path()).unwrap().into();
+        let refused = collect(&root, Path::new(""), &["out".into()], &|| true).map(|_| ());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("out/file"), "{refused}");
+    }
 }
