@@ -419,7 +419,7 @@ fn serve_reapi(router: Router, reapi: &Reapi) -> Router {
         .max_decoding_message_size(reapi::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(reapi::MESSAGE_BYTES_MAX);
     let streams = ByteStreamServer::new(ByteStreamService::new(reapi.clone()))
-        .max_decoding_message_size(reapi::MESSAGE_BYTES_MAX);
+        .max_decoding_message_size(reapi::STREAM_MESSAGE_BYTES_MAX);
     let results = ActionCacheServer::new(ActionCacheService::new(reapi.clone()))
         .max_decoding_message_size(reapi::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(reapi::MESSAGE_BYTES_MAX);

@@ -33,16 +33,17 @@ type Folder = Arc<v2::Directory>;
 /// # Errors
 /// Something of it is missing in the store, or is not allowed.
 pub fn expand(store: &PackStore, root: &BlobName) -> Result<Manifest, TreeError> {
-    expand_within(store, root, ENTRIES_MAX)
+    expand_within(store, root, (ENTRIES_MAX, PATHS_BYTES_MAX))
 }
 
 pub(super) fn expand_within(
     store: &PackStore,
     root: &BlobName,
-    entries_max: usize,
+    (entries_max, paths_bytes_max): (usize, usize),
 ) -> Result<Manifest, TreeError> {
     let mut expansion = Expansion {
         entries_max,
+        paths_bytes_max,
         store,
         root: *root,
         folders: HashMap::new(),
@@ -73,6 +74,7 @@ pub struct Folders {
     seen: HashSet<BlobName>,
     next: VecDeque<(PathBuf, BlobName)>,
     bytes: u64,
+    paths_bytes: usize,
 }
 
 /// Reads all folders of the tree with this root. After an error there are no more.
@@ -83,6 +85,7 @@ pub fn folders(store: &PackStore, root: &BlobName) -> Folders {
         seen: HashSet::from([*root]),
         next: VecDeque::from([(PathBuf::new(), *root)]),
         bytes: 0,
+        paths_bytes: 0,
     }
 }
 
@@ -115,7 +118,12 @@ impl Folders {
         for inner in &folder.directories {
             let name = name_of(&root, at, &inner.name, inner.digest.as_ref())?;
             if self.seen.insert(name) {
-                self.next.push_back((at.join(&inner.name), name));
+                let path = at.join(&inner.name);
+                self.paths_bytes += path.as_os_str().len();
+                if self.paths_bytes > PATHS_BYTES_MAX {
+                    return too_large(format!("paths of more than {PATHS_BYTES_MAX} bytes together"));
+                }
+                self.next.push_back((path, name));
             }
         }
         if self.seen.len() > ENTRIES_MAX {
@@ -127,6 +135,7 @@ impl Folders {
 
 struct Expansion<'a> {
     entries_max: usize,
+    paths_bytes_max: usize,
     store: &'a PackStore,
     root: BlobName,
     /// Those that were read; `None` for those that are missing.
@@ -178,7 +187,9 @@ impl Expansion<'_> {
         }
         for inner in &folder.directories {
             let name = name_of(&self.root, &at, &inner.name, inner.digest.as_ref())?;
-            next.push((at.join(&inner.name), name));
+            let path = at.join(&inner.name);
+            self.count(&path)?;
+            next.push((path, name));
         }
         if next.len() + self.entries.len() > self.entries_max {
             return Err(self.too_many());
@@ -190,12 +201,19 @@ impl Expansion<'_> {
         if self.entries.len() == self.entries_max {
             return Err(self.too_many());
         }
-        self.paths_bytes += path.as_os_str().len();
-        if self.paths_bytes > PATHS_BYTES_MAX {
-            return Err(self.too_large(format!("paths of more than {PATHS_BYTES_MAX} bytes together")));
-        }
+        self.count(&path)?;
         self.entries.push(Entry { path, kind });
         Ok(())
+    }
+
+    /// Counts a path that stays in memory.
+    fn count(&mut self, path: &Path) -> Result<(), TreeError> {
+        self.paths_bytes += path.as_os_str().len();
+        let most = self.paths_bytes_max;
+        match self.paths_bytes > most {
+            true => Err(self.too_large(format!("paths of more than {most} bytes together"))),
+            false => Ok(()),
+        }
     }
 
     fn too_many(&self) -> TreeError {

@@ -226,7 +226,18 @@ fn a_small_number_of_messages_does_not_unfold_without_end() {
         name = ground.folder(&doubled(&name));
     }
     assert!(matches!(
-        expand::expand_within(&ground.store, &name, 10_000),
+        expand::expand_within(&ground.store, &name, (10_000, usize::MAX)),
+        Err(TreeError::TooLarge { .. })
+    ));
+    // Folders that are still to be read have their paths in memory, too.
+    let absent = BlobName::of(name.function, b"not there");
+    let names: Vec<String> = (0..1_000).map(|number| format!("folder-{number:04}")).collect();
+    let wide = ground.folder(&v2::Directory {
+        directories: names.iter().map(|name| folder(name, &absent)).collect(),
+        ..Default::default()
+    });
+    assert!(matches!(
+        expand::expand_within(&ground.store, &wide, (10_000, 10_000)),
         Err(TreeError::TooLarge { .. })
     ));
     let mut deep = ground.folder(&v2::Directory::default());

@@ -18,7 +18,6 @@ use super::outgoing::{Outgoing, Unsent};
 use super::resource::{Encoding, Resource};
 use super::state::{Reapi, blocking};
 use super::status;
-use super::uploads::Upload;
 
 /// How long a client may say nothing in the middle of a blob.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,9 +45,9 @@ impl ByteStreamService {
         let offset = u64::try_from(first.write_offset).unwrap_or(u64::MAX);
         let parked = self.reapi.uploads.take(name);
         let resumed = parked.filter(|upload| upload.received == offset && offset > 0);
-        let mut upload = match resumed {
+        let upload = match resumed {
             Some(upload) => upload,
-            None if offset == 0 => Upload::start(self.reapi.blobs.clone(), resource),
+            None if offset == 0 => self.reapi.uploads.start(self.reapi.blobs.clone(), resource),
             None => {
                 let problem =
                     format!("nothing is known of the first {offset} bytes; write from the beginning");
@@ -56,17 +55,20 @@ impl ByteStreamService {
             }
         };
         let mut message = first;
+        let mut held = self.reapi.uploads.hold(name.to_owned(), upload);
         loop {
-            let expected = upload.received;
+            let expected = held.upload().received;
             if u64::try_from(message.write_offset).ok() != Some(expected) {
                 let problem = format!(
                     "the bytes from {} come, those from {expected} are next",
                     message.write_offset
                 );
+                drop(held.release());
                 return Err(Status::invalid_argument(problem));
             }
             let finish = message.finish_write;
-            if upload.push(message.data).await.is_err() || finish {
+            if held.upload().push(message.data).await.is_err() || finish {
+                let upload = held.release();
                 let received = upload.received;
                 upload.end().await?;
                 return Ok(received);
@@ -80,10 +82,12 @@ impl ByteStreamService {
             };
             message = match next.unwrap_or_else(silent) {
                 Ok(Some(next)) if next.resource_name.is_empty() || next.resource_name == name => next,
-                Ok(Some(_)) => return Err(Status::invalid_argument("a stream writes one resource")),
+                Ok(Some(_)) => {
+                    drop(held.release());
+                    return Err(Status::invalid_argument("a stream writes one resource"));
+                }
                 // Its client may go on later.
                 cut_off => {
-                    self.reapi.uploads.park(name.to_owned(), upload);
                     let ended = "the stream ended before the blob was complete";
                     return Err(cut_off.err().unwrap_or_else(|| Status::invalid_argument(ended)));
                 }

@@ -36,6 +36,8 @@ pub(crate) use state::Reapi;
 const BATCH_BYTES_MAX: usize = 3 << 20;
 /// The most bytes of a message.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// The most bytes of a message of a stream that comes, of which there are many at a time: what gRPC takes by default, and some more.
+pub(crate) const STREAM_MESSAGE_BYTES_MAX: usize = (4 << 20) + (64 << 10);
 /// The longest blob in bytes: packs read no recipe of over 64 MiB, and one of so many bytes is shorter even where each
 /// chunk is as small as chunks may be (36 bytes for every 16 KiB).
 const BLOB_BYTES_MAX: u64 = 28 << 30;

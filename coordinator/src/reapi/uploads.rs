@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use thresh_cas::{PackError, PackStore};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
@@ -22,10 +23,43 @@ const WINDOW_LOG_MAX: u32 = 23;
 /// Messages between a stream and the thread that stores what it brings.
 const MESSAGES_AHEAD: usize = 4;
 
-/// Uploads that were cut off, by resource name. Clones share everything.
-#[derive(Clone, Debug, Default)]
+/// Bytes of all streams together that wait to be stored.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// Uploads that were cut off, by resource name, and the memory of those that come. Clones share everything.
+#[derive(Clone, Debug)]
 pub(super) struct Uploads {
     parked: Arc<Mutex<HashMap<String, Parked>>>,
+    /// Bytes that may come yet before some are stored.
+    room: Arc<Semaphore>,
+}
+
+/// An upload whose client is there. If it goes away in the middle, the upload is kept for a while.
+#[derive(Debug)]
+pub(super) struct Held {
+    uploads: Uploads,
+    name: String,
+    upload: Option<Upload>,
+}
+
+impl Held {
+    /// The upload.
+    pub(super) fn upload(&mut self) -> &mut Upload {
+        self.upload.as_mut().expect("it is released at the end only")
+    }
+
+    /// It is not to be kept.
+    pub(super) fn release(mut self) -> Upload {
+        self.upload.take().expect("it is released once")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            self.uploads.park(std::mem::take(&mut self.name), upload);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -34,19 +68,45 @@ struct Parked {
     since: Instant,
 }
 
+impl Default for Uploads {
+    fn default() -> Self {
+        Self {
+            parked: Arc::default(),
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+        }
+    }
+}
+
 impl Uploads {
+    /// Begins an upload.
+    pub(super) fn start(&self, blobs: PackStore, resource: Resource) -> Upload {
+        Upload::start(self.room.clone(), blobs, resource)
+    }
+
+    /// Keeps an upload if its client goes away.
+    pub(super) fn hold(&self, name: String, upload: Upload) -> Held {
+        Held {
+            uploads: self.clone(),
+            name,
+            upload: Some(upload),
+        }
+    }
+
     /// Keeps an upload that was cut off.
-    pub(super) fn park(&self, name: String, upload: Upload) {
+    fn park(&self, name: String, upload: Upload) {
         let mut parked = self.parked();
         parked.retain(|_, parked| parked.since.elapsed() < KEPT);
         if parked.len() < UPLOADS_MAX {
             let since = Instant::now();
             parked.insert(name, Parked { upload, since });
             let uploads = self.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(KEPT).await;
-                uploads.parked().retain(|_, parked| parked.since.elapsed() < KEPT);
-            });
+            // There is none where everything ends.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(async move {
+                    tokio::time::sleep(KEPT).await;
+                    uploads.parked().retain(|_, parked| parked.since.elapsed() < KEPT);
+                });
+            }
         }
     }
 
@@ -65,24 +125,28 @@ impl Uploads {
     }
 }
 
+/// Bytes, and their part of the memory that all share.
+type Piece = (Vec<u8>, OwnedSemaphorePermit);
+
 /// A blob that comes.
 #[derive(Debug)]
 pub(super) struct Upload {
     /// Bytes of the stream that have come.
     pub(super) received: u64,
-    pieces: mpsc::Sender<Vec<u8>>,
+    room: Arc<Semaphore>,
+    pieces: mpsc::Sender<Piece>,
     storing: JoinHandle<Result<(), PackError>>,
 }
 
 impl Upload {
     /// Starts a thread that stores what comes.
-    pub(super) fn start(blobs: PackStore, resource: Resource) -> Self {
+    fn start(room: Arc<Semaphore>, blobs: PackStore, resource: Resource) -> Self {
         let (pieces, coming) = mpsc::channel(MESSAGES_AHEAD);
         let storing = tokio::task::spawn_blocking(move || {
             let name = resource.blob;
             let stream = Coming {
                 pieces: coming,
-                piece: Vec::new(),
+                piece: None,
                 at: 0,
             };
             match resource.encoding {
@@ -97,6 +161,7 @@ impl Upload {
         });
         Self {
             received: 0,
+            room,
             pieces,
             storing,
         }
@@ -106,7 +171,10 @@ impl Upload {
     pub(super) async fn push(&mut self, piece: Vec<u8>) -> Result<(), Unwanted> {
         let length = piece.len() as u64;
         if length > 0 {
-            self.pieces.send(piece).await.map_err(|_| Unwanted)?;
+            let wanted = u32::try_from(piece.len().min(WAITING_BYTES_MAX)).map_err(|_| Unwanted)?;
+            let room = self.room.clone().acquire_many_owned(wanted).await;
+            let room = room.map_err(|_| Unwanted)?;
+            self.pieces.send((piece, room)).await.map_err(|_| Unwanted)?;
         }
         self.received += length;
         Ok(())
@@ -134,22 +202,82 @@ pub(super) struct Unwanted;
 
 /// The bytes that come, as a stream.
 struct Coming {
-    pieces: mpsc::Receiver<Vec<u8>>,
-    piece: Vec<u8>,
+    pieces: mpsc::Receiver<Piece>,
+    piece: Option<Piece>,
     at: usize,
 }
 
 impl Read for Coming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.piece.len() {
-            match self.pieces.blocking_recv() {
-                None => return Ok(0),
-                Some(piece) => (self.piece, self.at) = (piece, 0),
+        let left = loop {
+            match &self.piece {
+                Some((piece, _)) if self.at < piece.len() => break &piece[self.at..],
+                _ => (self.piece, self.at) = (self.pieces.blocking_recv(), 0),
             }
-        }
-        let count = buffer.len().min(self.piece.len() - self.at);
-        buffer[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
+            if self.piece.is_none() {
+                return Ok(0);
+            }
+        };
+        let count = buffer.len().min(left.len());
+        buffer[..count].copy_from_slice(&left[..count]);
         self.at += count;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thresh_cas::{BlobName, DigestFunction};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_whose_client_goes_away_at_any_moment_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let uploads = Uploads::default();
+        let resource = Resource {
+            blob: BlobName::of(DigestFunction::Blake3, &[1; 10]),
+            encoding: Encoding::Identity,
+        };
+        let mut held = uploads.hold("name".to_owned(), uploads.start(store.clone(), resource));
+        held.upload().push(vec![1; 4]).await.unwrap();
+        // As a handler is that waits for something.
+        drop(held);
+        assert_eq!(uploads.received("name"), Some(4));
+        let mut held = uploads.hold("name".to_owned(), uploads.take("name").unwrap());
+        held.upload().push(vec![1; 6]).await.unwrap();
+        held.release().end().await.unwrap();
+        assert_eq!(uploads.received("name"), None);
+        assert!(store.locate(&resource.blob).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_waits_to_be_stored_has_a_bound() {
+        let uploads = Uploads::default();
+        let all = uploads.room.clone().acquire_many_owned(WAITING_BYTES_MAX as u32);
+        let all = all.await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let resource = Resource {
+            blob: BlobName::of(DigestFunction::Blake3, &[1; 10]),
+            encoding: Encoding::Identity,
+        };
+        let mut upload = uploads.start(store, resource);
+        let mut push = Box::pin(upload.push(vec![1; 10]));
+        assert!(poll_once(&mut push).is_none(), "there is no room");
+        drop(all);
+        push.await.unwrap();
+        upload.end().await.unwrap();
+        assert_eq!(uploads.room.available_permits(), WAITING_BYTES_MAX);
+    }
+
+    /// What a future says when it is asked once.
+    fn poll_once<T>(future: &mut std::pin::Pin<Box<impl Future<Output = T>>>) -> Option<T> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(done) => Some(done),
+            std::task::Poll::Pending => None,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Blobs over the wire. The store blocks and computes, so that each transfer has a blocking thread, with a few
 //! messages between it and the connection: that is all that it keeps in memory.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use thresh_proto::v1;
 use thresh_proto::v1::blobs_server::Blobs;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
@@ -25,6 +27,10 @@ use super::{Shared, status};
 /// How many are sent blobs at a time. Each has a thread, of which there are 512; others are for what comes, and for short
 /// questions.
 const SENDINGS_MAX: usize = 192;
+/// How many send blobs at a time. They have a thread each as well.
+const RECEIVINGS_MAX: usize = 96;
+/// How long who sends blobs may say nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Messages between a thread and its connection.
 const MESSAGES_AHEAD: usize = 4;
 /// How long a worker waits for a blob that the client has to bring: less than the time for which Linux lets one who
@@ -35,6 +41,7 @@ const DEMAND_PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) struct BlobsService {
     shared: Shared,
     sendings: Arc<Semaphore>,
+    receivings: Arc<Semaphore>,
 }
 
 impl BlobsService {
@@ -42,13 +49,8 @@ impl BlobsService {
         Self {
             shared,
             sendings: Arc::new(Semaphore::new(SENDINGS_MAX)),
+            receivings: Arc::new(Semaphore::new(RECEIVINGS_MAX)),
         }
-    }
-
-    /// Waits until one more may be sent blobs.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let turn = self.sendings.clone().acquire_owned().await;
-        turn.map_err(|_| Status::unavailable("the coordinator is shutting down"))
     }
 
     fn store(&self) -> Result<PackStore, Status> {
@@ -65,7 +67,10 @@ impl Blobs for BlobsService {
         request: Request<v1::FindMissingRequest>,
     ) -> Result<Response<v1::FindMissingReply>, Status> {
         let store = self.store()?;
-        let digests = digests_from_wire("digests", &request.into_inner().digests)?;
+        let mut digests = digests_from_wire("digests", &request.into_inner().digests)?;
+        // A long blob's recipe is read for each time that it is named.
+        let mut named = HashSet::new();
+        digests.retain(|digest| named.insert(*digest));
         let missing = blocking(move || Ok(store.find_missing(&digests))).await?;
         let digests = missing.into_iter().map(digest_to_wire).collect();
         Ok(Response::new(v1::FindMissingReply { digests }))
@@ -76,7 +81,13 @@ impl Blobs for BlobsService {
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<v1::PutReply>, Status> {
         let store = self.store()?;
-        let frames = request.into_inner().map(|message| Ok(message?.frames));
+        let mut messages = request.into_inner();
+        // Who says nothing takes no place.
+        let Some(first) = patiently(&mut messages).await? else {
+            return Ok(Response::new(v1::PutReply {}));
+        };
+        let _turn = turn(&self.receivings).await?;
+        let frames = tokio_stream::once(Ok(first.frames)).chain(messages.map(|message| Ok(message?.frames)));
         receive(frames, move |inbox| store_all(&store, inbox)).await?;
         self.shared.note_stored();
         Ok(Response::new(v1::PutReply {}))
@@ -88,7 +99,8 @@ impl Blobs for BlobsService {
     ) -> Result<Response<v1::PutBlobReply>, Status> {
         let store = self.store()?;
         let mut messages = request.into_inner();
-        let first = messages.message().await?.unwrap_or_default();
+        let first = patiently(&mut messages).await?.unwrap_or_default();
+        let _turn = turn(&self.receivings).await?;
         let digest = digest_from_wire("digest", &first.digest)?;
         let recipe = recipe_from_wire(&first.recipe.unwrap_or_default())?;
         let frames = tokio_stream::once(Ok(first.frames)).chain(messages.map(|message| Ok(message?.frames)));
@@ -137,7 +149,7 @@ impl Blobs for BlobsService {
             _ => vec![Part::Here(wanted.len())],
         };
         let (replies, stream) = mpsc::channel(MESSAGES_AHEAD);
-        let turn = self.turn().await?;
+        let turn = turn(&self.sendings).await?;
         let outbox = Outbox::new(replies);
         spawn_blocking(move || {
             read_all(&store, &wanted, parts, &outbox);
@@ -232,7 +244,8 @@ async fn receive<T: Send + 'static>(
     let (frames, inbox) = mpsc::channel(MESSAGES_AHEAD);
     let storing = tokio::spawn(blocking(move || store(inbox)));
     let mut cut_off = None;
-    while let Some(message) = messages.next().await {
+    let silent = |_| Some(Err(silent()));
+    while let Some(message) = timeout(PATIENCE, messages.next()).await.unwrap_or_else(silent) {
         let read = message.and_then(|message| {
             let read = message
                 .into_iter()
@@ -256,6 +269,23 @@ async fn receive<T: Send + 'static>(
     drop(frames);
     let stored = storing.await.map_err(|ended| ended_early(&ended))?;
     cut_off.map_or(stored, Err)
+}
+
+/// Waits until one more may have a thread.
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+    let turn = turns.clone().acquire_owned().await;
+    turn.map_err(|_| Status::unavailable("the coordinator is shutting down"))
+}
+
+/// The next message, if it comes in time.
+async fn patiently<T>(messages: &mut Streaming<T>) -> Result<Option<T>, Status> {
+    timeout(PATIENCE, messages.message())
+        .await
+        .unwrap_or_else(|_| Err(silent()))
+}
+
+fn silent() -> Status {
+    Status::deadline_exceeded(format!("nothing came for {} s", PATIENCE.as_secs()))
 }
 
 fn ended_early(error: &tokio::task::JoinError) -> Status {
