@@ -1,6 +1,8 @@
 //! A tree built from a manifest and a store, mostly of hard links.
 
+use crate::hash::digest_file;
 use crate::manifest::{EntryKind, Manifest};
+use crate::stamp::FileStamp;
 use crate::store::{BlobStore, StoreError, Variant, blob_time, is_disk_full};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -122,6 +124,25 @@ pub fn materialise(
     })?;
     let _ = tree.keep();
     Ok(counts)
+}
+
+/// Whether the files of a tree that was built once still have the content that `manifest` says. A blob whose file has changed is
+/// found damaged, and removed from the store; its links in trees stay.
+pub fn is_intact(tree: &Path, manifest: &Manifest, store: &BlobStore) -> bool {
+    group(manifest).par_iter().all(|places| {
+        let blob = store.verified_as(&places.digest, places.variant);
+        let blob =
+            blob.and_then(|path| FileStamp::of(&path).map_err(|cause| StoreError::io("read", &path, cause)));
+        places.paths.iter().all(|path| {
+            let path = tree.join(path);
+            let is_link = match (&blob, FileStamp::of(&path)) {
+                (Ok(blob), Ok(own)) => (blob.dev, blob.ino) == (own.dev, own.ino),
+                _ => false,
+            };
+            // A copy, or a link to a blob that has been dropped.
+            is_link || digest_file(&path).is_ok_and(|read| read.digest == places.digest)
+        })
+    })
 }
 
 fn folder_mode() -> fs::Permissions {

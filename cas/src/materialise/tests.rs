@@ -207,3 +207,26 @@ fn ten_thousand_files() {
     assert_eq!(counts.files_linked, 10_000);
     assert_eq!(snapshot(&tree), manifest);
 }
+
+#[test]
+fn a_tree_whose_files_have_changed_is_not_intact() {
+    let fixture = Fixture::new();
+    let file = fixture.file("a/file", b"sound", false);
+    let manifest = Manifest::new(vec![file, fixture.file("tool", b"run", true)]).unwrap();
+    let tree = fixture.path("tree");
+    materialise(&manifest, &fixture.store, &tree).unwrap();
+    assert!(is_intact(&tree, &manifest, &fixture.store));
+    let damaged = tree.join("a/file");
+    fs::set_permissions(&damaged, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&damaged, "other").unwrap();
+    assert!(!is_intact(&tree, &manifest, &fixture.store));
+    // A sound blob in its place does not mend the tree.
+    fixture.store.put_bytes(b"sound").unwrap();
+    assert!(!is_intact(&tree, &manifest, &fixture.store));
+    let again = fixture.path("again");
+    materialise(&manifest, &fixture.store, &again).unwrap();
+    assert!(is_intact(&again, &manifest, &fixture.store));
+    // Blobs may go while a tree stays.
+    fixture.store.trim(0, &|_| false).unwrap();
+    assert!(is_intact(&again, &manifest, &fixture.store));
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::fs::statvfs;
-use thresh_cas::{BlobStore, Manifest, MaterialiseError, materialise};
+use thresh_cas::{BlobStore, Manifest, MaterialiseError, is_intact, materialise};
 use thresh_core::digest::Digest;
 use thresh_core::fault::Fault;
 use tokio::runtime::Handle;
@@ -386,7 +386,7 @@ impl ShippedInputs {
             self.link(manifest, path.clone(), folder, |_| ()).await?;
             return Ok(path);
         }
-        if self.trees.find(&digest).is_none() {
+        if !self.has_intact(&digest, &manifest).await? {
             let (trees, path) = (self.trees.clone(), self.trees.place(&digest));
             let add = move |path: &Path| drop(trees.add(digest, path.to_owned()));
             self.link(manifest, path, folder, add).await?;
@@ -396,6 +396,21 @@ impl ShippedInputs {
         let path = tree.path().to_owned();
         folder.hold(tree);
         Ok(path)
+    }
+
+    /// Whether there is a tree of this manifest. One whose files something has changed since counts as none: it is their inodes
+    /// that a run would see, whatever the store has in their place by now.
+    async fn has_intact(&self, digest: &Digest, manifest: &Manifest) -> Result<bool, PrepareError> {
+        let Some(tree) = self.trees.find(digest) else {
+            return Ok(false);
+        };
+        let (held, manifest, store) = (tree.clone(), manifest.clone(), self.store.clone());
+        let is_intact = blocking(move || is_intact(held.path(), &manifest, &store)).await?;
+        if !is_intact {
+            tracing::warn!(tree = %tree.path().display(), "a tree was found damaged, and is built anew");
+            self.trees.forget(digest, &tree);
+        }
+        Ok(is_intact)
     }
 
     /// Builds a tree of hard links at `to`, which must not exist.

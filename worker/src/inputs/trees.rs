@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thresh_core::digest::Digest;
@@ -30,6 +31,16 @@ struct Known {
 pub(super) struct SharedTree {
     path: PathBuf,
     last_use: Mutex<u64>,
+    /// It is not given to others any more, and goes with the last who has it.
+    is_forgotten: AtomicBool,
+}
+
+impl Drop for SharedTree {
+    fn drop(&mut self) {
+        if *self.is_forgotten.get_mut() {
+            remove(&self.path);
+        }
+    }
 }
 
 impl SharedTree {
@@ -70,6 +81,7 @@ impl Trees {
             let own = SharedTree {
                 path: path.clone(),
                 last_use,
+                is_forgotten: AtomicBool::new(false),
             };
             known
                 .trees
@@ -81,6 +93,19 @@ impl Trees {
             remove(&path);
         }
         tree
+    }
+
+    /// A tree that was found damaged is not to be found again.
+    pub(super) fn forget(&self, manifest: &Digest, tree: &Arc<SharedTree>) {
+        let mut known = self.known();
+        let is_same = known
+            .trees
+            .get(manifest)
+            .is_some_and(|known| Arc::ptr_eq(known, tree));
+        let forgotten = is_same.then(|| known.trees.remove(manifest)).flatten();
+        if let Some(forgotten) = forgotten {
+            forgotten.is_forgotten.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Removes trees that no run uses: those that were longest unused, until few are left, or all of them.
@@ -123,6 +148,18 @@ mod tests {
         let path = trees.place(&digest);
         std::fs::create_dir_all(&path).unwrap();
         (digest, trees.add(digest, path))
+    }
+
+    #[test]
+    fn what_is_forgotten_goes_with_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let trees = Trees::new(folder.path().to_owned());
+        let (digest, tree) = built(&trees, 1);
+        trees.forget(&digest, &tree);
+        assert!(trees.find(&digest).is_none() && tree.path().exists());
+        let path = tree.path().to_owned();
+        drop(tree);
+        assert!(!path.exists());
     }
 
     #[test]
