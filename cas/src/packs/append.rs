@@ -2,7 +2,8 @@
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::statvfs;
@@ -130,7 +131,9 @@ impl PackStore {
                 Err(TryLockError::WouldBlock) => number += 1,
                 locked => {
                     let cause = locked.map_err(std::io::Error::from);
-                    let begun = cause.and_then(|()| file.write_all_at(BEGIN, 0));
+                    let begun = cause
+                        .and_then(|()| give_away(&file, &self.inner.dir))
+                        .and_then(|()| file.write_all_at(BEGIN, 0));
                     return match begun {
                         Ok(()) => Ok((number, file)),
                         Err(cause) => {
@@ -199,4 +202,14 @@ pub(super) fn delta_digest(chunk: &Digest, bases: &[Digest]) -> Digest {
         hasher.field(base.as_bytes());
     }
     hasher.finish()
+}
+
+/// Gives a file that root has made to the owner of its folder, who could not open it otherwise: a coordinator whose blobs root has
+/// looked after.
+fn give_away(file: &File, folder: &Path) -> std::io::Result<()> {
+    let owner = std::fs::metadata(folder)?;
+    if !rustix::process::geteuid().is_root() || (owner.uid(), owner.gid()) == (0, 0) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
 }

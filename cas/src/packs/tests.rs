@@ -651,3 +651,24 @@ fn a_folder_that_a_false_name_leads_back_to_is_not_followed_without_end() {
     assert!(matches!(expand(&store, &own), Err(TreeError::TooLarge { .. })));
     assert_eq!(folders(&store, &own).count(), 1);
 }
+
+#[test]
+fn what_root_writes_belongs_to_the_owner_of_the_folder() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let dir = tempfile::tempdir().unwrap();
+    // Only root can give a folder away.
+    let owner = if rustix::process::geteuid().is_root() {
+        65_534
+    } else {
+        dir.path().metadata().unwrap().uid()
+    };
+    chown(dir.path(), Some(owner), None).unwrap();
+    let store = PackStore::open(dir.path()).unwrap();
+    store.put(&pack(Digest::of(b"content"), b"content")).unwrap();
+    let packs = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut packs = packs.filter(|path| path.extension().is_some_and(|ending| ending == "pack"));
+    assert_eq!(packs.next().unwrap().metadata().unwrap().uid(), owner);
+}

@@ -176,6 +176,10 @@ pub(crate) struct IsolationArgs {
     /// a case) or disk, which costs some milliseconds more for each case
     #[arg(long, value_name = "WHERE", default_value_t = Scratch::Memory)]
     pub(crate) scratch: Scratch,
+    /// A folder that cases do not see; may be given several times. This worker's own and the state folder are hidden anyway: name
+    /// those of other workers and of a coordinator on this machine
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) hide: Vec<PathBuf>,
     /// How much memory a case may use with all its processes, in MiB; beyond it the kernel kills
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub(crate) case_memory_mib: Option<u64>,
@@ -188,8 +192,8 @@ pub(crate) struct IsolationArgs {
 }
 
 impl IsolationArgs {
-    /// What they say; what is `unreachable` no case may connect to.
-    pub(crate) fn isolation(&self, unreachable: Vec<SocketAddr>) -> Isolation {
+    /// What they say. No case sees the folder `state` or may connect to what is `unreachable`.
+    pub(crate) fn isolation(&self, state: Option<PathBuf>, unreachable: Vec<SocketAddr>) -> Isolation {
         Isolation {
             level: self.isolation,
             network: self.network,
@@ -199,7 +203,7 @@ impl IsolationArgs {
                 cpu_seconds: self.case_cpu_seconds,
             },
             scratch: self.scratch,
-            hidden: Vec::new(),
+            hidden: self.hide.iter().cloned().chain(state).collect(),
             unreachable,
         }
     }

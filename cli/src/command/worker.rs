@@ -25,7 +25,9 @@ pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
     };
     let mut unreachable = args.farm.sockets().await;
     unreachable.extend(args.peers);
-    let isolation = args.isolation.isolation(unreachable);
+    // Without one there is nothing to hide.
+    let state = state().ok().map(|state| state.root().to_owned());
+    let isolation = args.isolation.isolation(state, unreachable);
     let level = isolation.level;
     let shipped = Shipped {
         isolation,

@@ -248,7 +248,13 @@ fn refused(
 async fn follow(execution: Execution, following: Following, answers: Answers) {
     let Following(watch) = &following;
     let done = tokio::select! {
-        () = answers.closed() => return,
+        () = answers.closed() => {
+            // Its result is kept all the same, if it ends before it is cancelled since nobody wants it.
+            let (reapi, log) = (watch.reapi.clone(), watch.log.clone());
+            drop(following);
+            let _ = tell(&reapi, &execution, &log, None).await;
+            return;
+        }
         done = tell(&watch.reapi, &execution, &watch.log, Some(&answers)) => done,
     };
     // Nobody may listen any more.

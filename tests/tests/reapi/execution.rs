@@ -399,6 +399,21 @@ fn a_digest_function_that_is_not_served_is_told_with_those_that_are() {
 }
 
 #[test]
+fn a_result_is_kept_though_its_client_has_gone() {
+    let ground = Ground::new(1);
+    let client = ground.client("shop", DigestFunction::Sha256);
+    let action = ground.block_on(async {
+        let action = put_script(&client, "sleep 0.5; echo done", &[]).await;
+        let mut operations = client.begin(&action, true).await.unwrap();
+        operations.message().await.unwrap().unwrap();
+        action
+    });
+    wait::until("the result is kept", Duration::from_secs(30), || {
+        ground.block_on(client.result(&action)).ok()
+    });
+}
+
+#[test]
 fn outputs_are_not_looked_for_outside_of_the_action() {
     let ground = Ground::new(1);
     let client = ground.client("shop", DigestFunction::Sha256);
