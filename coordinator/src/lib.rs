@@ -2,8 +2,8 @@
 //!
 //! [`Coordinator`] opens the [`store`], starts the driver (the one task that owns the scheduler) and the
 //! recorder (the one that writes history) and, on a farm, the committer (the one that makes decisions durable
-//! before they leave), and serves the gRPC services `Runs`, `Work` and `Blobs` over any
-//! connections: a listener's, or in-memory ones of the same process.
+//! before they leave), and serves the gRPC services `Runs`, `Work`, `Blobs`, `Records` and `Sites`, and on a farm the Remote Execution
+//! API (`reapi`), over any connections: a listener's, or in-memory ones of the same process.
 //!
 //! What is kept in memory: runs that go on with all their events, and those that ended within the last 3 min. On a
 //! farm a coordinator that starts takes both from the journal, which is all that it needs to carry them on.

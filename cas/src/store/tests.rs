@@ -131,22 +131,6 @@ fn a_wrong_or_unfinished_upload_leaves_nothing() {
 }
 
 #[test]
-fn files_are_stored_by_copy() {
-    let (dir, store) = store();
-    let source = dir.path().join("source");
-    let content = vec![7; 3_000_000];
-    fs::write(&source, &content).unwrap();
-    let (digest, size) = store.put_file(&source).unwrap();
-    assert_eq!((digest, size), (Digest::of(&content), 3_000_000));
-    fs::write(&source, "changed").unwrap();
-    assert!(store.reader(&digest).unwrap().read_all().unwrap() == content);
-    assert!(matches!(
-        store.put_file(&dir.path().join("absent")),
-        Err(StoreError::Io { .. })
-    ));
-}
-
-#[test]
 fn damage_is_found_by_the_reader() {
     let (_dir, store) = store();
     let content = vec![1; READ_BYTES_MAX * 2];

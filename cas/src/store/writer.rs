@@ -1,7 +1,7 @@
 //! How blobs come in.
 
 use super::{BlobStore, StoreError, Variant};
-use crate::hash::{digest_reader, fill, finish, update};
+use crate::hash::{digest_reader, finish, update};
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -92,28 +92,6 @@ impl BlobStore {
         writer.write(content)?;
         writer.commit()?;
         Ok(digest)
-    }
-
-    /// Stores a copy of the file at `path` and returns its digest and length in bytes.
-    ///
-    /// # Errors
-    /// The file cannot be read, or the disk is full or cannot be written to.
-    pub fn put_file(&self, path: &Path) -> Result<(Digest, u64), StoreError> {
-        let unreadable = |cause| StoreError::io("read", path, cause);
-        let mut source = File::open(path).map_err(unreadable)?;
-        let length = source.metadata().map_err(unreadable)?.len();
-        let mut staged = self.stage()?;
-        let mut buffer = vec![0; length.saturating_add(1).clamp(4 << 10, 1 << 20) as usize];
-        loop {
-            let filled = fill(&mut source, &mut buffer).map_err(unreadable)?;
-            staged.write(&buffer[..filled])?;
-            if filled < buffer.len() {
-                break;
-            }
-        }
-        let digest = finish(&staged.hasher);
-        self.publish(staged.file, &digest, Variant::Plain)?;
-        Ok((digest, staged.hasher.count()))
     }
 
     /// Begins a temporary file, locked so that no other process takes it for a dead writer's.

@@ -88,7 +88,7 @@ pub fn open_archive(
             binaries,
             dynamic_libraries,
             is_unoptimised: false,
-            unpacked,
+            _unpacked: unpacked,
         },
     ))
 }

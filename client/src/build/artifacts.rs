@@ -260,7 +260,7 @@ impl<'g> Collector<'g> {
             binaries: self.list,
             dynamic_libraries: self.dynamic_libraries,
             is_unoptimised: self.is_unoptimised,
-            unpacked: None,
+            _unpacked: None,
         }
     }
 }

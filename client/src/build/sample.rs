@@ -134,6 +134,6 @@ pub(crate) fn build() -> Build {
         },
         dynamic_libraries: BTreeSet::from(["/t/debug/libapp.so".into()]),
         is_unoptimised: true,
-        unpacked: None,
+        _unpacked: None,
     }
 }

@@ -47,7 +47,7 @@ pub struct Build {
     /// Every crate of it was compiled without optimisation.
     pub is_unoptimised: bool,
     /// Holds an unpacked archive; its end removes the files.
-    pub(super) unpacked: Option<tempfile::TempDir>,
+    pub(super) _unpacked: Option<tempfile::TempDir>,
 }
 
 impl Build {
@@ -55,10 +55,5 @@ impl Build {
     pub fn build_directory(&self) -> &Utf8Path {
         let meta = &self.binaries.rust_build_meta;
         meta.build_directory.as_deref().unwrap_or(&meta.target_directory)
-    }
-
-    /// Whether the files are in a temporary folder that goes away with this value.
-    pub fn is_temporary(&self) -> bool {
-        self.unpacked.is_some()
     }
 }

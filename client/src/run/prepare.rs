@@ -12,7 +12,7 @@ use super::error::RunError;
 use super::options::RunOptions;
 use crate::build::{self, Build, Building, Workspace, Wrapper, open_archive};
 use crate::list::Selection;
-use crate::nextest::{NextestConfig, Profile};
+use crate::nextest::{NextestConfig, Profile, default_profile_name};
 use crate::project::{ProjectConfig, ReuseFiles, WorkspaceState, project_name};
 use crate::reuse::seen::Place;
 
@@ -81,11 +81,8 @@ impl Prepared {
             }
         });
         let config = NextestConfig::load(&workspace.root, &workspace.graph, &options.nextest)?;
-        let miri = surroundings.variable("MIRI_SYSROOT").is_some();
-        let profile = options
-            .profile
-            .as_deref()
-            .unwrap_or(if miri { "default-miri" } else { "default" });
+        let default = default_profile_name(surroundings);
+        let profile = options.profile.as_deref().unwrap_or(default);
         let profile = config.profile(profile, &workspace.platforms)?;
         let selection = Selection::new(&options.selection, &profile, &workspace.graph)?;
         let prepared = Self {

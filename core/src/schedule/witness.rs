@@ -13,7 +13,6 @@ use crate::verdict::{CaseStatus, Tally, Verdict};
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
     runs: BTreeMap<RunId, Watched>,
-    ended: BTreeMap<RunId, Tally>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,11 +33,6 @@ impl Witness {
     /// The runs that are under way.
     pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
         self.runs.keys().copied()
-    }
-
-    /// What became of a run that ended.
-    pub fn tally_of(&self, run: RunId) -> Option<Tally> {
-        self.ended.get(&run).copied()
     }
 
     /// Takes note of an event that was accepted, before its effects.
@@ -248,7 +242,6 @@ impl Witness {
         check("green-needs-every-case", all || !green, || {
             format!("run {id} ended {reason:?} with {tally:?}")
         })?;
-        self.ended.insert(id, tally);
         Ok(())
     }
 }

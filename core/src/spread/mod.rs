@@ -2,7 +2,7 @@
 //!
 //! A site is a number of workers that reach each other faster than the coordinator. Of each blob only a few of them take
 //! a copy from where blobs are kept; the others take it from those who have it by then, so that the number of copies
-//! doubles with each round, and what a site needs of the coordinator's uplink does not grow with the site.
+//! grows fourfold with each round (each gives three at a time), and what a site needs of the coordinator's uplink does not grow with the site.
 //!
 //! Invariants: nobody gives more than [`SpreadPolicy::gives_max`] blobs at a time; nobody is sent to itself or to whom it
 //! has found unable; every wish is answered: at the latest after [`SpreadPolicy::patience`], by the store.

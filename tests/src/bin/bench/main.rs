@@ -30,8 +30,11 @@ usage: bench [NAME]... [--json FILE] [--repeats N] [--cases N] [--suite DIR]... 
             scale: what it costs per outcome with up to a million cases on ten thousand workers;
             connections: outcomes a second of a real coordinator with 200 workers that one process plays, and how
             long a slot waits for its next case;
-            notice: how soon a killed, a frozen and a partitioned worker are given up, and what runs again
+            notice: how soon a killed, a frozen and a partitioned worker are given up, and what runs again;
+            takeover: how soon three workers stop at a failure, and another coordinator serves
   data      engine: the Remote Execution API beside buildbox-casd: lookups a second, and what an action costs;
+            cold: how long a worker takes to its first case, beside unpacking the whole archive;
+            spread: how long blobs take to many workers, by each of three ways, beside a model;
             transfer: upload, download and verification of blobs beside cp and BLAKE3, and the coordinator's memory;
             isolation: what a level of isolation costs a case;
             edit: what travels to a farm and to its worker after an edit of one line in a library (of a package, or
@@ -152,4 +155,20 @@ fn run(options: &Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_tells_of_every_part() {
+        let parts = scheduler::PARTS
+            .into_iter()
+            .chain(data::PARTS)
+            .chain(reuse::PARTS);
+        for part in parts {
+            assert!(HELP.contains(&format!(" {part}:")), "{part}");
+        }
+    }
 }
