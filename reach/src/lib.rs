@@ -14,10 +14,10 @@
 //! 2. `raw`, `unit`, `frames`, `pieces`: an object file as nodes, with unwind tables joined to their functions, and
 //!    references into merged sections led to the piece that is meant.
 //! 3. `inputs`, `memo`: all files of the link; graphs of archives are kept by digest.
-//! 4. `resolve`: which definition a name leads to, which members of archives are taken, which COMDAT groups.
+//! 4. `resolve`: which definition a name leads to, which members of archives are taken and in which order, which COMDAT groups.
 //! 5. `harness`: the array of libtest's descriptors, which is cut off, and the descriptor of each case.
 //! 6. `graph`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
-//! 7. `location`: panic locations and who can observe their lines.
+//! 7. `location`, `passed`: which constants are locations of panics, and who can observe their lines.
 //! 8. `constructors`: which of what is called before `main` counts for which case.
 //! 9. `marks`, `imports`, `effects`: what a case's own reach can ask of the operating system.
 //! 10. `record`, `analysis`, `explain`: what is kept, and what is said of it.
@@ -32,7 +32,10 @@
 //! relocation. So a process executes and reads nothing but what its roots reach; equal keys mean bisimilar reach
 //! (proved in `condense`), with the same identity of everything that can be written to and of all named statics
 //! (`unit`). Whatever is not understood makes the binary one piece ([`Summary::whole`]): truncated and foreign objects,
-//! bitcode, linker scripts, renamed symbols, descriptors of an unknown layout.
+//! bitcode, linker scripts, renamed symbols, descriptors of an unknown layout, flags that are not known, names for which the linker
+//! may have chosen another definition, names that are defined nowhere and looked for in no dynamic library. A list
+//! (`__start_x`) of which the linker may leave members out is as much as the binary. Where a library is loaded that is not the
+//! system's, or code looks for one, everybody may see the lines of panics.
 //!
 //! # What is not seen
 //!
@@ -42,7 +45,7 @@
 //! - Its own file (`/proc/self/exe`), `dlsym` on itself for what the binary does not export, the memory map, an address
 //!   computed from another section's.
 //! - Whether two functions, or two constants without a name, have one address or two: compilers promise neither.
-//! - Where `resolve` and the linker choose differently among several definitions of a name.
+//! - COMDAT groups with one signature and different contents, of which another is taken than is thought (C++ forbids them).
 //! - Libraries of the system, startup files and compiler-runtime archives that `cc` adds by itself: named, not read. They
 //!   belong to the platform's part of a key.
 //!
