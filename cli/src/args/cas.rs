@@ -9,7 +9,7 @@ use super::MessageFormat;
 const HELP: &str = "\
 Examples:
   thresh cas stat --data /srv/thresh             what a coordinator keeps
-  thresh cas verify --data /srv/thresh           read everything, and drop what is damaged
+  thresh cas verify --data /srv/thresh           read all blobs, and drop what is damaged
   thresh cas gc --data /srv/thresh --max-gib 20  drop what was longest unused
 
 stat and verify may be used while the coordinator runs; what verify drops, a coordinator notices when it reads it, or \
@@ -29,7 +29,7 @@ pub(crate) struct CasArgs {
 pub(crate) enum CasCommand {
     /// Count chunks and bytes
     Stat(CasFolder),
-    /// Read and verify everything; drop what is damaged
+    /// Read and verify all chunks and blobs; drop what is damaged
     Verify(CasFolder),
     /// Drop what was longest unused
     Gc {
