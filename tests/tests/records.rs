@@ -51,13 +51,8 @@ fn a_quarantined_case_fails_its_run_before_and_after_but_not_meanwhile() {
     add(&thresh, "flaky", "120d")
         .expect_code(96)
         .expect_stderr("90 days");
-    assert!(
-        thresh
-            .call(&["quarantine", "list"])
-            .expect_code(0)
-            .lines
-            .is_empty()
-    );
+    let none = thresh.call(&["quarantine", "list"]).expect_code(0);
+    assert!(none.stdout().contains("no case"), "{none}");
     let added = add(&thresh, "flaky", "14d").expect_code(0);
     assert!(added.stdout().contains(FLAKY), "{added}");
 
@@ -158,12 +153,15 @@ fn a_farm_keeps_the_records_of_its_runs() {
     );
 
     let alone = workspace.thresh();
-    assert!(
-        alone
-            .call(&["quarantine", "list"])
-            .expect_code(0)
-            .lines
-            .is_empty()
-    );
-    assert!(alone.call(&["replay"]).expect_code(0).lines.is_empty());
+    for (command, told) in [
+        (&["quarantine", "list"][..], "no case"),
+        (&["replay"], "no run yet"),
+        (&["history"], "nothing yet"),
+    ] {
+        let none = alone.call(command).expect_code(0);
+        assert!(none.stdout().contains(told), "{none}");
+        let json = [command, &["--message-format", "json"]].concat();
+        let json = alone.call(&json).expect_code(0);
+        assert!(!json.stdout().contains(told), "{json}");
+    }
 }
