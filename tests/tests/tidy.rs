@@ -272,7 +272,9 @@ fn words_are_those_of_the_glossary() {
 fn documents_speak_of_no_single_machine() {
     let found = files(&["md", "proto", "toml"]).into_iter().filter(|path| {
         let text = read(path);
-        ["/root/", "/home/"].iter().any(|part| text.contains(part))
+        ["/root/", "/home/", "/tmp/corpus", "/work/"]
+            .iter()
+            .any(|part| text.contains(part))
     });
     none(
         "paths of one machine",
