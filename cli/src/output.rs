@@ -30,3 +30,9 @@ pub(crate) fn closed_pipe(cause: io::Error) -> Result<i32, Failure> {
         code,
     })
 }
+
+/// Says on standard error that there is nothing to show, and what would change that. Standard output stays empty, for who counts
+/// its lines.
+pub(crate) fn nothing(head: &str, hint: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "{head:>12} {hint}")
+}

@@ -11,7 +11,7 @@ use crate::args::{ExplainArgs, HistoryArgs, MessageFormat, SelectArgs};
 use crate::connect::Connection;
 use crate::failure::Failure;
 use crate::options::suite_options;
-use crate::output::{closed_pipe, json_line};
+use crate::output::{closed_pipe, json_line, nothing};
 use crate::project::Project;
 
 /// Shows past durations and outcomes.
@@ -36,6 +36,9 @@ pub(crate) async fn show(args: HistoryArgs) -> Result<i32, Failure> {
         .into());
     }
     let written = match args.format.format() {
+        MessageFormat::Human if cases.is_empty() => {
+            nothing("History", "nothing yet; `thresh run` records its attempts")
+        }
         MessageFormat::Human => write_history(&mut io::stdout().lock(), &cases),
         MessageFormat::Json => cases.iter().try_for_each(json_line),
     };

@@ -12,7 +12,7 @@ use thresh_core::time::Timestamp;
 
 use crate::args::{MessageFormat, QuarantineArgs, QuarantineCommand};
 use crate::failure::Failure;
-use crate::output::{closed_pipe, json_line};
+use crate::output::{closed_pipe, json_line, nothing};
 use crate::project::Project;
 
 /// Changes or shows the quarantine.
@@ -46,6 +46,9 @@ pub(crate) async fn quarantine(args: QuarantineArgs) -> Result<i32, Failure> {
             connection.close().await;
             let list = list?;
             match args.format.format() {
+                MessageFormat::Human if list.cases.is_empty() => {
+                    nothing("Quarantine", "no case; see `thresh quarantine add --help`")
+                }
                 MessageFormat::Human => write_quarantine(&mut io::stdout().lock(), &list),
                 MessageFormat::Json => list.cases.iter().try_for_each(json_line),
             }

@@ -11,7 +11,7 @@ use thresh_client::records::{
 
 use crate::args::{MessageFormat, ReplayArgs};
 use crate::failure::Failure;
-use crate::output::{closed_pipe, json_line};
+use crate::output::{closed_pipe, json_line, nothing};
 use crate::project::Project;
 
 /// The width of the picture where standard output is no terminal.
@@ -37,6 +37,9 @@ async fn list(args: &ReplayArgs) -> Result<i32, Failure> {
     connection.close().await;
     let runs = runs?;
     let written = match args.format.format() {
+        MessageFormat::Human if runs.is_empty() => {
+            nothing("Replay", "no run yet; `thresh run` records its own")
+        }
         MessageFormat::Human => write_runs(&mut io::stdout().lock(), &runs),
         MessageFormat::Json => runs.iter().try_for_each(json_line),
     };

@@ -123,13 +123,6 @@ fn past_attempt(past: v1::PastOutcome) -> Result<PastAttempt, RunError> {
 /// # Errors
 /// `sink` cannot be written to.
 pub fn write_history(sink: &mut impl Write, cases: &[CasePast]) -> io::Result<()> {
-    if cases.is_empty() {
-        return writeln!(
-            sink,
-            "{:>12} nothing yet; `thresh run` records its attempts",
-            "History"
-        );
-    }
     for case in cases {
         let CasePast {
             binary_id,

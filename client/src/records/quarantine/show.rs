@@ -11,13 +11,6 @@ use crate::report::one_line;
 /// # Errors
 /// `sink` cannot be written to.
 pub fn write_quarantine(sink: &mut impl Write, list: &QuarantineList) -> io::Result<()> {
-    if list.cases.is_empty() {
-        return writeln!(
-            sink,
-            "{:>12} no case; see `thresh quarantine add --help`",
-            "Quarantine"
-        );
-    }
     for entry in &list.cases {
         let (head, time) = match entry.state {
             QuarantineState::Active => ("ACTIVE", format!("{} left", roughly(entry.until.since(list.now)))),

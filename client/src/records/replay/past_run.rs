@@ -154,9 +154,6 @@ pub(super) async fn fetch(
 /// # Errors
 /// `sink` cannot be written to.
 pub fn write_runs(sink: &mut impl Write, runs: &[PastRun]) -> io::Result<()> {
-    if runs.is_empty() {
-        return writeln!(sink, "{:>12} no run yet; `thresh run` records its own", "Replay");
-    }
     for run in runs {
         writeln!(
             sink,
