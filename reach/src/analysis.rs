@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::arguments::{self, Link};
-use crate::condense::{self, Hashes};
+use crate::certain;
+use crate::condense;
 use crate::constructors::Constructors;
 use crate::effects::{self, Effects};
 use crate::encode::{Damaged, Reader, Writer};
-use crate::graph::{self, LeafKind, Rooted, To};
+use crate::graph;
 use crate::harness::{self, Harness};
 use crate::image;
 use crate::imports;
@@ -23,7 +24,6 @@ use crate::raw::Raw;
 use crate::record::{self, CaseRecord, Detail, Head};
 use crate::resolve::Resolution;
 use crate::trim::mark_used;
-use crate::unit::{Node, Role};
 
 /// The first bytes of a kept analysis. The number changes with the form of the file, with how keys are made and with what is known of
 /// imports: an analysis of another version is none.
@@ -301,7 +301,7 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
     let roots: Vec<String> = link.kept.iter().chain(&names.exports).cloned().collect();
     let needed: Vec<String> = entries.chain(roots.iter().cloned()).collect();
     let resolution = Resolution::new(&parts, &needed);
-    certain(link, &parts, &resolution)?;
+    certain::chosen(link, &parts, &resolution)?;
     let harness = harness(&parts, &resolution)?;
     let machine = parts.first().map(|part| part.unit.machine);
     if parts.iter().any(|part| Some(part.unit.machine) != machine) {
@@ -312,7 +312,7 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
         graph::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;
     let all = [&rooted.common[..], &rooted.kept, &rooted.cases].concat();
     let mut hashes = condense::hashes(&rooted.graph, &all);
-    defined(&rooted, &hashes, &resolution, names)?;
+    certain::defined(&rooted, &hashes, &resolution, names)?;
     let are_known = imports::are_known(&names.needed) && !names.has_own_folders;
     if !are_known {
         // A library of Rust may look at the lines of what it is given.
@@ -338,94 +338,6 @@ fn written(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
     let mut writer = Writer::default();
     write(&mut writer);
     writer.into_bytes()
-}
-
-/// Checks that the linker cannot have chosen otherwise.
-fn certain(link: &Link, parts: &[Part], resolution: &Resolution<'_>) -> Result<(), String> {
-    if let Some(name) = resolution.ambiguous {
-        return Err(format!(
-            "{name} is defined several times, and none is sure to count"
-        ));
-    }
-    if link.by_lld() {
-        return Ok(());
-    }
-    if let Some(name) = resolution.offered_again {
-        return Err(format!(
-            "{name} is in several archives, and the linker is not known to take the first"
-        ));
-    }
-    let taken = resolution.taken.iter().map(|index| &parts[*index as usize]);
-    let from_archives = taken.filter(|part| !part.always && !part.toolchain);
-    let is_ordered =
-        |node: &&Node| node.listed.is_some() || matches!(node.role, Role::Constructor | Role::Start);
-    let mut ordered = from_archives.filter(|part| part.unit.nodes.iter().any(|node| is_ordered(&node)));
-    match (ordered.next(), ordered.next()) {
-        (Some(_), Some(part)) => Err(format!(
-            "{} and another archive have constructors, and the order in which the linker takes them is not known",
-            part.name
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// What the C library's and the C compiler's static parts define, which are linked without being named.
-const PLATFORM: &[&str] = &[
-    "__dso_handle",
-    "__TMC_END__",
-    "atexit",
-    "at_quick_exit",
-    "pthread_atfork",
-    "__stack_chk_fail_local",
-    "stat",
-    "lstat",
-    "fstat",
-    "fstatat",
-    "stat64",
-    "lstat64",
-    "fstat64",
-    "fstatat64",
-    "mknod",
-    "mknodat",
-];
-
-/// Checks that all names that are reached and defined nowhere are looked for in dynamic libraries: else they are somewhere
-/// that was not seen.
-fn defined(
-    rooted: &Rooted<'_>,
-    hashes: &Hashes,
-    resolution: &Resolution<'_>,
-    names: &image::Names,
-) -> Result<(), String> {
-    if names.needed.is_empty() {
-        return Ok(());
-    }
-    let graph = &rooted.graph;
-    let reached = graph
-        .nodes
-        .iter()
-        .zip(&hashes.reached)
-        .filter(|(_, reached)| **reached);
-    let edges = reached.flat_map(|(node, _)| graph.edges_in(&node.edges));
-    let mut met = vec![false; graph.leaves.len()];
-    for edge in edges {
-        if let To::Leaf(leaf) = edge.target {
-            met[leaf as usize] = true;
-        }
-    }
-    let all = met.iter().zip(&graph.leaf_kinds).zip(&graph.leaf_names);
-    let mut external = all
-        .filter(|((met, kind), _)| **met && **kind == LeafKind::Import)
-        .map(|(_, name)| name.as_str());
-    let is_known = |name: &str| {
-        names.imports.contains(name) || PLATFORM.contains(&name) || graph::is_made_by_linker(name)
-    };
-    match external.find(|name| !is_known(name) && resolution.is_missing(name)) {
-        Some(name) => Err(format!(
-            "{name} is defined neither in what was linked nor in a dynamic library"
-        )),
-        None => Ok(()),
-    }
 }
 
 /// A library of the system that was named and is not among those that the binary is loaded with: it may be a static one,

@@ -15,6 +15,7 @@
 //!    references into merged sections led to the piece that is meant.
 //! 3. `inputs`, `memo`: all files of the link; graphs of archives are kept by digest.
 //! 4. `resolve`: which definition a name leads to, which members of archives are taken and in which order, which COMDAT groups.
+//!    `certain`: whether that is what the linker has done.
 //! 5. `harness`: the array of libtest's descriptors, which is cut off, and the descriptor of each case.
 //! 6. `graph`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
 //! 7. `location`, `passed`: which constants are locations of panics, and who can observe their lines.
@@ -57,6 +58,7 @@
 mod analysis;
 mod arguments;
 mod backwards;
+mod certain;
 mod compiler;
 mod condense;
 mod constructors;

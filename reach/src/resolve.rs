@@ -104,6 +104,24 @@ impl<'p> Resolution<'p> {
         self.dropped.contains(&(part, node))
     }
 
+    /// Whether it does not matter which of two definitions counts.
+    fn are_alike(&self, one: Found, other: Found) -> bool {
+        let of = |found: Found| {
+            let unit = &self.parts[found.part as usize].unit;
+            let definition = unit.definitions[found.definition as usize];
+            match definition.target {
+                Target::Node(node) => {
+                    let node = &unit.nodes[node as usize];
+                    node.edges
+                        .is_empty()
+                        .then_some((node.content, definition.value, definition.kind))
+                }
+                _ => None,
+            }
+        };
+        of(one).is_some_and(|one| of(other) == Some(one))
+    }
+
     fn drain(&mut self) {
         while let Some((part, next)) = self.open.last_mut() {
             let unit = &self.parts[*part as usize].unit;
@@ -201,39 +219,16 @@ impl<'p> Resolution<'p> {
     }
 }
 
-impl Resolution<'_> {
-    /// Whether it does not matter which of two definitions counts.
-    fn are_alike(&self, one: Found, other: Found) -> bool {
-        let of = |found: Found| {
-            let unit = &self.parts[found.part as usize].unit;
-            let definition = unit.definitions[found.definition as usize];
-            match definition.target {
-                Target::Node(node) => {
-                    let node = &unit.nodes[node as usize];
-                    node.edges
-                        .is_empty()
-                        .then_some((node.content, definition.value, definition.kind))
-                }
-                _ => None,
-            }
-        };
-        of(one).is_some_and(|one| of(other) == Some(one))
-    }
-}
-
 /// A name of which there is a tentative definition and another one, wherever it is: which one counts depends on their kinds, sizes
 /// and on the linker.
 fn tentative(parts: &[Part]) -> Option<&str> {
-    let names = |part: &'_ Part| -> Vec<(u32, bool)> {
-        let definitions = part.unit.definitions.iter();
-        definitions
-            .map(|definition| (definition.name, definition.tentative))
-            .collect()
-    };
     let all = || {
-        parts.iter().flat_map(move |part| {
-            let named = names(part).into_iter();
-            named.map(move |(name, tentative)| (part.unit.names[name as usize].as_str(), tentative))
+        parts.iter().flat_map(|part| {
+            let definitions = part.unit.definitions.iter();
+            definitions.map(|definition| {
+                let name = part.unit.names[definition.name as usize].as_str();
+                (name, definition.tentative)
+            })
         })
     };
     let tentative: HashSet<&str> = all()
