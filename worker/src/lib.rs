@@ -5,7 +5,7 @@
 //! - `slots`: the threads that run cases.
 //! - [`exec`]: one process, from its start to its outcome.
 //! - [`observe`]: what a case's processes read.
-//! - `outputs`: what actions leave behind.
+//! - `outputs`: what actions leave behind. `removal`: removing what cases have left.
 //! - [`shard`]: a lease as a program of its own, for engines of the Remote Execution API.
 //! - [`sandbox`]: a run's folders at the paths that they have on the client.
 //!
