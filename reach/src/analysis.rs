@@ -6,9 +6,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use object::elf;
 use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::arguments::{self, Link};
+use crate::assemble;
 use crate::certain;
 use crate::condense;
 use crate::constructors::Constructors;
@@ -19,6 +21,7 @@ use crate::harness::{self, Harness};
 use crate::image;
 use crate::imports;
 use crate::inputs::{self, Inputs, Library, Part};
+use crate::made::Made;
 use crate::memo::{Memo, write_whole};
 use crate::raw::Raw;
 use crate::record::{self, CaseRecord, Detail, Head};
@@ -27,7 +30,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file, with how keys are made and with what is known of
 /// imports: an analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 7\n";
+const HEAD: &[u8] = b"thresh reach 8\n";
 
 /// Negative levels of Zstandard are the fast ones: the build waits for this, and few are ever read again.
 const LEVEL: i32 = -5;
@@ -300,18 +303,30 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
     let entries = graph::ENTRIES.iter().map(|name| (*name).to_owned());
     let roots: Vec<String> = link.kept.iter().chain(&names.exports).cloned().collect();
     let needed: Vec<String> = entries.chain(roots.iter().cloned()).collect();
-    let resolution = Resolution::new(&parts, &needed);
-    certain::chosen(link, &parts, &resolution)?;
+    let resolution = Resolution::new(&parts, &needed, &names.imports);
     let harness = harness(&parts, &resolution)?;
     let machine = parts.first().map(|part| part.unit.machine);
     if parts.iter().any(|part| Some(part.unit.machine) != machine) {
         return Err("its objects are for several machines".to_owned());
     }
+    let is_compared = machine == Some(elf::EM_X86_64);
+    if !is_compared {
+        certain::chosen(link, &parts, &resolution)?;
+    }
     let by_part = harness.as_ref().map(|(part, harness)| (*part, harness));
     let rooted =
-        graph::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;
+        assemble::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;
+    let made = Made {
+        parts: &parts,
+        resolution: &resolution,
+        harness: by_part,
+        rooted: &rooted,
+        is_dynamic: !names.needed.is_empty(),
+    };
+    let compare = || if is_compared { image.compare(made) } else { Ok(()) };
     let all = [&rooted.common[..], &rooted.kept, &rooted.cases].concat();
-    let mut hashes = condense::hashes(&rooted.graph, &all);
+    let (is_like, mut hashes) = rayon::join(compare, || condense::hashes(&rooted.graph, &all));
+    is_like?;
     certain::defined(&rooted, &hashes, &resolution, names)?;
     let are_known = imports::are_known(&names.needed) && !names.has_own_folders;
     if !are_known {

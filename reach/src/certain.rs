@@ -1,4 +1,5 @@
-//! Whether the graph is what the linker has made, as far as that is known. Where it is not, the binary counts whole.
+//! Whether the graph is what the linker has made, where the binary cannot be compared with it ([`crate::compare`]). Where it is not certain, the
+//! binary counts whole.
 //!
 //! Names are led to definitions as linkers do it ([`crate::resolve`]). What linkers do differently, and what is not found at all, is refused
 //! here rather than modelled.
@@ -29,7 +30,7 @@ pub(crate) fn chosen(link: &Link, parts: &[Part], resolution: &Resolution<'_>) -
     let taken = resolution.taken.iter().map(|index| &parts[*index as usize]);
     let from_archives = taken.filter(|part| !part.always && !part.toolchain);
     let is_ordered =
-        |node: &&Node| node.listed.is_some() || matches!(node.role, Role::Constructor | Role::Start);
+        |node: &&Node| node.listed.is_some() || matches!(node.role, Role::Constructor(_) | Role::Start);
     let mut ordered = from_archives.filter(|part| part.unit.nodes.iter().any(|node| is_ordered(&node)));
     match (ordered.next(), ordered.next()) {
         (Some(_), Some(part)) => Err(format!(
@@ -41,7 +42,7 @@ pub(crate) fn chosen(link: &Link, parts: &[Part], resolution: &Resolution<'_>) -
 }
 
 /// What the C library's and the C compiler's static parts define, which are linked without being named.
-const PLATFORM: &[&str] = &[
+pub(crate) const PLATFORM: &[&str] = &[
     "__dso_handle",
     "__TMC_END__",
     "atexit",
@@ -96,5 +97,122 @@ pub(crate) fn defined(
             "{name} is defined neither in what was linked nor in a dynamic library"
         )),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foldhash::{HashSet, HashSetExt};
+    use thresh_core::digest::Digest;
+
+    use super::*;
+    use crate::marks::Marks;
+    use crate::unit::{Definition, Reference, Target, Unit};
+
+    fn node(content: &[u8], role: Role) -> Node {
+        Node {
+            name: "f".to_owned(),
+            content: Digest::of(content),
+            marks: Marks::default(),
+            masked: None,
+            edges: Vec::new(),
+            role,
+            label: None,
+            listed: None,
+            retained: false,
+            form: 0,
+        }
+    }
+
+    /// An object that defines `f`, or refers to it if it has no content.
+    fn part(file: &str, content: Option<&[u8]>, always: bool, weak: bool) -> Part {
+        let mut unit = Unit {
+            names: vec!["f".to_owned()],
+            ..Unit::default()
+        };
+        match content {
+            Some(content) => {
+                unit.nodes.push(node(content, Role::Plain));
+                unit.definitions.push(Definition {
+                    name: 0,
+                    target: Target::Node(0),
+                    value: 0,
+                    kind: 0,
+                    weak,
+                    tentative: false,
+                });
+            }
+            None => unit.references.push(Reference { name: 0, weak: false }),
+        }
+        Part {
+            unit,
+            name: file.to_owned(),
+            always,
+            toolchain: false,
+            path: None,
+        }
+    }
+
+    fn check(flag: &str, parts: &[Part]) -> Result<(), String> {
+        let link = Link {
+            flags: vec![flag.to_owned()],
+            ..Link::default()
+        };
+        let imports = HashSet::new();
+        chosen(&link, parts, &Resolution::new(parts, &[], &imports))
+    }
+
+    const LLD: &str = "-fuse-ld=lld";
+    const BFD: &str = "-fuse-ld=bfd";
+
+    #[test]
+    fn several_weak_definitions_are_certain_if_they_are_alike() {
+        let weak = |content: &'static [u8]| part("x.o", Some(content), true, true);
+        assert_eq!(check(LLD, &[weak(b"1"), weak(b"1")]), Ok(()));
+        let why = check(LLD, &[weak(b"1"), weak(b"2")]);
+        assert!(why.is_err_and(|why| why.contains("defined several times")));
+    }
+
+    #[test]
+    fn a_name_in_two_archives_is_certain_with_lld_only() {
+        let parts = || {
+            [
+                part("root.o", None, true, false),
+                part("a.a(x.o)", Some(b"1"), false, false),
+                part("b.a(x.o)", Some(b"2"), false, false),
+            ]
+        };
+        assert_eq!(
+            check(BFD, &parts()),
+            Ok(()),
+            "the first has what is needed by then"
+        );
+        let [root, one, other] = parts();
+        let late = [one, other, root];
+        assert_eq!(check(LLD, &late), Ok(()));
+        assert!(check(BFD, &late).is_err_and(|why| why.contains("several archives")));
+    }
+
+    #[test]
+    fn constructors_of_one_archive_are_certain() {
+        let with = |file: &str, always| {
+            let mut part = part(file, Some(b"1"), always, false);
+            part.unit.nodes.push(node(b"2", Role::Constructor(u16::MAX)));
+            part
+        };
+        let root = || part("root.o", None, true, false);
+        assert_eq!(check(BFD, &[with("a.o", true), with("b.o", true)]), Ok(()));
+        assert_eq!(check(BFD, &[root(), with("a.a(x.o)", false)]), Ok(()));
+        let mut other = with("b.a(y.o)", false);
+        other.unit.names = vec!["g".to_owned()];
+        let mut needs_both = root();
+        needs_both.unit.names.push("g".to_owned());
+        needs_both
+            .unit
+            .references
+            .push(Reference { name: 1, weak: false });
+        let parts = [needs_both, with("a.a(x.o)", false), other];
+        assert_eq!(check(LLD, &parts), Ok(()));
+        assert!(check(BFD, &parts).is_err_and(|why| why.contains("constructors")));
     }
 }

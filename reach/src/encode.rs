@@ -26,9 +26,13 @@ impl Writer {
         self.0.push(u8::from(value));
     }
 
-    pub(crate) fn text(&mut self, value: &str) {
+    pub(crate) fn piece(&mut self, value: &[u8]) {
         self.number(value.len() as u64);
-        self.0.extend_from_slice(value.as_bytes());
+        self.0.extend_from_slice(value);
+    }
+
+    pub(crate) fn text(&mut self, value: &str) {
+        self.piece(value.as_bytes());
     }
 
     pub(crate) fn digest(&mut self, value: &Digest) {
@@ -50,6 +54,19 @@ impl Writer {
         if let Some(value) = value {
             each(self, value);
         }
+    }
+
+    /// Adds what another has collected.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
@@ -99,9 +116,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn text(&mut self) -> Result<String, Damaged> {
+    pub(crate) fn piece(&mut self) -> Result<&'a [u8], Damaged> {
         let length = usize::try_from(self.number()?).map_err(|_| Damaged)?;
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| Damaged)?;
+        self.take(length)
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, Damaged> {
+        let text = std::str::from_utf8(self.piece()?).map_err(|_| Damaged)?;
         Ok(text.to_owned())
     }
 

@@ -2,18 +2,25 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use foldhash::HashSet;
 use object::LittleEndian;
 use object::elf;
 use object::read::ReadCache;
-use object::read::elf::{Dyn, FileHeader, SectionHeader, Sym};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, Sym};
 use thresh_core::digest::Digest;
+
+use crate::compare::compare;
+use crate::made::Made;
+use crate::memory::Memory;
 
 /// A linked executable.
 #[derive(Debug)]
 pub(crate) struct Image {
+    path: PathBuf,
+    /// The beginning of the file, up to the end of what the loader puts into memory.
+    loaded: Vec<u8>,
     pub(crate) digest: Digest,
     /// None if they cannot be read.
     pub(crate) names: Option<Names>,
@@ -37,7 +44,7 @@ type Cache<'f> = ReadCache<&'f mut File>;
 
 impl Image {
     /// Reads a binary; none if it is not there, or no ELF executable. It is long, for its debug information, and only its
-    /// digest needs all of it: so it is never in memory as a whole.
+    /// digest needs all of it: so no more of it is kept in memory than a process has of it.
     pub(crate) fn read(path: &Path) -> Option<Self> {
         let mut file = File::open(path).ok()?;
         let cache = Cache::new(&mut file);
@@ -47,10 +54,27 @@ impl Image {
             return None;
         }
         let names = Names::read(header, endian, &cache);
+        let segments = header.program_headers(endian, &cache).ok()?.iter();
+        let ends = segments
+            .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
+            .map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)));
+        let loaded = ends.max().unwrap_or_default();
+        let (loaded, digest) = digest(&mut file, loaded).ok()?;
         Some(Self {
+            path: path.to_owned(),
             names,
-            digest: digest(&mut file).ok()?,
+            loaded,
+            digest,
         })
+    }
+
+    /// Compares it with what it should be. Says why it is something else.
+    pub(crate) fn compare(&self, made: Made<'_>) -> Result<(), String> {
+        let unread = || format!("{} cannot be read", self.path.display());
+        let mut file = File::open(&self.path).map_err(|_| unread())?;
+        let cache = Cache::new(&mut file);
+        let memory = Memory::read(&cache, &self.loaded).ok_or_else(unread)?;
+        compare(made, &memory).map_err(|unlike| unlike.to_string())
     }
 }
 
@@ -64,7 +88,7 @@ impl Names {
         if !symbols.is_empty() {
             let strings = strings(symbols.string_section())?;
             for symbol in symbols.iter() {
-                let name = text(strings, symbol.st_name(endian))?;
+                let name = text(strings, symbol.st_name(endian))?.to_owned();
                 match symbol.st_shndx(endian) {
                     _ if name.is_empty() => {}
                     elf::SHN_UNDEF => drop(names.imports.insert(name)),
@@ -81,7 +105,8 @@ impl Names {
                 entries.iter().filter(is)
             };
             names.has_own_folders = tagged(&[elf::DT_RPATH, elf::DT_RUNPATH]).next().is_some();
-            let needed = tagged(&[elf::DT_NEEDED]).map(|entry| text(strings, entry.val32(endian)?));
+            let needed =
+                tagged(&[elf::DT_NEEDED]).map(|entry| text(strings, entry.val32(endian)?).map(str::to_owned));
             names.needed = needed.collect::<Option<_>>()?;
         }
         Some(names)
@@ -89,21 +114,25 @@ impl Names {
 }
 
 /// The text that begins at a place in a table of strings and ends with a zero.
-fn text(strings: &[u8], at: u32) -> Option<String> {
+pub(crate) fn text(strings: &[u8], at: u32) -> Option<&str> {
     let rest = strings.get(at as usize..)?;
     let end = memchr::memchr(0, rest)?;
-    std::str::from_utf8(&rest[..end]).ok().map(str::to_owned)
+    std::str::from_utf8(&rest[..end]).ok()
 }
 
-/// The digest of a whole file.
-fn digest(file: &mut File) -> io::Result<Digest> {
+/// The first `kept` bytes of a file, and the digest of all of it.
+fn digest(file: &mut File, kept: u64) -> io::Result<(Vec<u8>, Digest)> {
     const PIECE: usize = 1 << 20;
     file.rewind()?;
+    let size = file.metadata()?.len().min(kept);
+    let mut first = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
+    file.by_ref().take(kept).read_to_end(&mut first)?;
     let mut hasher = blake3::Hasher::new();
+    hasher.update_rayon(&first);
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
+            Ok(0) => return Ok((first, Digest::from_bytes(*hasher.finalize().as_bytes()))),
             Ok(read) => drop(hasher.update_rayon(&piece[..read])),
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(cause),

@@ -11,17 +11,18 @@
 //! execute or read is what its descriptor reaches, as `--gc-sections` reckons it.
 //!
 //! 1. `arguments`: the command line, its response files, flags that change what names mean.
-//! 2. `raw`, `unit`, `frames`, `pieces`: an object file as nodes, with unwind tables joined to their functions, and
+//! 2. `raw`, `unit`, `sections`, `frames`, `pieces`, `fields`: an object file as nodes, with unwind tables joined to their functions, and
 //!    references into merged sections led to the piece that is meant.
 //! 3. `inputs`, `memo`: all files of the link; graphs of archives are kept by digest.
 //! 4. `resolve`: which definition a name leads to, which members of archives are taken and in which order, which COMDAT groups.
-//!    `certain`: whether that is what the linker has done.
 //! 5. `harness`: the array of libtest's descriptors, which is cut off, and the descriptor of each case.
-//! 6. `graph`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
-//! 7. `location`, `passed`: which constants are locations of panics, and who can observe their lines.
-//! 8. `constructors`: which of what is called before `main` counts for which case.
-//! 9. `marks`, `imports`, `effects`: what a case's own reach can ask of the operating system.
-//! 10. `record`, `analysis`, `explain`: what is kept, and what is said of it.
+//! 6. `graph`, `assemble`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
+//! 7. `compare`, `made`, `memory`, `filled`, `unwind`: whether the binary is what the graph says, byte by byte. `certain`: what is refused where it
+//!    cannot be compared.
+//! 8. `location`, `passed`: which constants are locations of panics, and who can observe their lines.
+//! 9. `constructors`: which of what is called before `main` counts for which case.
+//! 10. `marks`, `imports`, `effects`: what a case's own reach can ask of the operating system.
+//! 11. `record`, `analysis`, `explain`: what is kept, and what is said of it.
 //!
 //! A case's key is made of the hash of its descriptor, of the constructors that count for it (`constructors`), and of what is *common* to
 //! all cases: what `main`, start-up code and the other constructors reach, what the binary exports to dynamic libraries, notes, the linker's flags, dynamic
@@ -32,10 +33,11 @@
 //! Code touches other code and data only through addresses, and every address of another section in an object is a
 //! relocation. So a process executes and reads nothing but what its roots reach; equal keys mean bisimilar reach
 //! (proved in `condense`), with the same identity of everything that can be written to and of all named statics
-//! (`unit`). Whatever is not understood makes the binary one piece ([`Summary::whole`]): truncated and foreign objects,
-//! bitcode, linker scripts, renamed symbols, descriptors of an unknown layout, flags that are not known, names for which the linker
-//! may have chosen another definition, names that are defined nowhere and looked for in no dynamic library. A list
-//! (`__start_x`) of which the linker may leave members out is as much as the binary. Where a library is loaded that is not the
+//! (`unit`). That the linker has made this graph and no other is not assumed: the binary is compared with it (`compare`; on x86-64).
+//! Whatever is not understood makes the binary one piece ([`Summary::whole`]): truncated and foreign objects,
+//! bitcode, linker scripts, renamed symbols, descriptors of an unknown layout, flags that are not known, a binary that is not what the graph
+//! says; on AArch64, names for which the linker may have chosen another definition, and names that are defined nowhere and looked for in no dynamic
+//! library. A list (`__start_x`) of which the linker may leave members out is as much as the binary. Where a library is loaded that is not the
 //! system's, or code looks for one, everybody may see the lines of panics.
 //!
 //! # What is not seen
@@ -46,7 +48,7 @@
 //! - Its own file (`/proc/self/exe`), `dlsym` on itself for what the binary does not export, the memory map, an address
 //!   computed from another section's.
 //! - Whether two functions, or two constants without a name, have one address or two: compilers promise neither.
-//! - COMDAT groups with one signature and different contents, of which another is taken than is thought (C++ forbids them).
+//! - On AArch64, COMDAT groups with one signature and different contents, of which another is taken than is thought (C++ forbids them).
 //! - Libraries of the system, startup files and compiler-runtime archives that `cc` adds by itself: named, not read. They
 //!   belong to the platform's part of a key.
 //!
@@ -57,14 +59,18 @@
 
 mod analysis;
 mod arguments;
+mod assemble;
 mod backwards;
 mod certain;
+mod compare;
 mod compiler;
 mod condense;
 mod constructors;
 mod effects;
 mod encode;
 mod explain;
+mod fields;
+mod filled;
 mod frames;
 mod graph;
 mod harness;
@@ -74,16 +80,20 @@ mod inputs;
 mod instructions;
 mod linker;
 mod location;
+mod made;
 mod marks;
 mod memo;
+mod memory;
 mod name;
 mod passed;
 mod pieces;
 mod raw;
 mod record;
 mod resolve;
+mod sections;
 mod trim;
 mod unit;
+mod unwind;
 
 pub use analysis::{Analysis, CaseKey, LoadError, Locations, Summary, analyse};
 pub use compiler::{COMPILER_VARIABLE, compile, compiler, is_compiler};

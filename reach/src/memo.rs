@@ -15,11 +15,12 @@ use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::encode::{Damaged, Reader, Writer};
 use crate::marks::Marks;
+use crate::pieces::Length;
 use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
-const VERSION: &str = "9";
+const VERSION: &str = "10";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]
@@ -144,7 +145,11 @@ fn write_unit(writer: &mut Writer, unit: &Unit) {
         writer.digest(&leaf.digest);
         writer.number(u64::from(leaf.marks.bits()));
         writer.text(&leaf.shown);
+        writer.optional(leaf.length.as_ref(), |writer, length| {
+            writer.number(u64::from(length.bytes) << 1 | u64::from(length.is_terminated));
+        });
     });
+    writer.piece(&unit.forms);
 }
 
 fn write_node(writer: &mut Writer, node: &Node) {
@@ -161,11 +166,12 @@ fn write_node(writer: &mut Writer, node: &Node) {
         Role::Plain => 0,
         Role::Start => 1,
         Role::Kept => 2,
-        Role::Constructor => 3,
+        Role::Constructor(priority) => 3 + u64::from(priority),
     });
     writer.optional(node.label.as_ref(), |writer, label| writer.text(label));
     writer.optional(node.listed.as_ref(), |writer, name| writer.text(name));
     writer.flag(node.retained);
+    writer.number(u64::from(node.form));
 }
 
 fn write_target(writer: &mut Writer, target: Target) {
@@ -209,8 +215,16 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
                 digest: reader.digest()?,
                 marks: Marks::from_bits(kind(reader)?),
                 shown: reader.text()?,
+                length: reader.optional(|reader| {
+                    let number = reader.number()?;
+                    Ok(Length {
+                        bytes: u32::try_from(number >> 1).map_err(|_| Damaged)?,
+                        is_terminated: number & 1 == 1,
+                    })
+                })?,
             })
         })?,
+        forms: reader.piece()?.to_vec(),
     })
 }
 
@@ -231,12 +245,12 @@ fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
             0 => Role::Plain,
             1 => Role::Start,
             2 => Role::Kept,
-            3 => Role::Constructor,
-            _ => return Err(Damaged),
+            more => Role::Constructor(u16::try_from(more - 3).map_err(|_| Damaged)?),
         },
         label: reader.optional(Reader::text)?,
         listed: reader.optional(Reader::text)?,
         retained: reader.flag()?,
+        form: reader.index()?,
     })
 }
 

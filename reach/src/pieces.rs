@@ -20,7 +20,27 @@ pub(crate) struct Piece<'d> {
     pub(crate) addend: i64,
 }
 
+/// How long a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Length {
+    /// Without a zero that ends it.
+    pub(crate) bytes: u32,
+    pub(crate) is_terminated: bool,
+}
+
+/// The hasher for [`Piece::digest`].
+pub(crate) fn hasher() -> ShortHasher {
+    ShortHasher::new("thresh reach piece v2")
+}
+
 impl Piece<'_> {
+    pub(crate) fn length(&self) -> Length {
+        Length {
+            bytes: self.bytes.len() as u32,
+            is_terminated: self.terminated,
+        }
+    }
+
     /// `hasher` is that of pieces.
     pub(crate) fn digest(&self, hasher: &mut ShortHasher) -> Digest {
         hasher
@@ -40,14 +60,28 @@ impl Piece<'_> {
 /// for certain, and then the whole section counts.
 pub(crate) fn piece<'d>(raw: &Raw<'d>, relocation: &Relocation) -> Option<Piece<'d>> {
     let symbol = raw.symbols.get(relocation.symbol as usize)?;
+    let section = merged(raw, symbol)?;
+    let (at, addend) = target(raw.machine, symbol, relocation)?;
+    at_place(section, at, addend)
+}
+
+/// Returns the piece at which a symbol stands, as [`piece`] does.
+pub(crate) fn of_symbol<'d>(raw: &Raw<'d>, symbol: &RawSymbol<'d>) -> Option<Piece<'d>> {
+    let section = merged(raw, symbol)?;
+    (symbol.kind != elf::STT_SECTION).then(|| at_place(section, symbol.value, 0))?
+}
+
+/// The section of a symbol, if it is merged.
+fn merged<'r, 'd>(raw: &'r Raw<'d>, symbol: &RawSymbol<'d>) -> Option<&'r RawSection<'d>> {
     let Place::Section(index) = symbol.place else {
         return None;
     };
     let section = raw.sections.get(index as usize)?;
-    if !section.has(elf::SHF_MERGE) || section.has(elf::SHF_WRITE) || !section.relocations.is_empty() {
-        return None;
-    }
-    let (at, addend) = target(raw.machine, symbol, relocation)?;
+    let is_merged = section.has(elf::SHF_MERGE) && !section.has(elf::SHF_WRITE);
+    (is_merged && section.relocations.is_empty()).then_some(section)
+}
+
+fn at_place<'d>(section: &RawSection<'d>, at: u64, addend: i64) -> Option<Piece<'d>> {
     let (start, bytes, terminated) = around(section, usize::try_from(at).ok()?)?;
     Some(Piece {
         bytes,
@@ -57,15 +91,19 @@ pub(crate) fn piece<'d>(raw: &Raw<'d>, relocation: &Relocation) -> Option<Piece<
     })
 }
 
-/// For a symbol of the section itself the addend says which piece is meant; only where the addend has no other
-/// meaning (the distance from the field to the next instruction) can it be told. Other symbols stand at their piece.
+/// For a symbol of the section itself the addend says which piece is meant, as linkers see it; so assemblers use one only where the addend has no other
+/// meaning (the distance from the field to the next instruction). Other symbols stand at their piece.
 fn target(machine: u16, symbol: &RawSymbol<'_>, relocation: &Relocation) -> Option<(u64, i64)> {
     if symbol.kind != elf::STT_SECTION {
         return Some((symbol.value, relocation.addend));
     }
-    let plain = machine == elf::EM_AARCH64
-        || [elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S].contains(&relocation.kind);
-    if !plain {
+    const PLAIN: [u32; 4] = [
+        elf::R_X86_64_64,
+        elf::R_X86_64_32,
+        elf::R_X86_64_32S,
+        elf::R_X86_64_PC32,
+    ];
+    if machine != elf::EM_AARCH64 && !PLAIN.contains(&relocation.kind) {
         return None;
     }
     Some((symbol.value.checked_add_signed(relocation.addend)?, 0))

@@ -6,8 +6,7 @@
 //! is taken.
 //!
 //! What is not decided here is [ambiguous](Resolution::ambiguous): of several weak definitions or tentative ones any might be chosen, and linkers
-//! other than lld may choose another archive where two have a name. A name that
-//! is defined in a static input and in a dynamic library counts as the former; the libraries count whole anyway.
+//! other than lld may choose another archive where two have a name.
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
@@ -32,6 +31,8 @@ enum State {
     Offered(u32),
     /// Members of several archives have it, this one first.
     OfferedAgain(u32),
+    /// The binary looks for it in dynamic libraries.
+    Imported,
     Defined(Found),
 }
 
@@ -58,11 +59,13 @@ pub(crate) struct Resolution<'p> {
 
 impl<'p> Resolution<'p> {
     /// Resolves the names of a link. `needed` are names that the command line or the C library's start-up code asks
-    /// for, or that the binary exports.
-    pub(crate) fn new(parts: &'p [Part], needed: &'p [String]) -> Self {
+    /// for, or that the binary exports. `imports` are those that it looks for in dynamic libraries: linkers do not agree on whether a member of an
+    /// archive goes before such a library.
+    pub(crate) fn new(parts: &'p [Part], needed: &'p [String], imports: &'p HashSet<String>) -> Self {
+        let imported = imports.iter().map(|name| (name.as_str(), State::Imported));
         let mut resolution = Self {
             parts,
-            states: HashMap::new(),
+            states: imported.collect(),
             groups: HashMap::new(),
             taken: Vec::new(),
             is_taken: vec![false; parts.len()],
@@ -116,7 +119,11 @@ impl<'p> Resolution<'p> {
                         .is_empty()
                         .then_some((node.content, definition.value, definition.kind))
                 }
-                _ => None,
+                Target::Leaf(leaf) => {
+                    let digest = unit.leaves[leaf as usize].digest;
+                    Some((digest, definition.value, definition.kind))
+                }
+                Target::Name(_) => None,
             }
         };
         of(one).is_some_and(|one| of(other) == Some(one))
@@ -153,7 +160,7 @@ impl<'p> Resolution<'p> {
                 Some(State::Defined(_)) if self.late.contains(name) => {
                     self.offered_again.get_or_insert(name);
                 }
-                Some(State::Offered(_) | State::OfferedAgain(_) | State::Defined(_)) => {}
+                Some(State::Offered(_) | State::OfferedAgain(_) | State::Defined(_) | State::Imported) => {}
             }
         }
     }
@@ -210,6 +217,7 @@ impl<'p> Resolution<'p> {
                         self.ambiguous.get_or_insert(name);
                     }
                 }
+                Some(State::Imported) => {}
                 _ => {
                     self.states.insert(name, State::Defined(found));
                 }

@@ -1,0 +1,131 @@
+//! The binary is compared with the graph: what linkers write is understood, and what is not there is noticed.
+
+mod build;
+mod keys;
+
+use std::fs;
+
+use build::Workshop;
+use keys::changed;
+use thresh_reach::Locations;
+
+/// Flags of linkers, and of what they make: as rustc has it, GNU ld, mold, at a fixed address.
+fn links() -> Vec<Vec<String>> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/mold");
+    let found = std::process::Command::new(script).output().expect("scripts/mold");
+    assert!(
+        found.status.success(),
+        "{}",
+        String::from_utf8_lossy(&found.stderr)
+    );
+    let folder = String::from_utf8(found.stdout).expect("a path");
+    let mold = format!("-Clink-arg=-B{}", folder.trim());
+    let links: [&[&str]; 5] = [
+        &[],
+        &["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd"],
+        &["-Clinker-features=-lld", &mold, "-Clink-arg=-fuse-ld=mold"],
+        &["-Crelocation-model=static"],
+        &[
+            "-Crelocation-model=static",
+            "-Clinker-features=-lld",
+            "-Clink-arg=-fuse-ld=bfd",
+        ],
+    ];
+    links
+        .map(|flags| flags.iter().map(|flag| (*flag).to_owned()).collect())
+        .into()
+}
+
+const C: &str = "
+    #define MODEL(name) __attribute__((tls_model(name)))
+    #define FAST __attribute__((optimize(\"O2\"), noinline))
+    __thread int general MODEL(\"global-dynamic\") = 1;
+    static __thread int local MODEL(\"local-dynamic\") = 2;
+    static __thread int second MODEL(\"local-dynamic\");
+    __thread int initial MODEL(\"initial-exec\") = 3;
+    __attribute__((noplt)) int apart(void);
+    FAST int tail(void) { return apart(); }
+    FAST int called(void) { return apart() + 1; }
+    FAST int by_address(int (**f)(void)) { *f = apart; return 0; }
+    int threads(void) { general++; local++; second++; initial++; return general + local + second + initial; }
+    int all(void) { int (*f)(void); by_address(&f); return threads() + tail() + called() + f(); }
+";
+
+const SOURCE: &str = "unsafe extern \"C\" { fn all() -> i32; }
+    #[test] fn uses() { assert_eq!(unsafe { all() }, 10 + 3 * 5 + 1) }
+    #[test] fn other() { assert_eq!(std::hint::black_box(2), 2) }";
+
+/// What `C` refers to.
+fn apart(value: u32) -> String {
+    format!("int apart(void) {{ return {value}; }}")
+}
+
+fn compile(workshop: &Workshop, name: &str, source: &str) {
+    fs::write(workshop.path().join(format!("{name}.c")), source).expect("written");
+    let (from, to) = (format!("{name}.c"), format!("{name}.o"));
+    workshop.run("cc", &["-c", "-fPIC", "-ffunction-sections", &from, "-o", &to]);
+}
+
+fn workshop(flags: &[String]) -> Workshop {
+    let mut workshop = Workshop::new(&[]);
+    workshop.flags.extend_from_slice(flags);
+    for (name, source) in [("code", C), ("apart", &apart(5))] {
+        compile(&workshop, name, source);
+        let object = workshop.path().join(format!("{name}.o"));
+        workshop.flags.push(format!("-Clink-arg={}", object.display()));
+    }
+    workshop
+}
+
+#[test]
+fn what_linkers_put_in_the_place_of_instructions_is_understood() {
+    for flags in links() {
+        let workshop = workshop(&flags);
+        let old = workshop.build(SOURCE);
+        workshop.run("./demo", &[]);
+        compile(&workshop, "apart", &apart(6));
+        let new = workshop.build(SOURCE);
+        assert_eq!(changed(&old, &new, Locations::Exact), ["uses"], "{flags:?}");
+    }
+}
+
+#[test]
+fn of_two_weak_definitions_the_one_that_the_linker_took_counts() {
+    let weak = |value: u32| format!("__attribute__((weak)) {}", apart(value));
+    let mut workshop = workshop(&[]);
+    compile(&workshop, "apart", &weak(5));
+    compile(&workshop, "last", &weak(7));
+    let last = format!("-Clink-arg={}", workshop.path().join("last.o").display());
+    workshop.flags.push(last);
+    let old = workshop.build(SOURCE);
+    compile(&workshop, "last", &weak(8));
+    assert!(changed(&old, &workshop.build(SOURCE), Locations::Exact).is_empty());
+    compile(&workshop, "apart", &weak(6));
+    assert_eq!(changed(&old, &workshop.build(SOURCE), Locations::Exact), ["uses"]);
+}
+
+#[test]
+fn an_object_that_changed_after_the_link_is_noticed() {
+    let workshop = workshop(&[]);
+    let arguments = workshop.link(SOURCE);
+    assert_eq!(workshop.analyse(&arguments).summary().whole(), None);
+    compile(&workshop, "apart", &apart(6));
+    let analysis = workshop.analyse(&arguments);
+    let whole = analysis.summary().whole().unwrap_or("it does not count whole");
+    assert!(whole.starts_with("apart is not in the binary"), "{whole}");
+}
+
+#[test]
+fn a_binary_that_is_not_what_was_linked_is_noticed() {
+    let workshop = workshop(&[]);
+    compile(&workshop, "apart", &apart(0x1234_5678));
+    let arguments = workshop.link(SOURCE);
+    let demo = workshop.path().join("demo");
+    let mut content = fs::read(&demo).expect("it was linked");
+    let number = memchr::memmem::find(&content, &0x1234_5678u32.to_le_bytes()).expect("it is there");
+    content[number] += 1;
+    fs::write(&demo, content).expect("written");
+    let analysis = workshop.analyse(&arguments);
+    let whole = analysis.summary().whole().unwrap_or("it does not count whole");
+    assert!(whole.starts_with("apart is not in the binary"), "{whole}");
+}
