@@ -149,6 +149,13 @@ fn cargo_and_thresh_take_turns_and_build_nothing_again() {
     let again = thresh.run::<&str>(&[]).expect_code(0);
     assert!(!again.to_string().contains("Compiling"), "{again}");
     all_reused(&again);
+    let explained = || thresh.call(&["explain", "always_passes"]).expect_code(0).stdout();
+    assert!(!explained().contains("test binary counts"), "{}", explained());
+    workspace.write("tests/cases.rs", "#[test] fn always_passes() {}\n");
+    let built = cargo.output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let whole = explained();
+    assert!(whole.contains("did not see how it was linked"), "{whole}");
 }
 
 #[test]

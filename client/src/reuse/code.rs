@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::prelude::*;
 use thresh_core::digest::{Digest, FieldHasher};
-use thresh_reach::{Analysis, Locations, Summary};
+use thresh_reach::{Analysis, LoadError, Locations, Summary};
 
 use super::keys::{SuiteFiles, code_record};
 use super::seen::Programs;
@@ -31,6 +32,8 @@ pub struct CaseCode {
 pub struct CodeKeys {
     /// By the binary's position in the suite, then by the case's name. A case without a key has the binary's digest.
     cases: BTreeMap<usize, BTreeMap<String, CaseCode>>,
+    /// Why the cases of a binary are not told apart, by its position.
+    whole: BTreeMap<usize, String>,
     programs: Programs,
 }
 
@@ -39,17 +42,27 @@ impl CodeKeys {
     /// its cases cannot be told apart, gives no keys.
     pub fn load(files: &SuiteFiles, folder: &Path, locations: Locations) -> Self {
         let binaries: Vec<(usize, Digest)> = files.binaries().collect();
-        let cases = binaries
-            .par_iter()
-            .filter_map(|(at, digest)| Some((*at, case_keys(&load(folder, digest)?, locations))));
+        let each = binaries.par_iter().map(|(at, digest)| {
+            let keys = load(folder, digest).map(|summary| case_keys(&summary, locations));
+            (*at, keys)
+        });
+        let each: Vec<(usize, Result<_, String>)> = each.collect();
+        let (mut cases, mut whole) = (BTreeMap::new(), BTreeMap::new());
+        for (at, keys) in each {
+            match keys {
+                Ok(keys) => drop(cases.insert(at, keys)),
+                Err(why) => drop(whole.insert(at, why)),
+            }
+        }
         let programs: Vec<(&Path, Digest)> = files.program_files().collect();
         // A program may print where it panics, and who started it may look at that.
         let programs = programs.par_iter().filter_map(|(path, digest)| {
-            let key = load(folder, digest)?.program(Locations::Exact)?;
+            let key = load(folder, digest).ok()?.program(Locations::Exact)?;
             Some((PathBuf::from(path), key))
         });
         Self {
-            cases: cases.collect(),
+            cases,
+            whole,
             programs: programs.collect(),
         }
     }
@@ -67,6 +80,11 @@ impl CodeKeys {
     /// What is known of a case's code.
     pub fn of(&self, binary: usize, case: &str) -> Option<CaseCode> {
         self.cases.get(&binary)?.get(case).copied()
+    }
+
+    /// Why the whole of a binary counts for each of its cases, where that is so.
+    pub(crate) fn why_whole(&self, binary: usize) -> Option<&str> {
+        self.whole.get(&binary).map(String::as_str)
     }
 
     /// What of a case's reachable code is not as it was at a pass whose part `code` was `then`: functions and constants, and how the
@@ -120,10 +138,21 @@ fn newest(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().map(|(_, path)| path).collect()
 }
 
-fn load(folder: &Path, binary: &Digest) -> Option<Summary> {
-    let summary = Summary::load(&Analysis::path(folder, binary));
-    let summary = summary.inspect_err(|error| tracing::debug!("{error}"));
-    summary.ok().filter(|summary| summary.whole().is_none())
+/// The analysis of a binary, or why there is none that tells its cases apart.
+fn load(folder: &Path, binary: &Digest) -> Result<Summary, String> {
+    let summary = match Summary::load(&Analysis::path(folder, binary)) {
+        Ok(summary) => summary,
+        Err(LoadError::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
+            return Err(
+                "thresh did not see how it was linked; that is looked at when it is linked again".to_owned(),
+            );
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    match summary.whole() {
+        Some(why) => Err(why.to_owned()),
+        None => Ok(summary),
+    }
 }
 
 /// The keys of a binary's cases. Several cases of one name run together: each is in the key.

@@ -43,6 +43,8 @@ pub struct Past<'a> {
     pub is_distrusted: bool,
     /// What of its reachable code is not as at that pass; empty where that is not known.
     pub code: Vec<String>,
+    /// Why not only what it can reach of its test binary counts for it now, but all.
+    pub whole: Option<&'a str>,
     /// What of all that the pass was seen to read is not so any more, empty if all of it is; none where that is not known.
     pub seen: Option<Vec<String>>,
 }
@@ -58,6 +60,9 @@ pub struct Explanation {
     pub reused: bool,
     /// Why, in a sentence.
     pub reason: String,
+    /// Why all of its test binary counts for it, if not only what it can reach does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole_binary: Option<String>,
     /// The run of the last pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_pass_run: Option<String>,
@@ -95,6 +100,7 @@ pub fn explain(
         name: name.to_owned(),
         reused: false,
         reason: String::new(),
+        whole_binary: past.whole.map(str::to_owned),
         last_pass_run: last.map(|pass| pass.run_id.to_string()),
         last_pass_at: last.map(|pass| pass.at.as_micros() as f64 / 1e6),
         changes: Vec::new(),
@@ -213,6 +219,9 @@ impl fmt::Display for Explanation {
             one_line(&self.name),
             self.reason
         )?;
+        if let Some(why) = &self.whole_binary {
+            writeln!(f, "  all of its test binary counts: {}", one_line(why))?;
+        }
         if let Some(run) = &self.last_pass_run {
             writeln!(f, "  last pass: run {run}")?;
         }

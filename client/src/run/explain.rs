@@ -95,15 +95,17 @@ impl Prepared {
     /// What of the last pass of a case is not so any more.
     fn past<'p>(
         &self,
-        ready: &Ready,
+        ready: &'p Ready,
         at: usize,
         last: Option<&'p PastPass>,
         seen: &BTreeMap<Digest, SeenInputs>,
         memo: &mut DigestMemo,
     ) -> Past<'p> {
         let Ready { loaded, keys, .. } = ready;
+        let binary = loaded.suite.cases[at].binary;
         let mut past = Past {
             last,
+            whole: loaded.code.why_whole(binary),
             ..Past::default()
         };
         let now = keys.as_ref().and_then(|keys| keys.own_parts_of(at));
