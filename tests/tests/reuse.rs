@@ -159,6 +159,26 @@ fn cargo_and_thresh_take_turns_and_build_nothing_again() {
 }
 
 #[test]
+fn who_reads_what_another_case_writes_runs_when_that_one_changes() {
+    let workspace = Workspace::git("basic");
+    let thresh = workspace.thresh();
+    let source = "use std::{fs, path::{Path, PathBuf}};
+        fn shared() -> PathBuf { Path::new(env!(\"CARGO_TARGET_TMPDIR\")).join(\"shared\") }
+        fn own() -> PathBuf { Path::new(env!(\"CARGO_TARGET_TMPDIR\")).join(\"own\") }
+        #[test] fn writes() { fs::write(shared(), \"one\").unwrap(); }
+        #[test] fn reads() { let _ = fs::read(shared()); }
+        #[test] fn apart() { let _ = fs::read(own()); }";
+    workspace.write("tests/shared.rs", source);
+    let one_after_the_other = || thresh.run(&["--test-threads", "1"]).expect_code(0);
+    one_after_the_other();
+    // The second time the file is there, and who wrote it first is seen to write over it.
+    one_after_the_other();
+    only_ran(&one_after_the_other(), &[]);
+    workspace.write("tests/shared.rs", &source.replace("\"one\"", "\"two\""));
+    only_ran(&one_after_the_other(), &["reads", "writes"]);
+}
+
+#[test]
 fn only_clean_passes_are_stored() {
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();

@@ -142,6 +142,11 @@ impl WorkspaceState {
         self.root.join("digests")
     }
 
+    /// The file that remembers which cases write which files.
+    pub fn written(&self) -> PathBuf {
+        self.root.join("written")
+    }
+
     /// The file that remembers digests of files without their debug sections.
     pub fn lean_digests(&self) -> PathBuf {
         // The number is to rise when files are made lean in another way.

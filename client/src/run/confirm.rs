@@ -1,8 +1,10 @@
 //! Storing the passes of a run by what its cases were seen to read.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use thresh_cas::DigestMemo;
+use thresh_core::observe::Observation;
 use thresh_core::reuse::KeyParts;
 
 use super::loading::{Loaded, save, timed};
@@ -11,8 +13,9 @@ use super::seen::{self, Observations};
 use super::session::Session;
 use super::work::Ready;
 use crate::reuse::InputWatch;
-use crate::reuse::seen::{Learnt, Shipped, learn};
+use crate::reuse::seen::{Learnt, Shipped, Written, learn};
 use crate::ship::Shipment;
+use crate::suite::Suite;
 
 /// Paths that a note on changed files names.
 const PATHS_SHOWN_MAX: usize = 5;
@@ -44,6 +47,7 @@ impl Prepared {
         let seen_keys = seen::seen_keys(&loaded.suite, &keys);
         let opens_nothing = move |case: &u32| keys.opens_nothing(*case as usize);
         let memo_file = self.state.digest_memo();
+        let written_file = in_place.then(|| self.state.written());
         let looked = tokio::task::spawn_blocking(move || {
             let changed = timed("look for changes", || watch.changes());
             let changed = changed.map_err(|error| format!("passes not stored: failed to {error}"))?;
@@ -57,7 +61,10 @@ impl Prepared {
                 timed("learn what cases read", || {
                     let mut memo = DigestMemo::load(&memo_file);
                     let (seen, unseen) = observations.into_inner();
-                    let mut learnt = learn(&seen, shipped.as_ref(), loaded.code.programs(), &mut memo);
+                    let unfit = written_file.map(|file| readers(&loaded.suite, &seen, &file));
+                    let unfit = unfit.unwrap_or_default();
+                    let programs = loaded.code.programs();
+                    let mut learnt = learn(&seen, &unfit, shipped.as_ref(), programs, &mut memo);
                     let unseen = unseen.into_iter().filter(opens_nothing);
                     learnt
                         .of_case
@@ -92,6 +99,34 @@ impl Prepared {
             .map_err(|error| format!("passes not stored: failed to {error}"))?;
         Ok((!changed.is_empty()).then(|| note(&changed, learnt.of_case.len())))
     }
+}
+
+/// The cases that were seen to read what another case writes, with that as a reason. Who writes what is remembered in `file`.
+fn readers(suite: &Suite, seen: &BTreeMap<u32, Observation>, file: &Path) -> BTreeMap<u32, String> {
+    let named = |case: &u32| {
+        let case = suite.cases.get(*case as usize)?;
+        Some(format!("{} {}", suite.binaries[case.binary].id, case.name))
+    };
+    let before = Written::load(file);
+    let mut written = before.clone();
+    for (case, observation) in seen {
+        if let Some(name) = named(case) {
+            written.learn(&name, observation);
+        }
+    }
+    if written != before
+        && let Err(error) = written.save(file)
+    {
+        tracing::warn!(
+            "which cases write files is not remembered: failed to write {}: {error}",
+            file.display()
+        );
+    }
+    let reads = |(case, observation): (&u32, &Observation)| {
+        let (path, writer) = written.read_of_another(&named(case)?, observation)?;
+        Some((*case, format!("{} is written by {writer}", path.display())))
+    };
+    seen.iter().filter_map(reads).collect()
 }
 
 /// The folders that a worker shows as they were shipped.

@@ -80,9 +80,11 @@ pub(crate) struct Learnt {
     pub(crate) unfit: BTreeMap<String, usize>,
 }
 
-/// Makes records of what cases were seen to read: here or, with `shipped`, on workers. What `memo` knows is not read again.
+/// Makes records of what cases were seen to read: here or, with `shipped`, on workers. What `memo` knows is not read again. Cases for which `unfit`
+/// has a reason get none.
 pub(crate) fn learn(
     observations: &BTreeMap<u32, Observation>,
+    unfit: &BTreeMap<u32, String>,
     shipped: Option<&Shipped>,
     programs: &Programs,
     memo: &mut DigestMemo,
@@ -95,7 +97,10 @@ pub(crate) fn learn(
     }
     let states = States::look(&wanted, programs, memo);
     for (case, observation) in observations {
-        let made = fit(observation).and_then(|()| record_of(observation, shipped, &states, memo));
+        let known = unfit.get(case).map_or(Ok(()), |why| Err(why.clone()));
+        let made = known
+            .and_then(|()| fit(observation))
+            .and_then(|()| record_of(observation, shipped, &states, memo));
         let made = made.and_then(|record| {
             let bytes = record.encode();
             let long = || format!("it reads {} paths and more", observation.entries.len());

@@ -8,6 +8,8 @@
 //! is made, in the words of the client's files. It counts on farms only ([`Place`]). A worker's own system does not count
 //! there, as it does not in a key with the whole workspace; files outside that count in such a key make the record unfit.
 //!
+//! A case that reads what another one writes depends on that one: it gets no record ([`Written`]).
+//!
 //! Why that is sound: a case with the same code, arguments and environment that finds the same in all places where it
 //! looked last time does the same again, so it looks in the same places. What it may do otherwise without reading a file,
 //! for the time of day, chance, the network or how its threads interleave, nobody sees, as with any other reuse.
@@ -22,9 +24,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+mod written;
 
 pub(crate) use inputs::SeenInputs;
 pub(crate) use kept::{Kept, Learnt, learn};
 pub(crate) use known::KnownInputs;
 pub(crate) use place::{Place, Shipped};
 pub(crate) use state::Programs;
+pub(crate) use written::Written;

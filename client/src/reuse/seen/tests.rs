@@ -56,6 +56,7 @@ impl Fixture {
     fn learn_shipped(&mut self, observation: &Observation, shipped: Option<&Shipped>) -> Learnt {
         learn(
             &BTreeMap::from([(7, observation.clone())]),
+            &BTreeMap::new(),
             shipped,
             &self.programs,
             &mut self.memo,

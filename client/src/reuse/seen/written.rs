@@ -1,0 +1,187 @@
+//! Which files cases of this workspace write, so that who reads another's is not taken for one that depends on what is there.
+//!
+//! Such a reader depends on the writer: on its code, and on what that reads in turn. A record of paths does not say so: when a run begins, the file is
+//! as the writer left it last. So passes of such readers have no record, and hold while nothing changes in the workspace at all.
+//!
+//! Writers are remembered from run to run, as one that is reused writes nothing. A reader that passed before a writer was added is found out when both
+//! have run once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thresh_core::observe::{Access, Entry, Kind, Observation};
+
+use super::text::{path_of, text_of};
+
+/// The most paths that are remembered of one case. One that writes more is known by the first of them.
+const PATHS_MAX: usize = 1_000;
+
+/// Who writes which files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// By writer.
+    paths: BTreeMap<String, BTreeSet<PathBuf>>,
+    /// By path.
+    writers: BTreeMap<PathBuf, BTreeSet<String>>,
+}
+
+impl Written {
+    /// Reads what is remembered; what is not there, or damaged, is nothing.
+    pub(crate) fn load(file: &Path) -> Self {
+        let bytes = fs::read(file).unwrap_or_default();
+        let kept: BTreeMap<String, Vec<String>> = serde_json::from_slice(&bytes).unwrap_or_default();
+        let mut written = Self::default();
+        for (writer, paths) in kept {
+            written.set(&writer, paths.iter().filter_map(|path| path_of(path)).collect());
+        }
+        written
+    }
+
+    /// Remembers it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn save(&self, file: &Path) -> io::Result<()> {
+        let texts = |paths: &BTreeSet<PathBuf>| paths.iter().map(|path| text_of(path)).collect();
+        let kept: BTreeMap<&str, Vec<String>> = self
+            .paths
+            .iter()
+            .map(|(writer, paths)| (writer.as_str(), texts(paths)))
+            .collect();
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut temporary, &kept)?;
+        temporary.persist(file)?;
+        Ok(())
+    }
+
+    /// Takes over what a case was seen to write. Of one that could not be observed, what it wrote before is believed.
+    pub(crate) fn learn(&mut self, case: &str, observation: &Observation) {
+        if observation.unobservable.is_none() {
+            let entries = observation.entries.iter();
+            let written = entries.filter(|(_, entry)| is_written(entry));
+            self.set(
+                case,
+                written.map(|(path, _)| path.clone()).take(PATHS_MAX).collect(),
+            );
+        }
+    }
+
+    /// A file that a case has read and that another case writes, and which one.
+    pub(crate) fn read_of_another<'w>(
+        &'w self,
+        case: &str,
+        observation: &Observation,
+    ) -> Option<(PathBuf, &'w str)> {
+        let mut read = observation.entries.iter().filter(|(_, entry)| {
+            entry.accesses.contains(Access::Content) || entry.accesses.contains(Access::Executed)
+        });
+        read.find_map(|(path, _)| Some((path.clone(), self.other_writer(case, path)?)))
+    }
+
+    /// Who writes a path, or a folder in which it is, besides `case`.
+    fn other_writer(&self, case: &str, path: &Path) -> Option<&str> {
+        let mut writers = path
+            .ancestors()
+            .filter_map(|path| self.writers.get(path))
+            .flatten();
+        writers.find(|writer| *writer != case).map(String::as_str)
+    }
+
+    fn set(&mut self, writer: &str, paths: BTreeSet<PathBuf>) {
+        for path in self.paths.remove(writer).unwrap_or_default() {
+            if let Some(writers) = self.writers.get_mut(&path) {
+                writers.remove(writer);
+            }
+        }
+        self.writers.retain(|_, writers| !writers.is_empty());
+        for path in &paths {
+            self.writers
+                .entry(path.clone())
+                .or_default()
+                .insert(writer.to_owned());
+        }
+        if !paths.is_empty() {
+            self.paths.insert(writer.to_owned(), paths);
+        }
+    }
+}
+
+/// Whether a case has made what is at a path, or written to the file there. What it adds to a folder that was there is at a path of its own.
+fn is_written(entry: &Entry) -> bool {
+    entry.changed && entry.stamp.is_none_or(|stamp| stamp.kind != Kind::Folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observation(entries: &[(&str, Access, bool)]) -> Observation {
+        let entry = |access: &Access, changed: bool| Entry {
+            accesses: [*access].into_iter().collect(),
+            stamp: None,
+            names: None,
+            changed,
+        };
+        Observation {
+            entries: entries
+                .iter()
+                .map(|(path, access, changed)| (PathBuf::from(path), entry(access, *changed)))
+                .collect(),
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn who_reads_what_another_has_written_is_found_also_in_a_folder_that_the_other_made() {
+        let mut written = Written::default();
+        written.learn(
+            "writer",
+            &observation(&[
+                ("/t/made", Access::Absent, true),
+                ("/t/f", Access::Replaced, true),
+            ]),
+        );
+        let read = |path: &str, access| observation(&[(path, access, false)]);
+        for path in ["/t/f", "/t/made", "/t/made/deep/g"] {
+            let found = written.read_of_another("reader", &read(path, Access::Content));
+            assert_eq!(found, Some((PathBuf::from(path), "writer")));
+            assert_eq!(
+                written.read_of_another("writer", &read(path, Access::Content)),
+                None
+            );
+        }
+        assert_eq!(
+            written.read_of_another("reader", &read("/t/g", Access::Content)),
+            None
+        );
+        assert_eq!(
+            written.read_of_another("reader", &read("/t/f", Access::Metadata)),
+            None
+        );
+    }
+
+    #[test]
+    fn writers_are_remembered_until_they_write_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("written");
+        assert_eq!(Written::load(&file), Written::default());
+        let mut written = Written::default();
+        written.learn("a", &observation(&[("/t/f", Access::Replaced, true)]));
+        written.learn("b", &observation(&[("/t/f", Access::Content, true)]));
+        written.save(&file).unwrap();
+        let mut written = Written::load(&file);
+        let read = observation(&[("/t/f", Access::Content, false)]);
+        assert_eq!(
+            written.read_of_another("a", &read),
+            Some((PathBuf::from("/t/f"), "b"))
+        );
+        written.learn("b", &observation(&[]));
+        assert_eq!(written.read_of_another("a", &read), None);
+        assert!(written.read_of_another("c", &read).is_some());
+        fs::write(&file, "{").unwrap();
+        assert_eq!(Written::load(&file), Written::default());
+    }
+}
