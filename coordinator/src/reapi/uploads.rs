@@ -212,7 +212,11 @@ impl Read for Coming {
         let left = loop {
             match &self.piece {
                 Some((piece, _)) if self.at < piece.len() => break &piece[self.at..],
-                _ => (self.piece, self.at) = (self.pieces.blocking_recv(), 0),
+                _ => {
+                    // What is stored makes room before the next is waited for, or nothing may ever come.
+                    self.piece = None;
+                    (self.piece, self.at) = (self.pieces.blocking_recv(), 0);
+                }
             }
             if self.piece.is_none() {
                 return Ok(0);
@@ -270,6 +274,27 @@ mod tests {
         push.await.unwrap();
         upload.end().await.unwrap();
         assert_eq!(uploads.room.available_permits(), WAITING_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_makes_room_though_its_upload_is_not_at_its_end() {
+        let uploads = Uploads::default();
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let start = |byte: u8, size: usize| {
+            let resource = Resource {
+                blob: BlobName::of(DigestFunction::Blake3, &vec![byte; size]),
+                encoding: Encoding::Identity,
+            };
+            uploads.start(store.clone(), resource)
+        };
+        let mut slow = start(1, WAITING_BYTES_MAX + 1);
+        slow.push(vec![1; WAITING_BYTES_MAX]).await.unwrap();
+        let mut other = start(2, 10);
+        other.push(vec![2; 10]).await.unwrap();
+        other.end().await.unwrap();
+        slow.push(vec![1]).await.unwrap();
+        slow.end().await.unwrap();
     }
 
     /// What a future says when it is asked once.
