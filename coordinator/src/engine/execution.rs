@@ -28,8 +28,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// An engine that has no room, or cannot be reached, is waited for so long; what comes of it then is not the action's.
 const BUSY_MAX: Duration = Duration::from_secs(300);
-/// An action that ends so often without a result, though the engine took it, has gone down.
-const ENDS_MAX: u32 = 3;
+/// An action that ends without a result, though the engine took it, is tried again after so long: it may be that the engine's workers are
+/// started anew. One that has ended once more after that has gone down.
+pub(super) const BAD_PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 /// How long an engine may take to say that it cancels.
 const CANCEL_MAX: Duration = Duration::from_secs(5);
 /// The key under which servers look for who asks.
@@ -43,6 +44,8 @@ pub(super) struct Execution {
     pub(super) action: BlobName,
     /// An output file that may come with the answer.
     pub(super) inline: String,
+    /// See [`BAD_PAUSES`].
+    pub(super) bad_pauses: [Duration; 2],
 }
 
 /// What came of following an action once.
@@ -126,11 +129,16 @@ impl Execution {
                         Code::ResourceExhausted => patience.is_refused = true,
                         // Perhaps it is the action that takes the engine's workers down.
                         code if ends_badly(code) => {
-                            ended_badly += 1;
-                            if ended_badly == ENDS_MAX {
-                                let message = format!("{ended_badly} times, at last: {}", status.message());
+                            let Some(pause) = self.bad_pauses.get(ended_badly) else {
+                                let times = ended_badly + 1;
+                                let message = format!("{times} times, at last: {}", status.message());
                                 return Err(Status::aborted(message));
-                            }
+                            };
+                            ended_badly += 1;
+                            patience = Patience {
+                                pause: *pause,
+                                ..Patience::new()
+                            };
                         }
                         _ => return Err(status),
                     }

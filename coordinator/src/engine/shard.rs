@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 
 use super::blobs::Blobs;
 use super::error::EngineError;
-use super::execution::Execution;
+use super::execution::{BAD_PAUSES, Execution};
 use super::inputs::{Files, Inputs, RUN, RUNNER, Root, SHARD};
 
 /// The action's output file.
@@ -109,6 +109,7 @@ impl Shards {
             run,
             action: order.action,
             inline: OUTCOMES.to_owned(),
+            bad_pauses: BAD_PAUSES,
         };
         let mut result = execution.result(cancel.clone()).await;
         if matches!(&result, Err(status) if is_missing_blobs(status)) {

@@ -234,6 +234,7 @@ async fn result(steps: &[Step]) -> (Result<bool, Code>, Vec<&'static str>) {
         run: RunId::from_u128(1),
         action: BlobName::of(DigestFunction::Sha256, b"action"),
         inline: "outcomes".into(),
+        bad_pauses: [Duration::ZERO; 2],
     };
     let (_cancel, cancelled) = watch::channel(false);
     let result = execution.result(cancelled).await;
