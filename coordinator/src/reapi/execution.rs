@@ -146,12 +146,20 @@ impl ExecutionApi for ExecutionService {
             return Ok(Response::new(ReceiverStream::new(stream)));
         }
         let priority = request.execution_policy.map_or(0, |policy| policy.priority);
-        let watch = match self.start(&mut execution, ordered, &asker, priority).await {
-            Ok(watch) => watch,
-            Err(status) => return refused(&execution, status),
-        };
-        tokio::spawn(follow(execution, Following::new(watch), answers));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let service = Self::new(self.reapi.clone());
+        // Its client may leave while the run begins, and this is dropped then: the run is followed all the same.
+        let started = tokio::spawn(async move {
+            match service.start(&mut execution, ordered, &asker, priority).await {
+                Ok(watch) => drop(tokio::spawn(follow(execution, Following::new(watch), answers))),
+                Err(status) => return Some((execution, status)),
+            }
+            None
+        });
+        match started.await {
+            Ok(None) => Ok(Response::new(ReceiverStream::new(stream))),
+            Ok(Some((execution, status))) => refused(&execution, status),
+            Err(ended) => Err(Status::internal(format!("starting it ended early: {ended}"))),
+        }
     }
 
     type WaitExecutionStream = ReceiverStream<Result<Operation, Status>>;
@@ -266,7 +274,7 @@ async fn tell(
     reapi: &Reapi,
     execution: &Execution,
     log: &RunLog,
-    answers: Option<&Answers>,
+    mut answers: Option<&Answers>,
 ) -> Result<Operation, Status> {
     let (mut after, mut ended, mut told) = (0, Ended::default(), None);
     loop {
@@ -277,10 +285,15 @@ async fn tell(
         };
         after += events.len() as u64;
         let stage = look(&mut ended, events);
-        if let Some(answers) = answers.filter(|_| told != Some(stage)) {
+        if let Some(listening) = answers.filter(|_| told != Some(stage)) {
             told = Some(stage);
-            if answers.send(Ok(execution.operation(stage, None))).await.is_err() {
-                break;
+            if listening
+                .send(Ok(execution.operation(stage, None)))
+                .await
+                .is_err()
+            {
+                // Its result is kept all the same.
+                answers = None;
             }
         }
     }
