@@ -143,7 +143,13 @@ fn read_here(store: &PackStore, wanted: &[Wanted], outbox: &Outbox) -> bool {
                 frames: frames.into_iter().map(frame_to_wire).collect(),
                 elsewhere: None,
             }),
-            Err(error) => Err(status::of_blob(&error)),
+            Err(error) => {
+                // What is damaged is dropped as it is read: all of it at once, or each request would come upon the next.
+                wanted
+                    .par_iter()
+                    .for_each(|(digest, bases)| drop(store.frame_against(digest, bases)));
+                Err(status::of_blob(&error))
+            }
         };
         let failed = reply.is_err();
         if !outbox.send(reply) || failed {
