@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tonic::transport::Uri;
+
 /// Where another program serves the Remote Execution API: `reapi://HOST:PORT[/INSTANCE]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteAddress {
@@ -26,10 +28,13 @@ impl FromStr for RemoteAddress {
             let rest = text.strip_prefix("reapi://")?;
             let (authority, instance) = rest.split_once('/').unwrap_or((rest, ""));
             let (host, port) = authority.rsplit_once(':')?;
-            let is_sound =
-                !host.is_empty() && !authority.contains(['@', '?', '#']) && port.parse::<u16>().is_ok();
+            let endpoint = format!("http://{authority}");
+            let is_sound = !host.is_empty()
+                && !authority.contains(['@', '?', '#'])
+                && port.parse::<u16>().is_ok()
+                && endpoint.parse::<Uri>().is_ok();
             is_sound.then(|| Self {
-                endpoint: format!("http://{authority}"),
+                endpoint,
                 instance: instance.trim_end_matches('/').to_owned(),
             })
         };
@@ -81,6 +86,7 @@ mod tests {
             "reapi://:80",
             "reapi://cache:x",
             "reapi://a@b:1",
+            "reapi://a b:1",
         ] {
             assert!(text.parse::<RemoteAddress>().is_err(), "{text}");
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_client::CapabilitiesClient;
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
-    BatchUpdateBlobsResponse, CacheCapabilities, GetCapabilitiesRequest, ServerCapabilities, digest_function,
+    BatchUpdateBlobsResponse, CacheCapabilities, ExecutionCapabilities, GetCapabilitiesRequest,
+    ServerCapabilities, digest_function,
 };
 use thresh_cas::{BlobName, DigestFunction};
 use tokio::sync::Semaphore;
@@ -60,14 +61,25 @@ pub(crate) struct Takes {
 }
 
 impl Takes {
-    fn of(cache: &CacheCapabilities) -> Result<Self, Status> {
-        let offers = |value: digest_function::Value| cache.digest_functions.contains(&value.into());
+    fn of(cache: &CacheCapabilities, execution: &ExecutionCapabilities) -> Result<Self, Status> {
+        let one = [execution.digest_function];
+        // A server of an older version names one function, and one that executes nothing none.
+        let executes: &[i32] = match &execution.digest_functions[..] {
+            [] if execution.digest_function != 0 => &one,
+            several => several,
+        };
+        let offers = |value: digest_function::Value| {
+            let value = i32::from(value);
+            let is_executed = !execution.exec_enabled || executes.is_empty() || executes.contains(&value);
+            cache.digest_functions.contains(&value) && is_executed
+        };
         let function = if offers(digest_function::Value::Blake3) {
             DigestFunction::Blake3
         } else if offers(digest_function::Value::Sha256) || cache.digest_functions.is_empty() {
             DigestFunction::Sha256
         } else {
-            return Err(Status::failed_precondition("it offers neither BLAKE3 nor SHA256"));
+            let problem = "it offers neither BLAKE3 nor SHA256 for both its cache and its actions";
+            return Err(Status::failed_precondition(problem));
         };
         let updates = cache.action_cache_update_capabilities.unwrap_or_default();
         Ok(Self {
@@ -145,7 +157,9 @@ impl Remote {
         });
         let told = told.await?;
         let cache = told.cache_capabilities.as_ref();
-        let takes = Takes::of(cache.ok_or_else(|| Status::failed_precondition("it offers no cache"))?)?;
+        let cache = cache.ok_or_else(|| Status::failed_precondition("it offers no cache"))?;
+        let execution = told.execution_capabilities.clone().unwrap_or_default();
+        let takes = Takes::of(cache, &execution)?;
         Ok((told, takes))
     }
 
@@ -268,6 +282,34 @@ mod tests {
         let asked = client.get_capabilities(GetCapabilitiesRequest::default()).await;
         assert!(asked.is_err());
         drop(held.await.unwrap());
+    }
+
+    #[test]
+    fn names_are_made_with_what_both_the_cache_and_the_actions_know() {
+        use digest_function::Value::{Blake3, Sha256};
+        let cache = CacheCapabilities {
+            digest_functions: vec![Sha256.into(), Blake3.into()],
+            ..CacheCapabilities::default()
+        };
+        let with = |exec_enabled, one: i32, several: Vec<i32>| {
+            let execution = ExecutionCapabilities {
+                exec_enabled,
+                digest_function: one,
+                digest_functions: several,
+                ..ExecutionCapabilities::default()
+            };
+            Takes::of(&cache, &execution).map(|takes| takes.function)
+        };
+        let (sha256, blake3) = (i32::from(Sha256), i32::from(Blake3));
+        for (told, function) in [
+            (with(false, sha256, vec![]), DigestFunction::Blake3),
+            (with(true, 0, vec![]), DigestFunction::Blake3),
+            (with(true, sha256, vec![]), DigestFunction::Sha256),
+            (with(true, sha256, vec![sha256, blake3]), DigestFunction::Blake3),
+            (with(true, 0, vec![sha256]), DigestFunction::Sha256),
+        ] {
+            assert_eq!(told.unwrap(), function);
+        }
     }
 
     #[tokio::test]
