@@ -179,14 +179,16 @@ impl Collected<'_> {
                 names.push(OsStr::from_bytes(name).to_owned());
             }
         }
-        if names.is_empty() && !path.as_os_str().is_empty() {
-            self.add(path, EntryKind::EmptyDir);
-        }
+        let before = self.entries.len();
         for name in names {
             match self.entry(&folder, &name, &path.join(&name)) {
                 Err(Errno::NOENT) => {}
                 looked => looked?,
             }
+        }
+        // Sockets and the like are nothing.
+        if self.entries.len() == before && !path.as_os_str().is_empty() {
+            self.add(path, EntryKind::EmptyDir);
         }
         Ok(())
     }
@@ -237,11 +239,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("out")).unwrap();
         std::fs::write(folder.path().join("out/file"), "x").unwrap();
-        let _socket = UnixListener::bind(folder.path().join("out/socket")).unwrap();
+        std::fs::create_dir(folder.path().join("empty")).unwrap();
+        let _sockets =
+            ["out/socket", "empty/socket"].map(|name| UnixListener::bind(folder.path().join(name)).unwrap());
         let root: OwnedFd = File::open(folder.path()).unwrap().into();
-        let collected = collect(&root, Path::new(""), &["out".into()], &|| false).unwrap();
+        let collected = collect(&root, Path::new(""), &["out".into(), "empty".into()], &|| false).unwrap();
         let paths: Vec<_> = collected.entries.iter().map(|entry| entry.path.clone()).collect();
-        assert_eq!(paths, [PathBuf::from("out/file")]);
+        assert_eq!(paths, ["empty", "out/file"].map(PathBuf::from));
     }
 
     #[test]
