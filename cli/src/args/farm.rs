@@ -192,6 +192,19 @@ pub(crate) struct IsolationArgs {
 }
 
 impl IsolationArgs {
+    /// A flag that was given and says nothing, as what it asks for is isolation.
+    pub(crate) fn in_vain(&self) -> Option<&'static str> {
+        let given = [
+            ("--hide", !self.hide.is_empty()),
+            ("--network", self.network.is_some()),
+        ];
+        let mut given = given.into_iter().filter(|(_, is_given)| *is_given);
+        given
+            .next()
+            .filter(|_| self.isolation == Level::None)
+            .map(|(flag, _)| flag)
+    }
+
     /// What they say. No case sees the folder `state` or may connect to what is `unreachable`.
     pub(crate) fn isolation(&self, state: Option<PathBuf>, unreachable: Vec<SocketAddr>) -> Isolation {
         Isolation {

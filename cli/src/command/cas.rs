@@ -119,7 +119,10 @@ impl Told for Check {
             writeln!(out, "chunks are missing {digest}")?;
         }
         if !self.damaged.is_empty() || !self.incomplete.is_empty() {
-            writeln!(out, "clients send again what is missing when they next need it")?;
+            writeln!(
+                out,
+                "clients send again what is missing when they next need it; a coordinator that runs on this folder has to be started again to know"
+            )?;
         }
         Ok(())
     }

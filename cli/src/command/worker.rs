@@ -15,6 +15,11 @@ use crate::options::state;
 /// # Errors
 /// The farm refuses the worker or cannot be reached, or its folder cannot be used.
 pub(crate) async fn work(args: WorkerArgs) -> Result<(), Failure> {
+    if let Some(flag) = args.isolation.in_vain() {
+        return Err(Failure::input(format!(
+            "{flag} does nothing with --isolation none; leave one of them out"
+        )));
+    }
     let cores = std::thread::available_parallelism()
         .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let slots = args.slots.unwrap_or(cores);
