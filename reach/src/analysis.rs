@@ -309,10 +309,8 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
     if parts.iter().any(|part| Some(part.unit.machine) != machine) {
         return Err("its objects are for several machines".to_owned());
     }
+    certain::chosen(link, &parts, &resolution)?;
     let is_compared = machine == Some(elf::EM_X86_64);
-    if !is_compared {
-        certain::chosen(link, &parts, &resolution)?;
-    }
     let by_part = harness.as_ref().map(|(part, harness)| (*part, harness));
     let rooted =
         assemble::build(&parts, &resolution, by_part, image.digest, &roots).map_err(|e| e.to_string())?;

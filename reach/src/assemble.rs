@@ -11,7 +11,7 @@ use crate::harness::Harness;
 use crate::inputs::Part;
 use crate::location;
 use crate::marks::Marks;
-use crate::pieces::Length;
+use crate::pieces::Known;
 use crate::resolve::Resolution;
 use crate::unit::{Role, Target};
 
@@ -213,7 +213,12 @@ impl<'p> Builder<'p> {
             Target::Node(node) if (node as usize) < unit.nodes.len() => Ok(To::Node(self.base[&part] + node)),
             Target::Leaf(leaf) => {
                 let leaf = unit.leaves.get(leaf as usize).ok_or_else(|| self.broken(part))?;
-                Ok(self.leaf(leaf.digest, LeafKind::Own(leaf.marks), &leaf.shown, leaf.length))
+                Ok(self.leaf(
+                    leaf.digest,
+                    LeafKind::Own(leaf.marks),
+                    &leaf.shown,
+                    Some(leaf.known),
+                ))
             }
             _ => Err(self.broken(part)),
         }
@@ -271,13 +276,13 @@ impl<'p> Builder<'p> {
         self.leaf(label(&["external", name]), LeafKind::Import, name, None)
     }
 
-    fn leaf(&mut self, digest: Digest, kind: LeafKind, shown: &str, length: Option<Length>) -> To {
+    fn leaf(&mut self, digest: Digest, kind: LeafKind, shown: &str, known: Option<Known>) -> To {
         let graph = &mut self.graph;
         To::Leaf(*graph.leaf_index.entry(digest).or_insert_with(|| {
             graph.leaves.push(digest);
             graph.leaf_names.push(shown.to_owned());
             graph.leaf_kinds.push(kind);
-            graph.leaf_lengths.push(length);
+            graph.leaves_known.push(known);
             graph.leaves.len() as u32 - 1
         }))
     }
@@ -336,7 +341,7 @@ impl<'p> Builder<'p> {
                 match node.role {
                     _ if self.resolution.is_dropped(*index, number as u32) => {}
                     Role::Plain => {}
-                    Role::Start => {
+                    Role::Start | Role::Destructor(_) => {
                         rooted.common.push(self.base[index] + number as u32);
                         rooted.starting.push(self.base[index] + number as u32);
                     }

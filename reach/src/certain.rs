@@ -1,5 +1,5 @@
-//! Whether the graph is what the linker has made, where the binary cannot be compared with it ([`crate::compare`]). Where it is not certain, the
-//! binary counts whole.
+//! Whether the graph is what the linker has made, as far as its inputs tell. Where it is not certain, the binary counts whole. On x86-64 it is compared
+//! besides ([`crate::compare`]).
 //!
 //! Names are led to definitions as linkers do it ([`crate::resolve`]). What linkers do differently, and what is not found at all, is refused
 //! here rather than modelled.
@@ -29,8 +29,13 @@ pub(crate) fn chosen(link: &Link, parts: &[Part], resolution: &Resolution<'_>) -
     }
     let taken = resolution.taken.iter().map(|index| &parts[*index as usize]);
     let from_archives = taken.filter(|part| !part.always && !part.toolchain);
-    let is_ordered =
-        |node: &&Node| node.listed.is_some() || matches!(node.role, Role::Constructor(_) | Role::Start);
+    let is_ordered = |node: &&Node| {
+        node.listed.is_some()
+            || matches!(
+                node.role,
+                Role::Constructor(_) | Role::Destructor(_) | Role::Start
+            )
+    };
     let mut ordered = from_archives.filter(|part| part.unit.nodes.iter().any(|node| is_ordered(&node)));
     match (ordered.next(), ordered.next()) {
         (Some(_), Some(part)) => Err(format!(

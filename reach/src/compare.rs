@@ -4,19 +4,21 @@
 //!
 //! The graph's `main` stands at one address of the binary. Where a section stands, its bytes have to be those of its object once the
 //! linker's fields are emptied ([`crate::filled`]), and what was in a field says where its target stands: this has to be one
-//! address for each section, whoever refers to it. So it goes on until all that can be executed or read is compared. Cases are reached by their array, constructors by the
-//! table that the loader calls from, what dynamic libraries may call by the binary's own names.
+//! address for each section, whoever refers to it. So it goes on until all that can be executed or read is compared. Cases are reached by their array, constructors and destructors by the
+//! tables that they are called from, what dynamic libraries may call by the binary's own names.
 //!
 //! # Why it is sound
 //!
 //! Addresses are a map from sections to places in memory under which each section has its bytes, and each of its references leads where the map says. Executing
 //! the binary from `main` is then executing the graph, whichever way the linker came to it: which definition it chose, from which archive, in
-//! which order. What [`crate::resolve`] takes for granted of linkers is only a guess that is confirmed here.
+//! which order. What [`crate::resolve`] takes for granted of linkers is a guess that is confirmed here.
 //!
 //! # Deliberately absent
 //!
 //! How unwinding finds out where it is in a function; notes; members of lists of which the linker may have left some out (who reads these depends on the whole binary
 //! anyway); names that the linker itself defines (the same); what the C compiler's own objects add. Machines other than x86-64.
+
+use std::ops::Range;
 
 use foldhash::HashMap;
 use thresh_core::digest::ShortHasher;
@@ -27,7 +29,7 @@ use crate::filled::{Led, Section};
 use crate::graph::{self, GraphEdge, LeafKind, To};
 use crate::made::Made;
 use crate::memory::{Memory, Word, main_of};
-use crate::pieces::{self, Piece};
+use crate::pieces::{self, Known, Piece};
 use crate::unit::Role;
 use crate::unwind::{self, Entry};
 
@@ -44,14 +46,14 @@ pub(crate) enum Unlike {
     Name(String),
     #[error("its unwind table has a form that is not known")]
     Unwinding,
-    #[error("its constructors are others, or in another order")]
+    #[error("its constructors or destructors are others, or in another order")]
     Constructors,
     #[error("the members of the list {0} are not in the binary in their order")]
     List(String),
 }
 
-/// Constructors that the C compiler's own objects add.
-const FOREIGN_CONSTRUCTORS: u64 = 2;
+/// The C compiler's own objects add one constructor, and one function for the end.
+const FOREIGN: u64 = 1;
 
 /// No address.
 const NONE: u64 = u64::MAX;
@@ -73,7 +75,7 @@ pub(crate) fn compare(made: Made<'_>, memory: &Memory<'_>) -> Result<(), Unlike>
         unwinding: unwind::entries(memory, memory.unwinding.clone()).ok_or(Unlike::Unwinding)?,
     };
     comparison.start()?;
-    comparison.constructors()?;
+    comparison.tables()?;
     for (name, at) in &memory.exports {
         if let Some((node, value)) = made.defined(name) {
             comparison.meet(node, value, *at)?;
@@ -129,6 +131,9 @@ impl<'c> Comparison<'_, 'c> {
     /// Something refers to a place in a node, which is at an address.
     fn meet(&mut self, node: u32, value: u64, at: u64) -> Result<(), Unlike> {
         let address = at.wrapping_sub(value);
+        if address == NONE {
+            return Err(Unlike::Content(self.name(node)));
+        }
         let known = &mut self.addresses[node as usize];
         if *known == NONE {
             *known = address;
@@ -164,15 +169,19 @@ impl<'c> Comparison<'_, 'c> {
         let place = self.made.part(node)?;
         let mut forms = self.made.forms(place)?;
         let form = fields::read(&mut forms, &mut found.fields).ok()?;
-        let bytes = self.memory.bytes(at, form.size)?;
         found.edges.clear();
+        if form.is_blank && form.is_thread_local {
+            let zeros = &self.memory.thread_zeros;
+            let is_within = zeros.start <= at && at.checked_add(form.size)? <= zeros.end;
+            return (is_within && found.fields.is_empty()).then_some(());
+        }
+        let bytes = self.memory.bytes(at, form.size)?;
         if form.is_unwinding {
             return Some(());
         }
         if form.is_blank {
             let is_blank = bytes.iter().all(|byte| *byte == 0) && found.fields.is_empty();
-            // What threads have as zeros is no part of memory.
-            return (is_blank || form.is_thread_local).then_some(());
+            return is_blank.then_some(());
         }
         found.bytes.clear();
         found.bytes.extend_from_slice(bytes);
@@ -228,7 +237,7 @@ impl<'c> Comparison<'_, 'c> {
             match pair {
                 ([], None) => {}
                 ([(field, edge)], Some(at)) => {
-                    let at = at.wrapping_add_signed(-field.addend);
+                    let at = at.wrapping_sub(field.addend as u64);
                     found.edges.push((*edge, Led::To(at)));
                 }
                 _ => return None,
@@ -260,6 +269,14 @@ impl<'c> Comparison<'_, 'c> {
     }
 
     fn is_import(&self, name: &str, led: Led<'_>) -> bool {
+        if self.made.resolution.is_offered(name) {
+            // It was seen, and not taken: not so if the linker took it.
+            return matches!(led, Led::To(0));
+        }
+        if name.starts_with("__start_") || name.starts_with("__stop_") {
+            // Of a list without members.
+            return matches!(led, Led::To(0));
+        }
         // What is linked statically of the C library is not looked at.
         if graph::is_made_by_linker(name) || PLATFORM.contains(&name) || !self.made.is_dynamic {
             return true;
@@ -293,12 +310,20 @@ impl<'c> Comparison<'_, 'c> {
 
     fn is_piece(&mut self, leaf: u32, at: u64) -> bool {
         let graph = &self.made.rooted.graph;
-        let Some(length) = graph.leaf_lengths[leaf as usize] else {
-            return true;
+        let last = self.leaves[leaf as usize];
+        let length = match graph.leaves_known[leaf as usize] {
+            _ if at == NONE => return false,
+            _ if last == at => return true,
+            None => return false,
+            Some(Known::Absolute(value)) => return at == value,
+            Some(Known::Zeros(size)) => {
+                let bytes = self.memory.bytes(at, size);
+                let are_zeros = bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0));
+                self.leaves[leaf as usize] = at;
+                return last == NONE && are_zeros;
+            }
+            Some(Known::Piece(length)) => length,
         };
-        if self.leaves[leaf as usize] == at {
-            return true;
-        }
         let Some(bytes) = self
             .memory
             .bytes(at, u64::from(length.bytes) + u64::from(length.is_terminated))
@@ -348,37 +373,48 @@ impl<'c> Comparison<'_, 'c> {
         Some((members, end))
     }
 
-    /// Finds the constructors in the table that the loader calls from.
-    fn constructors(&mut self) -> Result<(), Unlike> {
-        let role = |node: u32| {
-            let (part, number) = self.made.part(node)?;
-            Some(self.made.parts[part as usize].unit.nodes[number].role)
+    /// Finds what is called before `main`, and when the process ends, in the tables that the loader and the C library call from.
+    fn tables(&mut self) -> Result<(), Unlike> {
+        let roles = |node: &u32| {
+            let (part, number) = self.made.part(*node)?;
+            Some((self.made.parts[part as usize].unit.nodes[number].role, *node))
         };
-        let all = self.made.rooted.constructors.iter();
-        let mut in_order: Vec<(u16, u32)> = all
-            .filter_map(|node| match role(*node)? {
-                Role::Constructor(priority) => Some((priority, *node)),
-                _ => None,
-            })
-            .collect();
-        in_order.sort_by_key(|(priority, _)| *priority);
-        let table = self.memory.constructors.clone();
+        let rooted = self.made.rooted;
+        let all = rooted.constructors.iter().chain(&rooted.starting);
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for role in all.map(roles) {
+            match role {
+                Some((Role::Constructor(priority), node)) => before.push((priority, node)),
+                Some((Role::Destructor(priority), node)) => after.push((priority, node)),
+                _ => return Err(Unlike::Constructors),
+            }
+        }
+        if self.memory.is_prepared {
+            return Err(Unlike::Constructors);
+        }
+        self.table(before, self.memory.constructors.clone())?;
+        self.table(after, self.memory.destructors.clone())
+    }
+
+    fn table(&mut self, mut nodes: Vec<(u16, u32)>, table: Range<u64>) -> Result<(), Unlike> {
+        nodes.sort_by_key(|(priority, _)| *priority);
         let (mut at, mut foreign) = (table.start, 0);
-        for (_, node) in in_order {
+        for (_, node) in nodes {
             while !self.may_be(node, at) {
                 foreign += 1;
-                at += 8;
-                if foreign > FOREIGN_CONSTRUCTORS || at >= table.end {
+                if foreign > FOREIGN || at >= table.end {
                     return Err(Unlike::Constructors);
                 }
+                at += 8;
             }
             self.meet(node, 0, at)?;
             let place = self.made.part(node).ok_or(Unlike::Constructors)?;
             let form = self.made.form(place, &mut Vec::new());
-            at += form.ok_or(Unlike::Constructors)?.size;
+            let end = at.checked_add(form.ok_or(Unlike::Constructors)?.size);
+            at = end.ok_or(Unlike::Constructors)?;
         }
         let left = table.end.checked_sub(at).ok_or(Unlike::Constructors)? / 8;
-        if foreign + left > FOREIGN_CONSTRUCTORS {
+        if foreign + left > FOREIGN {
             return Err(Unlike::Constructors);
         }
         Ok(())

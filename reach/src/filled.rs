@@ -79,15 +79,15 @@ impl<'b, 'c> Section<'b, 'c> {
         let from_here = |distance: i64| {
             place
                 .wrapping_add_signed(distance)
-                .wrapping_add_signed(-field.addend)
+                .wrapping_sub(field.addend as u64)
         };
         match field.kind {
             elf::R_X86_64_NONE => to(Led::Nowhere),
             elf::R_X86_64_64 => {
                 let word = self.memory.word(place)?;
-                self.bytes.get_mut(offset..offset + 8)?.fill(0);
+                self.take::<8>(offset)?;
                 to(match word {
-                    Word::Own(address) => Led::To(address.wrapping_add_signed(-field.addend)),
+                    Word::Own(address) => Led::To(address.wrapping_sub(field.addend as u64)),
                     Word::Named(name, addend) if addend == field.addend => Led::Named(name),
                     _ => return None,
                 })
@@ -99,17 +99,17 @@ impl<'b, 'c> Section<'b, 'c> {
             elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 => to(Led::To(from_here(self.distance(offset)?))),
             elf::R_X86_64_32 => {
                 let address = self.take::<4>(offset).map(u32::from_le_bytes)?;
-                to(Led::To(u64::from(address).wrapping_add_signed(-field.addend)))
+                to(Led::To(u64::from(address).wrapping_sub(field.addend as u64)))
             }
             elf::R_X86_64_32S => {
                 let address = self.distance(offset)? as u64;
-                to(Led::To(address.wrapping_add_signed(-field.addend)))
+                to(Led::To(address.wrapping_sub(field.addend as u64)))
             }
             elf::R_X86_64_GOTPCREL | elf::R_X86_64_GOTPCRELX | elf::R_X86_64_REX_GOTPCRELX => {
                 to(match field.addend {
                     -4 => self.by_table_or_not(offset, place)?,
                     // A number follows the field in the instruction, and that is left as it is.
-                    addend => self.by_table(place.wrapping_add_signed(-addend), offset)?,
+                    addend => self.by_table(place.wrapping_sub(addend as u64), offset)?,
                 })
             }
             elf::R_X86_64_TLSGD if field.addend == -4 => self.general(offset, field, next?),
@@ -126,7 +126,7 @@ impl<'b, 'c> Section<'b, 'c> {
         let distance = self.distance(offset)?;
         Some(
             base.wrapping_add_signed(distance)
-                .wrapping_add_signed(-field.addend),
+                .wrapping_sub(field.addend as u64),
         )
     }
 
@@ -282,6 +282,11 @@ impl<'b, 'c> Section<'b, 'c> {
             (0x81, 0xc0..=0xc7) => {
                 self.moved(offset, operand)?;
                 self.put(start, &[0x03])?;
+            }
+            // It is a dynamic library's, and read from the table still.
+            (0x8b | 0x03, _) => {
+                let end = self.at.checked_add(offset as u64)?.checked_add(4)?;
+                return self.by_table(end, offset);
             }
             _ => return None,
         }

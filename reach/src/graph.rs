@@ -6,7 +6,7 @@ use foldhash::HashMap;
 use thresh_core::digest::Digest;
 
 use crate::marks::Marks;
-use crate::pieces::Length;
+use crate::pieces::Known;
 
 /// The graph. Nodes are numbered through all parts; leaves are numbered apart.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub(crate) struct Graph<'p> {
     pub(crate) leaves: Vec<Digest>,
     pub(crate) leaf_names: Vec<String>,
     pub(crate) leaf_kinds: Vec<LeafKind>,
-    /// Of those leaves that are pieces of merged sections.
-    pub(crate) leaf_lengths: Vec<Option<Length>>,
+    /// What is known of each; nothing of an import.
+    pub(crate) leaves_known: Vec<Option<Known>>,
     pub(crate) leaf_index: HashMap<Digest, u32>,
 }
 

@@ -17,8 +17,8 @@
 //! 4. `resolve`: which definition a name leads to, which members of archives are taken and in which order, which COMDAT groups.
 //! 5. `harness`: the array of libtest's descriptors, which is cut off, and the descriptor of each case.
 //! 6. `graph`, `assemble`, `condense`: the graph, and a hash of all that a node reaches, by content and never by name.
-//! 7. `compare`, `made`, `memory`, `filled`, `unwind`: whether the binary is what the graph says, byte by byte. `certain`: what is refused where it
-//!    cannot be compared.
+//! 7. `compare`, `made`, `memory`, `filled`, `unwind`: whether the binary is what the graph says, byte by byte. `certain`: what is refused
+//!    before.
 //! 8. `location`, `passed`: which constants are locations of panics, and who can observe their lines.
 //! 9. `constructors`: which of what is called before `main` counts for which case.
 //! 10. `marks`, `imports`, `effects`: what a case's own reach can ask of the operating system.
@@ -36,7 +36,7 @@
 //! (`unit`). That the linker has made this graph and no other is not assumed: the binary is compared with it (`compare`; on x86-64).
 //! Whatever is not understood makes the binary one piece ([`Summary::whole`]): truncated and foreign objects,
 //! bitcode, linker scripts, renamed symbols, descriptors of an unknown layout, flags that are not known, a binary that is not what the graph
-//! says; on AArch64, names for which the linker may have chosen another definition, and names that are defined nowhere and looked for in no dynamic
+//! says, names for which the linker may have chosen another definition, names that are defined nowhere and looked for in no dynamic
 //! library. A list (`__start_x`) of which the linker may leave members out is as much as the binary. Where a library is loaded that is not the
 //! system's, or code looks for one, everybody may see the lines of panics.
 //!

@@ -15,12 +15,12 @@ use thresh_core::digest::{Digest, FieldHasher};
 
 use crate::encode::{Damaged, Reader, Writer};
 use crate::marks::Marks;
-use crate::pieces::Length;
+use crate::pieces::{Known, Length};
 use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
-const VERSION: &str = "10";
+const VERSION: &str = "11";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]
@@ -145,9 +145,13 @@ fn write_unit(writer: &mut Writer, unit: &Unit) {
         writer.digest(&leaf.digest);
         writer.number(u64::from(leaf.marks.bits()));
         writer.text(&leaf.shown);
-        writer.optional(leaf.length.as_ref(), |writer, length| {
-            writer.number(u64::from(length.bytes) << 1 | u64::from(length.is_terminated));
-        });
+        let (kind, number) = match leaf.known {
+            Known::Piece(length) => (0, u64::from(length.bytes) << 1 | u64::from(length.is_terminated)),
+            Known::Absolute(value) => (1, value),
+            Known::Zeros(size) => (2, size),
+        };
+        writer.number(kind);
+        writer.number(number);
     });
     writer.piece(&unit.forms);
 }
@@ -166,7 +170,8 @@ fn write_node(writer: &mut Writer, node: &Node) {
         Role::Plain => 0,
         Role::Start => 1,
         Role::Kept => 2,
-        Role::Constructor(priority) => 3 + u64::from(priority),
+        Role::Constructor(priority) => 3 + 2 * u64::from(priority),
+        Role::Destructor(priority) => 4 + 2 * u64::from(priority),
     });
     writer.optional(node.label.as_ref(), |writer, label| writer.text(label));
     writer.optional(node.listed.as_ref(), |writer, name| writer.text(name));
@@ -215,13 +220,7 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
                 digest: reader.digest()?,
                 marks: Marks::from_bits(kind(reader)?),
                 shown: reader.text()?,
-                length: reader.optional(|reader| {
-                    let number = reader.number()?;
-                    Ok(Length {
-                        bytes: u32::try_from(number >> 1).map_err(|_| Damaged)?,
-                        is_terminated: number & 1 == 1,
-                    })
-                })?,
+                known: known(reader)?,
             })
         })?,
         forms: reader.piece()?.to_vec(),
@@ -245,13 +244,32 @@ fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
             0 => Role::Plain,
             1 => Role::Start,
             2 => Role::Kept,
-            more => Role::Constructor(u16::try_from(more - 3).map_err(|_| Damaged)?),
+            more => {
+                let priority = u16::try_from((more - 3) / 2).map_err(|_| Damaged)?;
+                match more % 2 {
+                    1 => Role::Constructor(priority),
+                    _ => Role::Destructor(priority),
+                }
+            }
         },
         label: reader.optional(Reader::text)?,
         listed: reader.optional(Reader::text)?,
         retained: reader.flag()?,
         form: reader.index()?,
     })
+}
+
+fn known(reader: &mut Reader<'_>) -> Result<Known, Damaged> {
+    let (kind, number) = (reader.number()?, reader.number()?);
+    match kind {
+        0 => Ok(Known::Piece(Length {
+            bytes: u32::try_from(number >> 1).map_err(|_| Damaged)?,
+            is_terminated: number & 1 == 1,
+        })),
+        1 => Ok(Known::Absolute(number)),
+        2 => Ok(Known::Zeros(number)),
+        _ => Err(Damaged),
+    }
 }
 
 fn kind(reader: &mut Reader<'_>) -> Result<u8, Damaged> {

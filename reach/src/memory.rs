@@ -24,12 +24,18 @@ pub(crate) struct Memory<'c> {
     pub(crate) entry: u64,
     /// Where the first content of a thread's own memory is. If the memory itself were there, its pointer would point to the end.
     pub(crate) thread: Range<u64>,
+    /// Which of that are zeros. It is no part of memory, and other things have the same addresses.
+    pub(crate) thread_zeros: Range<u64>,
     /// Names that dynamic libraries may find, and where these stand.
     pub(crate) exports: Vec<(&'c str, u64)>,
     /// The table by which a panic finds its way.
     pub(crate) unwinding: Range<u64>,
     /// Addresses of functions that are called before `main`.
     pub(crate) constructors: Range<u64>,
+    /// Addresses of functions that are called when the process ends.
+    pub(crate) destructors: Range<u64>,
+    /// It has functions that are called before those of libraries.
+    pub(crate) is_prepared: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +77,9 @@ impl<'c> Memory<'c> {
             exports: Vec::new(),
             unwinding: 0..0,
             constructors: 0..0,
+            destructors: 0..0,
+            is_prepared: false,
+            thread_zeros: 0..0,
         };
         for segment in header.program_headers(endian, content).ok()? {
             let (start, size) = (segment.p_vaddr(endian), segment.p_memsz(endian));
@@ -83,6 +92,7 @@ impl<'c> Memory<'c> {
                 }),
                 // "Variant II" of the ABI's thread-local storage: it lies before the pointer.
                 elf::PT_TLS => {
+                    memory.thread_zeros = start.checked_add(segment.p_filesz(endian))?..end;
                     memory.thread = start..end.checked_next_multiple_of(segment.p_align(endian).max(1))?;
                 }
                 _ => {}
@@ -121,6 +131,10 @@ impl<'c> Memory<'c> {
                 section.sh_addr(endian)..section.sh_addr(endian).checked_add(section.sh_size(endian))?;
             if section.sh_type(endian) == elf::SHT_INIT_ARRAY {
                 self.constructors = range;
+            } else if section.sh_type(endian) == elf::SHT_FINI_ARRAY {
+                self.destructors = range;
+            } else if section.sh_type(endian) == elf::SHT_PREINIT_ARRAY {
+                self.is_prepared |= !range.is_empty();
             } else if sections.section_name(endian, section).ok()? == b".eh_frame" {
                 self.unwinding = range;
             }
@@ -150,13 +164,9 @@ impl<'c> Memory<'c> {
 
     /// What is at an address, as far as it is in the file: `count` bytes, or fewer if zeros follow.
     pub(crate) fn bytes(&self, at: u64, count: u64) -> Option<&'c [u8]> {
-        let segment = self
-            .segments
-            .iter()
-            .find(|segment| (segment.start..=segment.end).contains(&at))?;
-        if at.checked_add(count)? > segment.end {
-            return None;
-        }
+        let end = at.checked_add(count)?;
+        let mut segments = self.segments.iter();
+        let segment = segments.find(|segment| segment.start <= at && end <= segment.end)?;
         let start = usize::try_from(at - segment.start).ok()?.min(segment.bytes.len());
         let end = start
             .saturating_add(usize::try_from(count).ok()?)
@@ -190,7 +200,7 @@ pub(crate) fn main_of(memory: &Memory<'_>) -> Option<u64> {
                 _ => None,
             }
         }
-        Mnemonic::Mov => Some(instruction.immediate(1)),
+        Mnemonic::Mov => instruction.try_immediate(1).ok(),
         _ => None,
     }
 }

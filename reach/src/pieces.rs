@@ -28,12 +28,28 @@ pub(crate) struct Length {
     pub(crate) is_terminated: bool,
 }
 
+/// What a leaf is that stands for something of the binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// A piece of a merged section.
+    Piece(Length),
+    /// An address, the same wherever the binary is.
+    Absolute(u64),
+    /// So many bytes that are zero at first.
+    Zeros(u64),
+}
+
 /// The hasher for [`Piece::digest`].
 pub(crate) fn hasher() -> ShortHasher {
     ShortHasher::new("thresh reach piece v2")
 }
 
 impl Piece<'_> {
+    /// In bytes, with a zero that ends it.
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64 + u64::from(self.terminated)
+    }
+
     pub(crate) fn length(&self) -> Length {
         Length {
             bytes: self.bytes.len() as u32,
@@ -62,13 +78,40 @@ pub(crate) fn piece<'d>(raw: &Raw<'d>, relocation: &Relocation) -> Option<Piece<
     let symbol = raw.symbols.get(relocation.symbol as usize)?;
     let section = merged(raw, symbol)?;
     let (at, addend) = target(raw.machine, symbol, relocation)?;
-    at_place(section, at, addend)
+    let piece = at_place(section, at, addend)?;
+    let is_section = symbol.kind == elf::STT_SECTION;
+    (is_section || (is_one_piece(symbol, &piece) && stays_within(raw.machine, relocation, &piece)))
+        .then_some(piece)
+}
+
+/// Whether what a symbol stands for ends with its piece. Of what has no size only a compiler's own labels are known to.
+fn is_one_piece(symbol: &RawSymbol<'_>, piece: &Piece<'_>) -> bool {
+    let left = piece.size().saturating_sub(piece.offset);
+    match symbol.size {
+        0 => symbol.name.starts_with(".L") || symbol.name.is_empty(),
+        size => size <= left,
+    }
+}
+
+/// Whether a reference by a symbol leads into the piece at which that stands. An address that is relative to the next instruction has the distance
+/// to that in its addend, which is at least that of the field.
+fn stays_within(machine: u16, relocation: &Relocation, piece: &Piece<'_>) -> bool {
+    const ABSOLUTE: [u32; 3] = [elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S];
+    // The least distance, and by how much it may be more.
+    let (distance, more) = match machine == elf::EM_AARCH64 || ABSOLUTE.contains(&relocation.kind) {
+        true => (0, 0),
+        false => (4, 4),
+    };
+    let (offset, size) = (piece.offset.cast_signed(), piece.size().cast_signed());
+    let at = relocation.addend.checked_add(distance + offset);
+    at.is_some_and(|at| (-more..size).contains(&at))
 }
 
 /// Returns the piece at which a symbol stands, as [`piece`] does.
 pub(crate) fn of_symbol<'d>(raw: &Raw<'d>, symbol: &RawSymbol<'d>) -> Option<Piece<'d>> {
     let section = merged(raw, symbol)?;
-    (symbol.kind != elf::STT_SECTION).then(|| at_place(section, symbol.value, 0))?
+    let piece = at_place(section, symbol.value, 0)?;
+    (symbol.kind != elf::STT_SECTION && is_one_piece(symbol, &piece)).then_some(piece)
 }
 
 /// The section of a symbol, if it is merged.

@@ -102,6 +102,14 @@ impl<'p> Resolution<'p> {
         matches!(self.states.get(name), Some(State::Needed))
     }
 
+    /// Whether a member of an archive has a name, and was not taken.
+    pub(crate) fn is_offered(&self, name: &str) -> bool {
+        matches!(
+            self.states.get(name),
+            Some(State::Offered(_) | State::OfferedAgain(_))
+        )
+    }
+
     /// Whether another group of the same signature stands for a node.
     pub(crate) fn is_dropped(&self, part: u32, node: u32) -> bool {
         self.dropped.contains(&(part, node))

@@ -11,7 +11,7 @@ use crate::location;
 use crate::marks::{Marks, is_written};
 use crate::name::normalised;
 use crate::passed;
-use crate::pieces::{self, Length, Piece, piece};
+use crate::pieces::{self, Known, Piece, piece};
 use crate::raw::{Place, Raw, RawSection, RawSymbol, Relocation, Shape};
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
@@ -19,14 +19,7 @@ use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, 
 const SHF_GNU_RETAIN: u32 = 1 << 21;
 
 /// Beginnings of the names of sections that run, or are read, at the start or the end of every process.
-const STARTS: &[&str] = &[
-    ".preinit_array",
-    ".fini_array",
-    ".dtors",
-    ".init",
-    ".fini",
-    ".jcr",
-];
+const STARTS: &[&str] = &[".preinit_array", ".dtors", ".init", ".fini", ".jcr"];
 
 impl Unit {
     /// Makes the graph of an object file.
@@ -144,7 +137,7 @@ impl<'r, 'd> Builder<'r, 'd> {
             name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
             content: match role(section) {
                 // The order in which these are called is in their sections' names.
-                Role::Constructor(_) | Role::Start => {
+                Role::Constructor(_) | Role::Destructor(_) | Role::Start => {
                     text.text(section.name);
                     content(&mut self.hasher, section, section.data, text.bytes())
                 }
@@ -226,7 +219,13 @@ impl<'r, 'd> Builder<'r, 'd> {
 
     fn piece(&mut self, piece: &Piece<'_>) -> Target {
         let digest = piece.digest(&mut self.piece_hasher);
-        let first = || (Marks::of_text(piece.bytes), piece.shown(), Some(piece.length()));
+        let first = || {
+            (
+                Marks::of_text(piece.bytes),
+                piece.shown(),
+                Known::Piece(piece.length()),
+            )
+        };
         self.leaf(digest, first)
     }
 
@@ -242,13 +241,15 @@ impl<'r, 'd> Builder<'r, 'd> {
             },
             Place::Absolute => {
                 let leaf = Digest::of(format!("absolute {}", symbol.value).as_bytes());
-                let first = || (Marks::default(), symbol.name.to_owned(), None);
+                let known = Known::Absolute(symbol.value);
+                let first = || (Marks::default(), symbol.name.to_owned(), known);
                 Ok((self.leaf(leaf, first), 0))
             }
             Place::Tentative => {
                 let text = format!("tentative {} {} {}", symbol.name, symbol.value, symbol.size);
                 let digest = Digest::of(text.as_bytes());
-                let first = || (Marks::WRITTEN, symbol.name.to_owned(), None);
+                let known = Known::Zeros(symbol.size);
+                let first = || (Marks::WRITTEN, symbol.name.to_owned(), known);
                 Ok((self.leaf(digest, first), 0))
             }
             Place::Undefined => Err(Shape::Damaged(format!("{} is local and nowhere", symbol.name))),
@@ -263,15 +264,15 @@ impl<'r, 'd> Builder<'r, 'd> {
         })
     }
 
-    fn leaf(&mut self, digest: Digest, first: impl FnOnce() -> (Marks, String, Option<Length>)) -> Target {
+    fn leaf(&mut self, digest: Digest, first: impl FnOnce() -> (Marks, String, Known)) -> Target {
         let leaves = &mut self.unit.leaves;
         Target::Leaf(*self.leaves.entry(digest).or_insert_with(|| {
-            let (marks, shown, length) = first();
+            let (marks, shown, known) = first();
             leaves.push(Leaf {
                 digest,
                 marks,
                 shown,
-                length,
+                known,
             });
             leaves.len() as u32 - 1
         }))
@@ -342,14 +343,15 @@ fn symbol_kind(kind: u8) -> u8 {
 }
 
 fn role(section: &RawSection<'_>) -> Role {
-    let starts = [elf::SHT_FINI_ARRAY, elf::SHT_PREINIT_ARRAY];
     let named = |start: &str| {
         let rest = section.name.strip_prefix(start);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     if section.kind == elf::SHT_INIT_ARRAY || named(".init_array") || named(".ctors") {
         Role::Constructor(priority(section.name))
-    } else if starts.contains(&section.kind) || STARTS.iter().any(|start| named(start)) {
+    } else if section.kind == elf::SHT_FINI_ARRAY || named(".fini_array") {
+        Role::Destructor(priority(section.name))
+    } else if section.kind == elf::SHT_PREINIT_ARRAY || STARTS.iter().any(|start| named(start)) {
         Role::Start
     } else if section.kind == elf::SHT_NOTE {
         Role::Kept

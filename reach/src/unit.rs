@@ -12,7 +12,7 @@
 use thresh_core::digest::Digest;
 
 use crate::marks::Marks;
-use crate::pieces::Length;
+use crate::pieces::Known;
 
 /// An object file as a part of the graph. Indices are within the unit.
 #[derive(Debug, Default)]
@@ -58,6 +58,8 @@ pub(crate) enum Role {
     Start,
     /// It holds addresses of functions that are called before `main`: the less, the earlier.
     Constructor(u16),
+    /// It holds addresses of functions that are called when the process ends.
+    Destructor(u16),
     /// It is a note, which the loader reads. (What is merely flagged to be retained is in the binary, but only read by
     /// who refers to it.)
     Kept,
@@ -87,8 +89,7 @@ pub(crate) struct Leaf {
     pub(crate) marks: Marks,
     /// For humans.
     pub(crate) shown: String,
-    /// If it is a piece of a merged section.
-    pub(crate) length: Option<Length>,
+    pub(crate) known: Known,
 }
 
 /// A name that is needed from elsewhere.

@@ -52,7 +52,7 @@ pub(crate) fn entries(memory: &Memory<'_>, table: Range<u64>) -> Option<HashMap<
         match reader.word()? {
             0 => drop(commons.insert(start - 4, common(&mut reader)?)),
             distance => {
-                let common = commons.get(&(start - u64::from(distance)))?;
+                let common = commons.get(&start.checked_sub(u64::from(distance))?)?;
                 let function = reader.pointer(common.functions)?;
                 // How long the function is.
                 reader.pointer(common.functions & 0x0f)?;

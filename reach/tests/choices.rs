@@ -147,7 +147,7 @@ fn members_of_archives_come_in_the_order_in_which_lld_takes_them() {
 }
 
 #[test]
-fn constructors_in_an_order_of_another_linker_make_the_binary_whole() {
+fn with_another_linker_constructors_of_archives_make_the_binary_whole() {
     let (mut workshop, source) = ordered();
     workshop.flags.push("-Clinker-features=-lld".to_owned());
     let analysis = workshop.build(source);
@@ -155,11 +155,10 @@ fn constructors_in_an_order_of_another_linker_make_the_binary_whole() {
 }
 
 #[test]
-fn which_of_two_archives_has_a_name_is_for_the_linker() {
+fn a_name_in_two_archives_is_certain_with_lld_only() {
     for (flag, expected) in [
         ("-Cdebuginfo=0", None),
-        // GNU ld goes on to the next archive, lld back to the first.
-        ("-Clinker-features=-lld", Some("helper is")),
+        ("-Clinker-features=-lld", Some("several archives")),
     ] {
         let mut workshop = with_c(&[]);
         compile(
@@ -184,7 +183,7 @@ fn which_of_two_archives_has_a_name_is_for_the_linker() {
 }
 
 #[test]
-fn definitions_of_which_the_linker_takes_another_make_the_binary_whole() {
+fn tentative_and_versioned_definitions_make_the_binary_whole() {
     let source =
         "unsafe extern \"C\" { fn get() -> i32; } #[test] fn gets() { assert_ne!(unsafe { get() }, 7) }";
     for (files, why) in [
@@ -196,7 +195,17 @@ fn definitions_of_which_the_linker_takes_another_make_the_binary_whole() {
                 ),
                 ("b", "int v;"),
             ][..],
-            "v is",
+            "v is defined several times",
+        ),
+        (
+            &[
+                (
+                    "a",
+                    "__attribute__((weak)) int v = 5; int get(void) { return v; }",
+                ),
+                ("b", "__attribute__((weak)) int v = 6;"),
+            ],
+            "v is defined several times",
         ),
         (
             &[(

@@ -90,18 +90,56 @@ fn what_linkers_put_in_the_place_of_instructions_is_understood() {
 }
 
 #[test]
-fn of_two_weak_definitions_the_one_that_the_linker_took_counts() {
-    let weak = |value: u32| format!("__attribute__((weak)) {}", apart(value));
+fn who_reads_beside_a_piece_of_a_merged_section_depends_on_all_of_it() {
+    // GNU ld keeps them side by side, others do not.
+    let gnu = ["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd"].map(str::to_owned);
+    let mut workshop = workshop(&gnu);
+    let table = |value: u32| {
+        format!(
+            "__asm__(\".section .rodata.cst16,\\\"aM\\\",@progbits,16\\n tbl: .quad 7,1\\n .quad 7,{value}\\n.text\\n\"
+                \".globl beside\\nbeside: movl tbl+24(%rip), %eax\\n ret\\n\");"
+        )
+    };
+    compile(&workshop, "table", &table(2));
+    let object = format!("-Clink-arg={}", workshop.path().join("table.o").display());
+    workshop.flags.push(object);
+    let source = format!(
+        "unsafe extern \"C\" {{ fn beside() -> i32; }} #[test] fn reads() {{ assert_eq!(unsafe {{ beside() }}, 2) }} {SOURCE}"
+    );
+    let old = workshop.build(&source);
+    workshop.run("./demo", &[]);
+    compile(&workshop, "table", &table(3));
+    let new = workshop.build(&source);
+    if old.summary().whole().is_none() && new.summary().whole().is_none() {
+        assert_eq!(changed(&old, &new, Locations::Exact), ["reads"]);
+    }
+}
+
+#[test]
+fn threads_and_the_end_of_the_process_are_compared() {
     let mut workshop = workshop(&[]);
-    compile(&workshop, "apart", &weak(5));
-    compile(&workshop, "last", &weak(7));
-    let last = format!("-Clink-arg={}", workshop.path().join("last.o").display());
-    workshop.flags.push(last);
-    let old = workshop.build(SOURCE);
-    compile(&workshop, "last", &weak(8));
-    assert!(changed(&old, &workshop.build(SOURCE), Locations::Exact).is_empty());
-    compile(&workshop, "apart", &weak(6));
-    assert_eq!(changed(&old, &workshop.build(SOURCE), Locations::Exact), ["uses"]);
+    let more = |value: u32| {
+        format!(
+            "static __thread volatile char large[1 << 20]; static int code = {value};
+            __attribute__((destructor)) static void end(void) {{ if (code == 9) large[0] = 1; }}
+            int get_large(void) {{ return large[9]; }}"
+        )
+    };
+    compile(&workshop, "more", &more(0));
+    let object = format!("-Clink-arg={}", workshop.path().join("more.o").display());
+    workshop.flags.push(object);
+    let source = format!(
+        "unsafe extern \"C\" {{ fn get_large() -> i32; }} #[test] fn gets() {{ assert_eq!(unsafe {{ get_large() }}, 0) }} {SOURCE}"
+    );
+    let old = workshop.build(&source);
+    compile(&workshop, "more", &more(1));
+    let new = workshop.build(&source);
+    let all = ["gets", "other", "uses"];
+    assert_eq!(
+        changed(&old, &new, Locations::Exact),
+        all,
+        "what runs at the end is for all"
+    );
 }
 
 #[test]
