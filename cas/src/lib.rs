@@ -33,7 +33,7 @@ pub use chunk::{
 pub use hash::{DigestError, Digested, digest_each, digest_file, digest_many, digest_reader};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestDiff, ManifestError, PathDefect};
 pub use materialise::{MaterialiseError, Materialised, is_intact, materialise};
-pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError};
+pub use memo::{DigestMemo, IDLE_SAVES_MAX, MEMO_ENTRIES_MAX, MemoError, replace_file};
 pub use packs::{
     BlobName, BlobPieces, BlobReading, Check, DigestFunction, NameHasher, PACK_BYTES, PackError, PackReader,
     PackStore, SealedPack, Stat, Swept, chunk_of_record,

@@ -120,7 +120,7 @@ impl DigestMemo {
         self.merge(Self::load(path));
         self.age();
         self.bound(MEMO_ENTRIES_MAX);
-        replace(path, &encode(&self.entries)).map_err(|cause| MemoError {
+        replace_file(path, &encode(&self.entries)).map_err(|cause| MemoError {
             path: path.to_owned(),
             cause,
         })?;
@@ -167,13 +167,17 @@ impl DigestMemo {
     }
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file as a whole: whoever reads it finds what was there, or all of this. Its folder is made if absent.
+///
+/// # Errors
+/// The folder or the file cannot be written.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new().prefix(".memo-").tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.persist(path)?;
     Ok(())

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use thresh_cas::replace_file;
 use thresh_core::digest::{Digest, FieldHasher};
 
 /// Records that the folder keeps; the longest unused go first.
@@ -127,10 +128,7 @@ impl RecordFolder {
             return file.set_modified(SystemTime::now());
         }
         // Two runs at once may write the same file: each writes its own and renames it.
-        let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-        io::Write::write_all(&mut file, &bytes())?;
-        file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
+        replace_file(&path, &bytes())
     }
 
     pub(super) fn values(&self, digest: Digest) -> Option<BTreeMap<String, String>> {

@@ -103,12 +103,13 @@ impl Prepared {
 
 /// The cases that were seen to read what another case writes, with that as a reason. Who writes what is remembered in `file`.
 fn readers(suite: &Suite, seen: &BTreeMap<u32, Observation>, file: &Path) -> BTreeMap<u32, String> {
-    let named = |case: &u32| {
-        let case = suite.cases.get(*case as usize)?;
-        Some(format!("{} {}", suite.binaries[case.binary].id, case.name))
-    };
+    if seen.is_empty() {
+        return BTreeMap::new();
+    }
+    let named = |case: &u32| Some(suite.name_of(suite.cases.get(*case as usize)?));
     let before = Written::load(file);
     let mut written = before.clone();
+    written.retain(|writer| suite.may_have(writer));
     for (case, observation) in seen {
         if let Some(name) = named(case) {
             written.learn(&name, observation);

@@ -133,10 +133,7 @@ impl Prepared {
 }
 
 fn matching(suite: &Suite, pattern: &str) -> Result<Vec<usize>, RunError> {
-    let full = |at: &usize| {
-        let case = &suite.cases[*at];
-        format!("{} {}", suite.binaries[case.binary].id, case.name)
-    };
+    let full = |at: &usize| suite.name_of(&suite.cases[*at]);
     let all = 0..suite.cases.len();
     let by =
         |accepts: &dyn Fn(&usize) -> bool| -> Vec<usize> { all.clone().filter(|at| accepts(at)).collect() };

@@ -49,6 +49,27 @@ pub struct Suite {
     pub library_folders: Vec<Utf8PathBuf>,
 }
 
+impl Suite {
+    /// How a case is named to people, and remembered from run to run: by its binary's id and its own name.
+    pub fn name_of(&self, case: &SuiteCase) -> String {
+        format!("{} {}", self.binaries[case.binary].id, case.name)
+    }
+
+    /// Whether there is such a case, selected or not, or may be: not all binaries are listed in each run.
+    pub fn may_have(&self, name: &str) -> bool {
+        let selected = self.cases.iter().map(|case| (case.binary, &case.name));
+        let skipped = self.skipped.iter().map(|case| (case.binary, &case.name));
+        let Some((id, name)) = name.split_once(' ') else {
+            return false;
+        };
+        let mut of_binary = selected
+            .chain(skipped)
+            .filter(|(binary, _)| self.binaries[*binary].id == id)
+            .peekable();
+        of_binary.peek().is_none() || of_binary.any(|(_, of_case)| of_case == name)
+    }
+}
+
 /// A test binary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SuiteBinary {

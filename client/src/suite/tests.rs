@@ -51,11 +51,7 @@ fn select(filtersets: &[&str], patterns: &[&str]) -> SelectionOptions {
 }
 
 fn names(suite: &Suite) -> Vec<String> {
-    suite
-        .cases
-        .iter()
-        .map(|case| format!("{} {}", suite.binaries[case.binary].id, case.name))
-        .collect()
+    suite.cases.iter().map(|case| suite.name_of(case)).collect()
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use thresh_cas::replace_file;
 use thresh_core::observe::{Access, Entry, Kind, Observation};
 
 use super::text::{path_of, text_of};
@@ -50,11 +51,18 @@ impl Written {
             .iter()
             .map(|(writer, paths)| (writer.as_str(), texts(paths)))
             .collect();
-        let folder = file.parent().unwrap_or(Path::new("."));
-        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer(&mut temporary, &kept)?;
-        temporary.persist(file)?;
-        Ok(())
+        replace_file(file, &serde_json::to_vec(&kept)?)
+    }
+
+    /// Forgets writers that are not there any more.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        let gone: Vec<String> = self
+            .paths
+            .keys()
+            .filter(|writer| !is_there(writer))
+            .cloned()
+            .collect();
+        gone.iter().for_each(|writer| self.set(writer, BTreeSet::new()));
     }
 
     /// Takes over what a case was seen to write. Of one that could not be observed, what it wrote before is believed.
@@ -94,9 +102,11 @@ impl Written {
         for path in self.paths.remove(writer).unwrap_or_default() {
             if let Some(writers) = self.writers.get_mut(&path) {
                 writers.remove(writer);
+                if writers.is_empty() {
+                    self.writers.remove(&path);
+                }
             }
         }
-        self.writers.retain(|_, writers| !writers.is_empty());
         for path in &paths {
             self.writers
                 .entry(path.clone())
@@ -181,6 +191,8 @@ mod tests {
         written.learn("b", &observation(&[]));
         assert_eq!(written.read_of_another("a", &read), None);
         assert!(written.read_of_another("c", &read).is_some());
+        written.retain(|writer| writer != "a");
+        assert_eq!(written, Written::default());
         fs::write(&file, "{").unwrap();
         assert_eq!(Written::load(&file), Written::default());
     }
