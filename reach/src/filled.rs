@@ -69,6 +69,9 @@ impl<'b, 'c> Section<'b, 'c> {
     /// `next` is the field that follows.
     pub(crate) fn empty(&mut self, field: &Field, next: Option<&Field>) -> Option<Filled<'c>> {
         let offset = usize::try_from(field.offset).ok()?;
+        if offset >= self.bytes.len() {
+            return None;
+        }
         let place = self.at.checked_add(field.offset)?;
         let to = |led| {
             Some(Filled {

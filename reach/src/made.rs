@@ -28,7 +28,7 @@ impl Made<'_> {
         (number < self.parts[part as usize].unit.nodes.len()).then_some((part, number))
     }
 
-    pub(crate) fn node(&self, part: u32, number: u32) -> Option<u32> {
+    fn node(&self, part: u32, number: u32) -> Option<u32> {
         let mut bases = self.rooted.bases.iter();
         bases.find(|(_, of)| *of == part).map(|(base, _)| base + number)
     }
@@ -44,7 +44,7 @@ impl Made<'_> {
     }
 
     /// Where an edge of one part leads, if it leads to a node.
-    pub(crate) fn led(&self, part: u32, edge: &Edge) -> Option<(u32, u64)> {
+    fn led(&self, part: u32, edge: &Edge) -> Option<(u32, u64)> {
         match edge.target {
             Target::Node(number) => Some((self.node(part, number)?, edge.value)),
             Target::Name(name) => {

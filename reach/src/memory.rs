@@ -14,6 +14,9 @@ use crate::image;
 
 type Header = elf::FileHeader64<LittleEndian>;
 
+/// Beyond this are the system's addresses: a binary that names one is damaged.
+const ADDRESS_MAX: u64 = i64::MAX as u64;
+
 /// What is in memory.
 #[derive(Debug)]
 pub(crate) struct Memory<'c> {
@@ -83,7 +86,7 @@ impl<'c> Memory<'c> {
         };
         for segment in header.program_headers(endian, content).ok()? {
             let (start, size) = (segment.p_vaddr(endian), segment.p_memsz(endian));
-            let end = start.checked_add(size)?;
+            let end = start.checked_add(size).filter(|end| *end <= ADDRESS_MAX)?;
             match segment.p_type(endian) {
                 elf::PT_LOAD => memory.segments.push(Segment {
                     start,
@@ -127,8 +130,9 @@ impl<'c> Memory<'c> {
             }
         }
         for section in sections.iter() {
-            let range =
-                section.sh_addr(endian)..section.sh_addr(endian).checked_add(section.sh_size(endian))?;
+            let start = section.sh_addr(endian);
+            let end = start.checked_add(section.sh_size(endian));
+            let range = start..end.filter(|end| *end <= ADDRESS_MAX)?;
             if section.sh_type(endian) == elf::SHT_INIT_ARRAY {
                 self.constructors = range;
             } else if section.sh_type(endian) == elf::SHT_FINI_ARRAY {
@@ -148,10 +152,10 @@ impl<'c> Memory<'c> {
                 let named = || name(symbols.symbol(entry.symbol(endian, false)?).ok()?);
                 let word = match entry.r_type(endian, false) {
                     elf::R_X86_64_RELATIVE => Word::Own(addend as u64),
-                    elf::R_X86_64_64 => Word::Named(named()?, addend),
-                    elf::R_X86_64_GLOB_DAT | elf::R_X86_64_JUMP_SLOT | elf::R_X86_64_TPOFF64 => {
-                        Word::Named(named()?, 0)
-                    }
+                    elf::R_X86_64_64
+                    | elf::R_X86_64_GLOB_DAT
+                    | elf::R_X86_64_JUMP_SLOT
+                    | elf::R_X86_64_TPOFF64 => Word::Named(named()?, addend),
                     elf::R_X86_64_COPY => Word::Copy(named()?),
                     elf::R_X86_64_IRELATIVE => Word::Chosen,
                     _ => Word::Other,

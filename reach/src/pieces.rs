@@ -1,7 +1,8 @@
 //! Sections whose equal pieces a linker may merge: strings that end with zero, and constants of one size.
 //!
-//! A reference into such a section is a reference to one piece, and to nothing else of the section: a linker moves
-//! pieces about freely, so no code can rely on what lies beside one.
+//! A reference into such a section is a reference to one piece, and to nothing else of the section: a linker may move
+//! pieces about freely, so code that compilers make does not rely on what lies beside one. Some linkers do not, and for what was written by hand the section
+//! counts as a whole where a reference leads out of its piece, or nothing says how long that is.
 
 use object::elf;
 use thresh_core::digest::{Digest, ShortHasher};

@@ -7,6 +7,7 @@ use std::fs;
 
 use build::Workshop;
 use keys::changed;
+use object::{Object, ObjectSection};
 use thresh_reach::Locations;
 
 /// Flags of linkers, and of what they make: as rustc has it, GNU ld, mold, at a fixed address.
@@ -166,4 +167,45 @@ fn a_binary_that_is_not_what_was_linked_is_noticed() {
     let analysis = workshop.analyse(&arguments);
     let whole = analysis.summary().whole().unwrap_or("it does not count whole");
     assert!(whole.starts_with("apart is not in the binary"), "{whole}");
+}
+
+#[test]
+fn no_damage_of_a_binary_is_a_panic() {
+    let workshop = workshop(&[]);
+    let arguments = workshop.link(SOURCE);
+    let demo = workshop.path().join("demo");
+    let content = fs::read(&demo).expect("it was linked");
+    let headers = u64::from_le_bytes(content[40..48].try_into().expect("eight bytes"));
+    // A generator of Lehmer's: the same places each time.
+    let mut state = 1u64;
+    let mut next = |below: usize| {
+        state = state * 48_271 % 0x7fff_ffff;
+        state as usize % below
+    };
+    let file = object::File::parse(&content[..]).expect("it is an ELF file");
+    let section = |name: &str| {
+        let section = file.section_by_name(name).expect("it has one");
+        section.file_range().expect("it is in the file")
+    };
+    let [unwinding, words] = [".eh_frame", ".rela.dyn"].map(section);
+    let places = [
+        (24, 0x300),
+        (headers, content.len() as u64 - headers),
+        unwinding,
+        words,
+        (0, content.len() as u64),
+    ];
+    for (start, length) in places.into_iter().cycle().take(100) {
+        let (start, length) = (start as usize, length as usize);
+        let mut damaged = content.clone();
+        for _ in 0..=next(3) {
+            let at = start + next(length.min(content.len() - start));
+            let value = [0xff, 0x7f, 0x80, 0][next(4)];
+            let end = (at + [1, 4, 8][next(3)]).min(content.len());
+            damaged[at..end].fill(value);
+        }
+        damaged.truncate(content.len() - if next(8) == 0 { next(content.len()) } else { 0 });
+        fs::write(&demo, damaged).expect("written");
+        let _ = thresh_reach::analyse(&arguments, &workshop.path().join("graphs"));
+    }
 }
