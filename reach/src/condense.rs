@@ -26,7 +26,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use thresh_core::digest::{Digest, ShortHasher};
 
-use crate::graph::{Graph, GraphEdge, To};
+use crate::graph::{Graph, GraphEdge, GraphNode, To};
 
 /// Hashes by node. A node that no root reaches has none.
 #[derive(Debug)]
@@ -65,13 +65,17 @@ impl Graph<'_> {
 /// Hashes everything that `roots` reach.
 pub(crate) fn hashes(graph: &Graph<'_>, roots: &[u32]) -> Hashes {
     let components = components(graph, roots);
-    let exact = || Hashing::new(graph, &components, false).all();
-    let masked = || Hashing::new(graph, &components, true).all();
-    let (exact, masked) = rayon::join(exact, masked);
+    let mut hashing = Hashing::new(graph, &components);
+    let every = vec![true; graph.nodes.len()];
+    hashing.all(&every);
+    let exact = hashing.hashes.clone();
+    // Who reaches no location of a panic has one hash: it stays.
+    hashing.masked = true;
+    hashing.all(&components.reaching(graph, |node| node.masked.is_some()));
     Hashes {
         exact,
-        masked,
-        observes: observers(graph, &components),
+        masked: hashing.hashes,
+        observes: components.reaching(graph, |node| node.observes),
         reached: components.of.iter().map(|component| *component != NONE).collect(),
     }
 }
@@ -82,18 +86,19 @@ impl Components {
         let ranges = starts.zip(self.ends.iter().copied());
         ranges.map(|(start, end)| &self.nodes[start as usize..end as usize])
     }
-}
 
-fn observers(graph: &Graph<'_>, components: &Components) -> Vec<bool> {
-    let mut observes = vec![false; graph.nodes.len()];
-    for component in components.each() {
-        let any = component.iter().any(|node| {
-            let led = |edge: &GraphEdge| matches!(edge.target, To::Node(to) if observes[to as usize]);
-            graph.nodes[*node as usize].observes || graph.edges_of(*node).iter().any(led)
-        });
-        component.iter().for_each(|node| observes[*node as usize] = any);
+    /// Which nodes reach one that is `such`.
+    fn reaching(&self, graph: &Graph<'_>, such: impl Fn(&GraphNode<'_>) -> bool) -> Vec<bool> {
+        let mut reaching = vec![false; graph.nodes.len()];
+        for component in self.each() {
+            let any = component.iter().any(|node| {
+                let led = |edge: &GraphEdge| matches!(edge.target, To::Node(to) if reaching[to as usize]);
+                such(&graph.nodes[*node as usize]) || graph.edges_of(*node).iter().any(led)
+            });
+            component.iter().for_each(|node| reaching[*node as usize] = any);
+        }
+        reaching
     }
-    observes
 }
 
 /// Tarjan's algorithm with a stack of its own: graphs are deeper than a thread's stack.
@@ -180,6 +185,7 @@ const TOGETHER: usize = 512;
 struct Hashing<'g> {
     graph: &'g Graph<'g>,
     components: &'g Components,
+    /// Without lines and columns of panic locations.
     masked: bool,
     hashes: Vec<Digest>,
     hashers: Hashers,
@@ -194,11 +200,11 @@ struct Hashers {
 }
 
 impl<'g> Hashing<'g> {
-    fn new(graph: &'g Graph<'g>, components: &'g Components, masked: bool) -> Self {
+    fn new(graph: &'g Graph<'g>, components: &'g Components) -> Self {
         Self {
             graph,
             components,
-            masked,
+            masked: false,
             hashes: vec![Digest::from_bytes([0; 32]); graph.nodes.len()],
             hashers: Hashers {
                 node: ShortHasher::new("thresh reach node v2"),
@@ -208,15 +214,18 @@ impl<'g> Hashing<'g> {
         }
     }
 
-    fn all(mut self) -> Vec<Digest> {
+    /// Hashes the components of the nodes for which `is_new`; the others keep their hashes.
+    fn all(&mut self, is_new: &[bool]) {
         let mut hasher = self.hashers.node.clone();
         for component in self.components.each() {
             match component {
-                [node] => self.hashes[*node as usize] = self.first(*node, &mut hasher),
-                several => self.component(several),
+                [node] if is_new[*node as usize] => {
+                    self.hashes[*node as usize] = self.first(*node, &mut hasher);
+                }
+                several if is_new[several[0] as usize] => self.component(several),
+                _ => {}
             }
         }
-        self.hashes
     }
 
     /// A node's content and edges. Those into its own component only say so.
