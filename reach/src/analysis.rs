@@ -1,7 +1,7 @@
 //! The analysis of one link: made after the linker ended, kept in a file, read by who wants keys.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,13 +16,14 @@ use crate::condense;
 use crate::constructors::Constructors;
 use crate::effects::{self, Effects};
 use crate::encode::{Damaged, Reader, Writer};
+use crate::excerpt::Excerpt;
 use crate::graph;
 use crate::harness::{self, Harness};
 use crate::image;
 use crate::imports;
 use crate::inputs::{self, Inputs, Library, Part};
 use crate::made::Made;
-use crate::memo::{Memo, write_whole};
+use crate::memo::{self, Memo, write_whole};
 use crate::raw::Raw;
 use crate::record::{self, CaseRecord, Detail, Head};
 use crate::resolve::Resolution;
@@ -30,7 +31,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file, with how keys are made and with what is known of
 /// imports: an analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 8\n";
+const HEAD: &[u8] = b"thresh reach 9\n";
 
 /// Negative levels of Zstandard are the fast ones: the build waits for this, and few are ever read again.
 const LEVEL: i32 = -5;
@@ -102,9 +103,19 @@ pub enum LoadError {
 }
 
 impl Analysis {
-    /// The file in which the analysis of a binary with this content is kept.
-    pub fn path(folder: &Path, binary: &Digest) -> PathBuf {
-        folder.join(format!("{binary}.{ENDING}"))
+    /// The file in which the analysis of a binary is kept, whether there is one or not. None if the binary cannot be read, or is no executable.
+    ///
+    /// It is named by what a process has of the binary: most of it is debug information, in which an analysis has no part.
+    pub fn path(folder: &Path, binary: &Path) -> Option<PathBuf> {
+        let memo = Memo::new(folder);
+        let stamp = memo::stamp(binary).map(|stamp| format!("{stamp}-loaded"));
+        let known = stamp.as_ref().and_then(|stamp| memo.digest(stamp));
+        let digest = known.or_else(|| {
+            let digest = image::Image::digest(binary)?;
+            stamp.iter().for_each(|stamp| memo.keep_digest(stamp, &digest));
+            Some(digest)
+        });
+        digest.map(|digest| file(folder, &digest))
     }
 
     /// Reads a kept analysis.
@@ -196,6 +207,10 @@ fn read_head(path: &Path) -> Result<(Head, File, Digest), LoadError> {
     Ok((head, file, of_rest))
 }
 
+fn file(folder: &Path, loaded: &Digest) -> PathBuf {
+    folder.join(format!("{loaded}.{ENDING}"))
+}
+
 fn read<T>(packed: &[u8], part: impl FnOnce(&mut Reader<'_>) -> Result<T, Damaged>) -> Result<T, Damaged> {
     let bytes = zstd::decode_all(packed).map_err(|_| Damaged)?;
     let mut reader = Reader::new(&bytes);
@@ -253,7 +268,7 @@ pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<
     let Some(image) = image::Image::read(&output) else {
         return Ok(None);
     };
-    let path = Analysis::path(folder, &image.digest);
+    let path = file(folder, &image.digest);
     if link.as_ref().is_ok_and(|link| is_known(&path, link)) {
         return Ok(Some(path));
     }
@@ -389,8 +404,8 @@ fn harness(parts: &[Part], resolution: &Resolution<'_>) -> Result<Option<(u32, H
         let mut names = unit
             .references
             .iter()
-            .map(|reference| &unit.names[reference.name as usize]);
-        names.any(|name| harness::is_entry(name))
+            .map(|reference| &unit.names[reference.name]);
+        names.any(harness::is_entry)
     };
     let mut callers = resolution
         .taken
@@ -407,7 +422,9 @@ fn harness(parts: &[Part], resolution: &Resolution<'_>) -> Result<Option<(u32, H
         .path
         .as_ref()
         .ok_or_else(|| format!("its harness is in {}", part.name))?;
-    let content = fs::read(path).map_err(|cause| format!("{} cannot be read: {cause}", path.display()))?;
+    let mut content = Excerpt::default();
+    let read = File::open(path).and_then(|mut file| content.read(&mut file));
+    read.map_err(|cause| format!("{} cannot be read: {cause}", path.display()))?;
     let raw = Raw::parse(&content).map_err(|cause| format!("{}: {cause}", path.display()))?;
     let harness = harness::find(&raw).map_err(|error| error.to_string())?;
     Ok(Some((*index, harness)))

@@ -87,18 +87,19 @@ impl<'p> Builder<'p> {
         let mut total = 0u32;
         for index in &resolution.taken {
             base.insert(*index, total);
-            let nodes = &parts[*index as usize].unit.nodes;
-            for (number, node) in nodes.iter().enumerate() {
-                if let Some(name) = &node.listed
+            let unit = &parts[*index as usize].unit;
+            for (number, node) in unit.nodes.iter().enumerate() {
+                if let Some(name) = node.listed
                     && !resolution.is_dropped(*index, number as u32)
                 {
+                    let name = &unit.texts[name];
                     listed.entry(name).or_default().push(total + number as u32);
                     if !node.retained {
                         loose.insert(total + number as u32);
                     }
                 }
             }
-            let count = u32::try_from(nodes.len()).map_err(|_| GraphError::TooLarge)?;
+            let count = u32::try_from(unit.nodes.len()).map_err(|_| GraphError::TooLarge)?;
             total = total.checked_add(count).ok_or(GraphError::TooLarge)?;
         }
         let numbered = listed.keys().zip(total..).map(|(name, node)| (*name, node));
@@ -122,14 +123,14 @@ impl<'p> Builder<'p> {
     fn labels(&self) -> HashMap<u32, Digest> {
         let mut bearers: HashMap<&str, Vec<(Digest, u32)>> = HashMap::new();
         for index in &self.resolution.taken {
-            let part = &self.parts[*index as usize];
+            let unit = &self.parts[*index as usize].unit;
             let base = self.base[index];
-            for (number, node) in part.unit.nodes.iter().enumerate() {
-                if let Some(label) = &node.label
+            for (number, node) in unit.nodes.iter().enumerate() {
+                if let Some(label) = node.label
                     && !self.resolution.is_dropped(*index, number as u32)
                 {
                     let bearer = (node.content, base + number as u32);
-                    bearers.entry(label).or_default().push(bearer);
+                    bearers.entry(&unit.texts[label]).or_default().push(bearer);
                 }
             }
         }
@@ -159,8 +160,9 @@ impl<'p> Builder<'p> {
         for (number, node) in part.unit.nodes.iter().enumerate() {
             let start = self.graph.edges.len() as u32;
             let cut = harness.and_then(|harness| harness.cut(number as u32));
-            let mut observes = !part.toolchain && location::observes(&node.name);
-            for (place, edge) in node.edges.iter().enumerate() {
+            let name = &part.unit.names[node.name];
+            let mut observes = !part.toolchain && location::observes(name);
+            for (place, edge) in part.unit.edges_of(node).iter().enumerate() {
                 if cut.is_some_and(|cut| !cut.keeps(place)) {
                     continue;
                 }
@@ -169,7 +171,7 @@ impl<'p> Builder<'p> {
                         let known = known.get_mut(name as usize).ok_or_else(|| self.broken(index))?;
                         let named = match *known {
                             Some(named) => named,
-                            None => *known.insert(self.named(part, &part.unit.names[name as usize])?),
+                            None => *known.insert(self.named(part, &part.unit.names[name])?),
                         };
                         observes |= named.observes;
                         GraphEdge {
@@ -195,7 +197,7 @@ impl<'p> Builder<'p> {
                 return Err(GraphError::TooLarge);
             }
             self.graph.nodes.push(GraphNode {
-                name: Cow::Borrowed(&node.name),
+                name: Cow::Borrowed(name),
                 content,
                 masked: node.masked,
                 marks: node.marks,
@@ -216,7 +218,7 @@ impl<'p> Builder<'p> {
                 Ok(self.leaf(
                     leaf.digest,
                     LeafKind::Own(leaf.marks),
-                    &leaf.shown,
+                    &unit.texts[leaf.shown],
                     Some(leaf.known),
                 ))
             }

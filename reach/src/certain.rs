@@ -112,15 +112,16 @@ mod tests {
 
     use super::*;
     use crate::marks::Marks;
+    use crate::texts::Texts;
     use crate::unit::{Definition, Reference, Target, Unit};
 
     fn node(content: &[u8], role: Role) -> Node {
         Node {
-            name: "f".to_owned(),
+            name: 0,
             content: Digest::of(content),
             marks: Marks::default(),
             masked: None,
-            edges: Vec::new(),
+            edges: 0..0,
             role,
             label: None,
             listed: None,
@@ -131,10 +132,8 @@ mod tests {
 
     /// An object that defines `f`, or refers to it if it has no content.
     fn part(file: &str, content: Option<&[u8]>, always: bool, weak: bool) -> Part {
-        let mut unit = Unit {
-            names: vec!["f".to_owned()],
-            ..Unit::default()
-        };
+        let mut unit = Unit::default();
+        unit.names.add("f");
         match content {
             Some(content) => {
                 unit.nodes.push(node(content, Role::Plain));
@@ -209,9 +208,10 @@ mod tests {
         assert_eq!(check(BFD, &[with("a.o", true), with("b.o", true)]), Ok(()));
         assert_eq!(check(BFD, &[root(), with("a.a(x.o)", false)]), Ok(()));
         let mut other = with("b.a(y.o)", false);
-        other.unit.names = vec!["g".to_owned()];
+        other.unit.names = Texts::default();
+        other.unit.names.add("g");
         let mut needs_both = root();
-        needs_both.unit.names.push("g".to_owned());
+        needs_both.unit.names.add("g");
         needs_both
             .unit
             .references

@@ -1,7 +1,7 @@
-//! The linked binary: its digest, and what it exports.
+//! The linked binary: what of it is loaded, and what it exports.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use foldhash::HashSet;
@@ -21,6 +21,7 @@ pub(crate) struct Image {
     path: PathBuf,
     /// The beginning of the file, up to the end of what the loader puts into memory.
     loaded: Vec<u8>,
+    /// Of that.
     pub(crate) digest: Digest,
     /// None if they cannot be read.
     pub(crate) names: Option<Names>,
@@ -43,29 +44,30 @@ type Header = elf::FileHeader64<LittleEndian>;
 type Cache<'f> = ReadCache<&'f mut File>;
 
 impl Image {
-    /// Reads a binary; none if it is not there, or no ELF executable. It is long, for its debug information, and only its
-    /// digest needs all of it: so no more of it is kept in memory than a process has of it.
+    /// Reads what a process has of a binary; none if it is not there, or no ELF executable. The rest is most of it, for its debug information.
     pub(crate) fn read(path: &Path) -> Option<Self> {
         let mut file = File::open(path).ok()?;
         let cache = Cache::new(&mut file);
         let header = Header::parse(&cache).ok()?;
         let endian = header.endian().ok()?;
-        if ![elf::ET_EXEC, elf::ET_DYN].contains(&header.e_type(endian)) {
-            return None;
-        }
         let names = Names::read(header, endian, &cache);
-        let segments = header.program_headers(endian, &cache).ok()?.iter();
-        let ends = segments
-            .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
-            .map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)));
-        let loaded = ends.max().unwrap_or_default();
-        let (loaded, digest) = digest(&mut file, loaded).ok()?;
+        let end = loaded_end(header, endian, &cache)?;
+        let loaded = loaded(&mut file, end)?;
         Some(Self {
             path: path.to_owned(),
             names,
+            digest: Digest::of(&loaded),
             loaded,
-            digest,
         })
+    }
+
+    /// The digest that it has if it is read now.
+    pub(crate) fn digest(path: &Path) -> Option<Digest> {
+        let mut file = File::open(path).ok()?;
+        let cache = Cache::new(&mut file);
+        let header = Header::parse(&cache).ok()?;
+        let end = loaded_end(header, header.endian().ok()?, &cache)?;
+        Some(Digest::of(&loaded(&mut file, end)?))
     }
 
     /// Compares it with what it should be. Says why it is something else.
@@ -120,22 +122,23 @@ pub(crate) fn text(strings: &[u8], at: u32) -> Option<&str> {
     std::str::from_utf8(&rest[..end]).ok()
 }
 
-/// The first `kept` bytes of a file, and the digest of all of it.
-fn digest(file: &mut File, kept: u64) -> io::Result<(Vec<u8>, Digest)> {
-    const PIECE: usize = 1 << 20;
-    file.rewind()?;
-    let size = file.metadata()?.len().min(kept);
-    let mut first = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
-    file.by_ref().take(kept).read_to_end(&mut first)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_rayon(&first);
-    let mut piece = vec![0; PIECE];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok((first, Digest::from_bytes(*hasher.finalize().as_bytes()))),
-            Ok(read) => drop(hasher.update_rayon(&piece[..read])),
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(cause),
-        }
+/// Where in an executable what is loaded ends; none if it is no executable.
+fn loaded_end(header: &Header, endian: LittleEndian, content: &Cache<'_>) -> Option<u64> {
+    if ![elf::ET_EXEC, elf::ET_DYN].contains(&header.e_type(endian)) {
+        return None;
     }
+    let segments = header.program_headers(endian, content).ok()?.iter();
+    let ends = segments
+        .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
+        .map(|segment| segment.p_offset(endian).saturating_add(segment.p_filesz(endian)));
+    Some(ends.max().unwrap_or_default())
+}
+
+/// The beginning of a file.
+fn loaded(file: &mut File, end: u64) -> Option<Vec<u8>> {
+    file.rewind().ok()?;
+    let size = file.metadata().ok()?.len().min(end);
+    let mut loaded = Vec::with_capacity(usize::try_from(size).ok()?);
+    file.take(size).read_to_end(&mut loaded).ok()?;
+    Some(loaded)
 }

@@ -1,7 +1,6 @@
 //! What is linked: files found, read and taken apart, in the linker's order.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use object::read::archive::ArchiveFile;
@@ -9,6 +8,7 @@ use rayon::prelude::*;
 use thresh_core::digest::Digest;
 
 use crate::arguments::{Input, Link, Source};
+use crate::excerpt::Excerpt;
 use crate::memo::{Memo, stamp};
 use crate::raw::Shape;
 use crate::unit::Unit;
@@ -56,8 +56,8 @@ pub(crate) struct Inputs {
 /// Reads all inputs of a link.
 pub(crate) fn read(link: &Link, memo: &Memo) -> Result<Inputs, InputError> {
     // Many are read into one memory, one after the other: there are hundreds of files in a link.
-    let each = |content: &mut Vec<u8>, input| input_of(link, input, memo, content);
-    let each = link.inputs.par_iter().map_init(Vec::new, each);
+    let each = |content: &mut Excerpt, input| input_of(link, input, memo, content);
+    let each = link.inputs.par_iter().map_init(Excerpt::default, each);
     let each: Vec<Inputs> = each.collect::<Result<_, _>>()?;
     let mut all = Inputs::default();
     for inputs in each {
@@ -67,7 +67,7 @@ pub(crate) fn read(link: &Link, memo: &Memo) -> Result<Inputs, InputError> {
     Ok(all)
 }
 
-fn input_of(link: &Link, input: &Input, memo: &Memo, content: &mut Vec<u8>) -> Result<Inputs, InputError> {
+fn input_of(link: &Link, input: &Input, memo: &Memo, content: &mut Excerpt) -> Result<Inputs, InputError> {
     match &input.source {
         Source::File(path) => file(path, input.whole, memo, content),
         Source::Library { name, is_static } => match search(&link.folders, name, *is_static) {
@@ -116,37 +116,36 @@ fn search(folders: &[PathBuf], name: &str, is_static: bool) -> Option<PathBuf> {
 }
 
 /// `content` is memory to read into.
-fn file(path: &Path, whole: bool, memo: &Memo, content: &mut Vec<u8>) -> Result<Inputs, InputError> {
+fn file(path: &Path, whole: bool, memo: &Memo, content: &mut Excerpt) -> Result<Inputs, InputError> {
     let stamp = stamp(path);
     let digest = stamp.as_ref().and_then(|stamp| memo.digest(stamp));
     if let Some(units) = digest.and_then(|digest| memo.archive(&digest)) {
         return Ok(archive(path, units, whole));
     }
-    content.clear();
-    let read = File::open(path).and_then(|mut file| file.read_to_end(content));
+    let read = File::open(path).and_then(|mut file| content.read(&mut file));
     read.map_err(|cause| InputError::Read {
         path: path.display().to_string(),
         cause,
     })?;
-    let content = content.as_slice();
-    if content.starts_with(b"!<arch>\n") {
+    let whole_file = content.whole().unwrap_or_default();
+    if whole_file.starts_with(b"!<arch>\n") {
         return Ok(archive(
             path,
-            units(path, content, stamp.as_deref(), memo)?,
+            units(path, whole_file, stamp.as_deref(), memo)?,
             whole,
         ));
     }
-    if is_dynamic(content) {
+    if is_dynamic(whole_file) {
         return Ok(Inputs {
             libraries: vec![Library {
                 name: path.display().to_string(),
-                digest: Some(Digest::of(content)),
+                digest: Some(Digest::of(whole_file)),
             }],
             parts: Vec::new(),
         });
     }
     let name = path.display().to_string();
-    let unit = Unit::parse(content).map_err(|cause| InputError::Shape {
+    let unit = Unit::parse(&*content).map_err(|cause| InputError::Shape {
         name: name.clone(),
         cause,
     })?;

@@ -1,7 +1,7 @@
 //! What each case of a test binary can reach in the link graph, as a key.
 //!
 //! `cargo` calls [`compile()`] in rustc's place, and that has rustc call [`link()`] in the linker's. It calls the real linker, then takes what was linked apart and keeps an
-//! [`Analysis`] under the digest of the linked binary; [`Summary::keys`] gives a *code key* for each case. Two cases with
+//! [`Analysis`] under the digest of what is loaded of the linked binary; [`Summary::keys`] gives a *code key* for each case. Two cases with
 //! one key execute the same code on the same data, wherever the rest of their binaries differs. [`explain()`] says what
 //! differs between two analyses, and how the case reaches it.
 //!
@@ -11,7 +11,7 @@
 //! execute or read is what its descriptor reaches, as `--gc-sections` reckons it.
 //!
 //! 1. `arguments`: the command line, its response files, flags that change what names mean.
-//! 2. `raw`, `unit`, `sections`, `frames`, `pieces`, `fields`: an object file as nodes, with unwind tables joined to their functions, and
+//! 2. `excerpt`, `raw`, `unit`, `sections`, `frames`, `pieces`, `fields`: an object file as nodes, with unwind tables joined to their functions, and
 //!    references into merged sections led to the piece that is meant.
 //! 3. `inputs`, `memo`: all files of the link; graphs of archives are kept by digest.
 //! 4. `resolve`: which definition a name leads to, which members of archives are taken and in which order, which COMDAT groups.
@@ -68,6 +68,7 @@ mod condense;
 mod constructors;
 mod effects;
 mod encode;
+mod excerpt;
 mod explain;
 mod fields;
 mod filled;
@@ -91,6 +92,7 @@ mod raw;
 mod record;
 mod resolve;
 mod sections;
+mod texts;
 mod trim;
 mod unit;
 mod unwind;

@@ -48,7 +48,7 @@ impl Made<'_> {
         match edge.target {
             Target::Node(number) => Some((self.node(part, number)?, edge.value)),
             Target::Name(name) => {
-                let name = &self.parts[part as usize].unit.names[name as usize];
+                let name = &self.parts[part as usize].unit.names[name];
                 let (node, value) = self.defined(name)?;
                 Some((node, value.wrapping_add(edge.value)))
             }
@@ -67,7 +67,8 @@ impl Made<'_> {
         if !self.harness.is_some_and(is_cut) {
             return self.rooted.graph.edges_of(node).get(place).copied().map(Some);
         }
-        let edge = self.parts[part as usize].unit.nodes[number].edges.get(place)?;
+        let unit = &self.parts[part as usize].unit;
+        let edge = unit.edges_of(&unit.nodes[number]).get(place)?;
         Some(self.led(part, edge).map(|(node, value)| GraphEdge {
             target: To::Node(node),
             value,

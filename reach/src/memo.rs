@@ -16,11 +16,12 @@ use thresh_core::digest::{Digest, FieldHasher};
 use crate::encode::{Damaged, Reader, Writer};
 use crate::marks::Marks;
 use crate::pieces::{Known, Length};
+use crate::texts::Texts;
 use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
-const VERSION: &str = "11";
+const VERSION: &str = "12";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]
@@ -124,27 +125,29 @@ pub(crate) fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
 fn write_unit(writer: &mut Writer, unit: &Unit) {
     writer.number(u64::from(unit.machine));
     writer.list(&unit.nodes, write_node);
-    writer.list(&unit.names, |writer, name| writer.text(name));
+    writer.list(&unit.edges, write_edge);
+    unit.names.write(writer);
+    unit.texts.write(writer);
     writer.list(&unit.references, |writer, reference| {
         writer.number(u64::from(reference.name));
         writer.flag(reference.weak);
     });
     writer.list(&unit.definitions, |writer, definition| {
         writer.number(u64::from(definition.name));
-        write_target(writer, definition.target);
+        writer.number(target_number(definition.target));
         writer.number(definition.value);
         writer.number(u64::from(definition.kind));
         writer.flag(definition.weak);
         writer.flag(definition.tentative);
     });
     writer.list(&unit.groups, |writer, group| {
-        writer.text(&group.signature);
+        writer.number(u64::from(group.signature));
         writer.list(&group.nodes, |writer, node| writer.number(u64::from(*node)));
     });
     writer.list(&unit.leaves, |writer, leaf| {
         writer.digest(&leaf.digest);
         writer.number(u64::from(leaf.marks.bits()));
-        writer.text(&leaf.shown);
+        writer.number(u64::from(leaf.shown));
         let (kind, number) = match leaf.known {
             Known::Piece(length) => (0, u64::from(length.bytes) << 1 | u64::from(length.is_terminated)),
             Known::Absolute(value) => (1, value),
@@ -157,15 +160,11 @@ fn write_unit(writer: &mut Writer, unit: &Unit) {
 }
 
 fn write_node(writer: &mut Writer, node: &Node) {
-    writer.text(&node.name);
+    writer.number(u64::from(node.name));
     writer.digest(&node.content);
     writer.number(u64::from(node.marks.bits()));
     writer.optional(node.masked.as_ref(), Writer::digest);
-    writer.list(&node.edges, |writer, edge| {
-        write_target(writer, edge.target);
-        writer.number(edge.value);
-        writer.number(u64::from(edge.kind));
-    });
+    writer.number(u64::from(node.edges.end));
     writer.number(match node.role {
         Role::Plain => 0,
         Role::Start => 1,
@@ -173,26 +172,47 @@ fn write_node(writer: &mut Writer, node: &Node) {
         Role::Constructor(priority) => 3 + 2 * u64::from(priority),
         Role::Destructor(priority) => 4 + 2 * u64::from(priority),
     });
-    writer.optional(node.label.as_ref(), |writer, label| writer.text(label));
-    writer.optional(node.listed.as_ref(), |writer, name| writer.text(name));
+    for text in [node.label, node.listed] {
+        writer.optional(text.as_ref(), |writer, text| writer.number(u64::from(*text)));
+    }
     writer.flag(node.retained);
     writer.number(u64::from(node.form));
 }
 
-fn write_target(writer: &mut Writer, target: Target) {
+/// Most edges lead to the start of what is of no special kind: the first number says what follows.
+fn write_edge(writer: &mut Writer, edge: &Edge) {
+    let (is_within, is_special) = (edge.value != 0, edge.kind != 0);
+    let follows = u64::from(is_within) | u64::from(is_special) << 1;
+    writer.number(target_number(edge.target) << 2 | follows);
+    if is_within {
+        writer.number(edge.value);
+    }
+    if is_special {
+        writer.number(u64::from(edge.kind));
+    }
+}
+
+fn target_number(target: Target) -> u64 {
     let (kind, index) = match target {
         Target::Node(index) => (0, index),
         Target::Name(index) => (1, index),
         Target::Leaf(index) => (2, index),
     };
-    writer.number(u64::from(index) * 3 + kind);
+    u64::from(index) * 3 + kind
 }
 
 fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
-    Ok(Unit {
+    let mut edges = 0;
+    let unit = Unit {
         machine: u16::try_from(reader.number()?).map_err(|_| Damaged)?,
-        nodes: reader.list(node)?,
-        names: reader.list(Reader::text)?,
+        nodes: reader.list(|reader| {
+            let node = node(reader, edges)?;
+            edges = node.edges.end;
+            Ok(node)
+        })?,
+        edges: reader.list(edge)?,
+        names: Texts::read(reader)?,
+        texts: Texts::read(reader)?,
         references: reader.list(|reader| {
             Ok(Reference {
                 name: reader.index()?,
@@ -202,7 +222,7 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
         definitions: reader.list(|reader| {
             Ok(Definition {
                 name: reader.index()?,
-                target: target(reader)?,
+                target: target(reader.number()?)?,
                 value: reader.number()?,
                 kind: kind(reader)?,
                 weak: reader.flag()?,
@@ -211,7 +231,7 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
         })?,
         groups: reader.list(|reader| {
             Ok(Group {
-                signature: reader.text()?,
+                signature: reader.index()?,
                 nodes: reader.list(Reader::index)?,
             })
         })?,
@@ -219,27 +239,25 @@ fn unit(reader: &mut Reader<'_>) -> Result<Unit, Damaged> {
             Ok(Leaf {
                 digest: reader.digest()?,
                 marks: Marks::from_bits(kind(reader)?),
-                shown: reader.text()?,
+                shown: reader.index()?,
                 known: known(reader)?,
             })
         })?,
         forms: reader.piece()?.to_vec(),
-    })
+    };
+    (edges as usize == unit.edges.len())
+        .then_some(unit)
+        .ok_or(Damaged)
 }
 
-fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
+/// Reads a node whose first edge has the number `edges`.
+fn node(reader: &mut Reader<'_>, edges: u32) -> Result<Node, Damaged> {
     Ok(Node {
-        name: reader.text()?,
+        name: reader.index()?,
         content: reader.digest()?,
         marks: Marks::from_bits(kind(reader)?),
         masked: reader.optional(Reader::digest)?,
-        edges: reader.list(|reader| {
-            Ok(Edge {
-                target: target(reader)?,
-                value: reader.number()?,
-                kind: kind(reader)?,
-            })
-        })?,
+        edges: edges..Some(reader.index()?).filter(|end| *end >= edges).ok_or(Damaged)?,
         role: match reader.number()? {
             0 => Role::Plain,
             1 => Role::Start,
@@ -252,8 +270,8 @@ fn node(reader: &mut Reader<'_>) -> Result<Node, Damaged> {
                 }
             }
         },
-        label: reader.optional(Reader::text)?,
-        listed: reader.optional(Reader::text)?,
+        label: reader.optional(Reader::index)?,
+        listed: reader.optional(Reader::index)?,
         retained: reader.flag()?,
         form: reader.index()?,
     })
@@ -276,8 +294,16 @@ fn kind(reader: &mut Reader<'_>) -> Result<u8, Damaged> {
     u8::try_from(reader.number()?).map_err(|_| Damaged)
 }
 
-fn target(reader: &mut Reader<'_>) -> Result<Target, Damaged> {
-    let number = reader.number()?;
+fn edge(reader: &mut Reader<'_>) -> Result<Edge, Damaged> {
+    let first = reader.number()?;
+    Ok(Edge {
+        target: target(first >> 2)?,
+        value: if first & 1 == 0 { 0 } else { reader.number()? },
+        kind: if first & 2 == 0 { 0 } else { kind(reader)? },
+    })
+}
+
+fn target(number: u64) -> Result<Target, Damaged> {
     let index = u32::try_from(number / 3).map_err(|_| Damaged)?;
     Ok(match number % 3 {
         0 => Target::Node(index),

@@ -5,6 +5,7 @@
 
 use object::LittleEndian;
 use object::elf;
+use object::read::ReadRef;
 use object::read::elf::{FileHeader, Rela, SectionHeader, SectionTable, Sym};
 
 /// Why a file or a binary cannot be taken apart.
@@ -105,8 +106,8 @@ pub(crate) fn whole_address(machine: u16) -> u32 {
 
 impl<'d> Raw<'d> {
     /// Reads an object file.
-    pub(crate) fn parse(data: &'d [u8]) -> Result<Self, Shape> {
-        if data.starts_with(b"BC\xc0\xde") || data.starts_with(&[0xde, 0xc0, 0x17, 0x0b]) {
+    pub(crate) fn parse<R: ReadRef<'d>>(data: R) -> Result<Self, Shape> {
+        if let Ok(b"BC\xc0\xde" | [0xde, 0xc0, 0x17, 0x0b]) = data.read_bytes_at(0, 4) {
             return Err(Shape::Bitcode);
         }
         let foreign = |_| Shape::Foreign;
@@ -132,22 +133,24 @@ impl<'d> Raw<'d> {
         Ok(raw)
     }
 
-    fn relocations(&mut self, table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<(), Shape> {
+    fn relocations<R: ReadRef<'d>>(
+        &mut self,
+        table: &SectionTable<'d, Header, R>,
+        data: R,
+    ) -> Result<(), Shape> {
         for section in table.iter() {
-            let target = section.sh_info(LE) as usize;
-            if section.rel(LE, data)?.is_some()
-                && self.sections.get(target).is_some_and(|t| t.has(elf::SHF_ALLOC))
-            {
-                return Err(Shape::Unknown("relocations without addends".to_owned()));
-            }
-            let Some((entries, _)) = section.rela(LE, data)? else {
+            let kind = section.sh_type(LE);
+            if ![elf::SHT_REL, elf::SHT_RELA].contains(&kind) {
                 continue;
-            };
-            let owner = self.sections.get_mut(target);
+            }
+            let owner = self.sections.get_mut(section.sh_info(LE) as usize);
             let owner = owner.ok_or_else(|| Shape::Damaged("relocations of no section".to_owned()))?;
             if !owner.has(elf::SHF_ALLOC) {
                 continue;
             }
+            let Some((entries, _)) = section.rela(LE, data)? else {
+                return Err(Shape::Unknown("relocations without addends".to_owned()));
+            };
             owner.relocations.extend(entries.iter().map(|entry| Relocation {
                 offset: entry.r_offset(LE),
                 kind: entry.r_type(LE, false),
@@ -164,7 +167,7 @@ impl<'d> Raw<'d> {
         Ok(())
     }
 
-    fn groups(&mut self, table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<(), Shape> {
+    fn groups<R: ReadRef<'d>>(&mut self, table: &SectionTable<'d, Header, R>, data: R) -> Result<(), Shape> {
         for section in table.iter() {
             let Some((kind, members)) = section.group(LE, data)? else {
                 continue;
@@ -190,7 +193,10 @@ impl<'d> Raw<'d> {
     }
 }
 
-fn sections<'d>(table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<Vec<RawSection<'d>>, Shape> {
+fn sections<'d, R: ReadRef<'d>>(
+    table: &SectionTable<'d, Header, R>,
+    data: R,
+) -> Result<Vec<RawSection<'d>>, Shape> {
     let read = |section: &'d elf::SectionHeader64<LittleEndian>| {
         let name = table.section_name(LE, section)?;
         let flags = section.sh_flags(LE);
@@ -211,7 +217,10 @@ fn sections<'d>(table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<Vec<
     table.iter().map(read).collect()
 }
 
-fn symbols<'d>(table: &SectionTable<'d, Header>, data: &'d [u8]) -> Result<Vec<RawSymbol<'d>>, Shape> {
+fn symbols<'d, R: ReadRef<'d>>(
+    table: &SectionTable<'d, Header, R>,
+    data: R,
+) -> Result<Vec<RawSymbol<'d>>, Shape> {
     let symbols = table.symbols(LE, data, elf::SHT_SYMTAB)?;
     let read = |(index, symbol): (object::SymbolIndex, &'d elf::Sym64<LittleEndian>)| {
         let name = symbol.name(LE, symbols.strings())?;
@@ -263,7 +272,7 @@ mod tests {
         let number = HEADER + 32;
         data[HEADER + SECTION + 4] = elf::SHT_STRTAB as u8;
         data[number..number + 8].copy_from_slice(&(SECTIONS_MAX as u64 + 1).to_le_bytes());
-        let shape = Raw::parse(&data).map(|raw| raw.sections.len());
+        let shape = Raw::parse(&data[..]).map(|raw| raw.sections.len());
         assert!(
             matches!(&shape, Err(Shape::Unknown(what)) if what.contains("sections")),
             "{shape:?}"

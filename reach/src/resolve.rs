@@ -145,14 +145,14 @@ impl<'p> Resolution<'p> {
                 continue;
             };
             *next += 1;
-            self.need(unit.names[reference.name as usize].as_str(), reference.weak);
+            self.need(&unit.names[reference.name], reference.weak);
         }
     }
 
     fn offer(&mut self, index: u32) {
         let unit = &self.parts[index as usize].unit;
         for definition in &unit.definitions {
-            let name = unit.names[definition.name as usize].as_str();
+            let name = &unit.names[definition.name];
             match self.states.get(name) {
                 Some(State::Needed) => {
                     self.take(index);
@@ -201,13 +201,13 @@ impl<'p> Resolution<'p> {
         let parts = self.parts;
         let unit = &parts[index as usize].unit;
         for group in &unit.groups {
-            let first = *self.groups.entry(group.signature.as_str()).or_insert(index);
+            let first = *self.groups.entry(&unit.texts[group.signature]).or_insert(index);
             if first != index {
                 self.dropped.extend(group.nodes.iter().map(|node| (index, *node)));
             }
         }
         for (number, definition) in unit.definitions.iter().enumerate() {
-            let name = unit.names[definition.name as usize].as_str();
+            let name = &unit.names[definition.name];
             if let Target::Node(node) = definition.target
                 && self.dropped.contains(&(index, node))
             {
@@ -242,7 +242,7 @@ fn tentative(parts: &[Part]) -> Option<&str> {
         parts.iter().flat_map(|part| {
             let definitions = part.unit.definitions.iter();
             definitions.map(|definition| {
-                let name = part.unit.names[definition.name as usize].as_str();
+                let name = &part.unit.names[definition.name];
                 (name, definition.tentative)
             })
         })

@@ -2,6 +2,7 @@
 
 use foldhash::{HashMap, HashMapExt, HashSet};
 use object::elf;
+use object::read::ReadRef;
 use thresh_core::digest::{Digest, ShortHasher};
 
 use crate::encode::Writer;
@@ -23,7 +24,7 @@ const STARTS: &[&str] = &[".preinit_array", ".dtors", ".init", ".fini", ".jcr"];
 
 impl Unit {
     /// Makes the graph of an object file.
-    pub(crate) fn parse(data: &[u8]) -> Result<Self, Shape> {
+    pub(crate) fn parse<'d, R: ReadRef<'d>>(data: R) -> Result<Self, Shape> {
         Self::of(&Raw::parse(data)?)
     }
 
@@ -116,8 +117,8 @@ impl<'r, 'd> Builder<'r, 'd> {
     ) -> Result<(), Shape> {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
-        let mut edges = Vec::with_capacity(section.relocations.len());
-        self.fields(&section.relocations, &mut edges)?;
+        let edges = self.unit.edges.len() as u32;
+        self.fields(&section.relocations)?;
         fields::write(&mut text, &self.fields);
         let form = self.forms.bytes().len() as u32;
         fields::write_shape(&mut self.forms, section);
@@ -125,7 +126,7 @@ impl<'r, 'd> Builder<'r, 'd> {
         self.forms.number(frames.len() as u64);
         for frame in frames {
             text.piece(&frame.bytes);
-            self.fields(&frame.relocations, &mut edges)?;
+            self.fields(&frame.relocations)?;
             fields::write(&mut text, &self.fields);
             fields::write(&mut self.forms, &self.fields);
         }
@@ -133,8 +134,10 @@ impl<'r, 'd> Builder<'r, 'd> {
         let first = symbols.iter().min_by_key(|symbol| symbol.value);
         let location = symbols.is_empty() && self.locations.contains(&index);
         let masked = location.then(|| location::FILE_ONLY(section.data));
+        let name = self.name(first.map_or(section.name, |symbol| symbol.name));
+        let texts = &mut self.unit.texts;
         self.unit.nodes.push(Node {
-            name: first.map_or(section.name, |symbol| symbol.name).to_owned(),
+            name,
             content: match role(section) {
                 // The order in which these are called is in their sections' names.
                 Role::Constructor(_) | Role::Destructor(_) | Role::Start => {
@@ -149,10 +152,10 @@ impl<'r, 'd> Builder<'r, 'd> {
                 symbols.iter().map(|symbol| symbol.name),
             ),
             masked: masked.map(|data| content(&mut self.hasher, section, data, text.bytes())),
-            edges,
+            edges: edges..self.unit.edges.len() as u32,
             role: role(section),
-            label: label(section, &symbols),
-            listed: identifier(section.name).then(|| section.name.to_owned()),
+            label: label(section, &symbols).map(|label| texts.add(&label)),
+            listed: identifier(section.name).then(|| texts.add(section.name)),
             retained: section.has(SHF_GNU_RETAIN),
             form,
         });
@@ -168,8 +171,8 @@ impl<'r, 'd> Builder<'r, 'd> {
             .collect()
     }
 
-    /// Reads what the linker fills in, into `self.fields`.
-    fn fields(&mut self, relocations: &[Relocation], edges: &mut Vec<Edge>) -> Result<(), Shape> {
+    /// Reads what the linker fills in, into `self.fields` and the unit's edges.
+    fn fields(&mut self, relocations: &[Relocation]) -> Result<(), Shape> {
         self.fields.clear();
         for relocation in relocations {
             let mut addend = relocation.addend;
@@ -188,7 +191,7 @@ impl<'r, 'd> Builder<'r, 'd> {
                     }
                     None => self.edge(symbol)?,
                 };
-                edges.push(edge);
+                self.unit.edges.push(edge);
             }
             self.fields.push(Field {
                 offset: relocation.offset,
@@ -258,20 +261,17 @@ impl<'r, 'd> Builder<'r, 'd> {
 
     fn name(&mut self, name: &'d str) -> u32 {
         let names = &mut self.unit.names;
-        *self.names.entry(name).or_insert_with(|| {
-            names.push(name.to_owned());
-            names.len() as u32 - 1
-        })
+        *self.names.entry(name).or_insert_with(|| names.add(name))
     }
 
     fn leaf(&mut self, digest: Digest, first: impl FnOnce() -> (Marks, String, Known)) -> Target {
-        let leaves = &mut self.unit.leaves;
+        let (leaves, texts) = (&mut self.unit.leaves, &mut self.unit.texts);
         Target::Leaf(*self.leaves.entry(digest).or_insert_with(|| {
             let (marks, shown, known) = first();
             leaves.push(Leaf {
                 digest,
                 marks,
-                shown,
+                shown: texts.add(&shown),
                 known,
             });
             leaves.len() as u32 - 1
@@ -319,7 +319,7 @@ impl<'r, 'd> Builder<'r, 'd> {
             let nodes = group.members.iter();
             let nodes = nodes.filter_map(|section| self.nodes.get(*section as usize).copied().flatten());
             self.unit.groups.push(Group {
-                signature: group.signature.to_owned(),
+                signature: self.unit.texts.add(group.signature),
                 nodes: nodes.collect(),
             });
         }

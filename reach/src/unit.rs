@@ -9,17 +9,25 @@
 //! what can be written to (two counters that both start as 0), and named statics (whose addresses may be compared).
 //! These have a label.
 
+use std::ops::Range;
+
 use thresh_core::digest::Digest;
 
 use crate::marks::Marks;
 use crate::pieces::Known;
+use crate::texts::Texts;
 
 /// An object file as a part of the graph. Indices are within the unit.
 #[derive(Debug, Default)]
 pub(crate) struct Unit {
     pub(crate) machine: u16,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) names: Vec<String>,
+    /// All edges, those of one node together.
+    pub(crate) edges: Vec<Edge>,
+    /// Names of symbols, and of sections without one.
+    pub(crate) names: Texts,
+    /// Other texts.
+    pub(crate) texts: Texts,
     pub(crate) references: Vec<Reference>,
     pub(crate) definitions: Vec<Definition>,
     pub(crate) groups: Vec<Group>,
@@ -28,21 +36,28 @@ pub(crate) struct Unit {
     pub(crate) forms: Vec<u8>,
 }
 
+impl Unit {
+    pub(crate) fn edges_of(&self, node: &Node) -> &[Edge] {
+        &self.edges[node.edges.start as usize..node.edges.end as usize]
+    }
+}
+
 /// A section.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    /// As the linker knows it: the symbol at its start, or else the section's name.
-    pub(crate) name: String,
+    /// As the linker knows it: the symbol at its start, or else the section's name. Among the unit's names.
+    pub(crate) name: u32,
     pub(crate) content: Digest,
     pub(crate) marks: Marks,
     /// The content without line and column, if this is a panic's location.
     pub(crate) masked: Option<Digest>,
-    pub(crate) edges: Vec<Edge>,
+    /// Where they are in [`Unit::edges`].
+    pub(crate) edges: Range<u32>,
     pub(crate) role: Role,
-    /// Tells nodes apart that code can tell apart whatever they hold: names without hashes.
-    pub(crate) label: Option<String>,
-    /// The section's name, if `__start_` and `__stop_` symbols may stand for it.
-    pub(crate) listed: Option<String>,
+    /// Tells nodes apart that code can tell apart whatever they hold: names without hashes. Among the unit's texts.
+    pub(crate) label: Option<u32>,
+    /// The section's name, if `__start_` and `__stop_` symbols may stand for it. Among the unit's texts.
+    pub(crate) listed: Option<u32>,
     /// The linker is told to keep it whoever refers to it.
     pub(crate) retained: bool,
     /// Where in [`Unit::forms`] its form begins.
@@ -87,8 +102,8 @@ pub(crate) enum Target {
 pub(crate) struct Leaf {
     pub(crate) digest: Digest,
     pub(crate) marks: Marks,
-    /// For humans.
-    pub(crate) shown: String,
+    /// For humans. Among the unit's texts.
+    pub(crate) shown: u32,
     pub(crate) known: Known,
 }
 
@@ -113,6 +128,7 @@ pub(crate) struct Definition {
 /// A COMDAT group.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    pub(crate) signature: String,
+    /// Among the unit's texts.
+    pub(crate) signature: u32,
     pub(crate) nodes: Vec<u32>,
 }

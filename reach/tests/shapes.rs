@@ -6,6 +6,7 @@ mod keys;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use build::Workshop;
 use keys::changed;
@@ -18,15 +19,20 @@ use thresh_reach::{Analysis, LoadError, Locations, Summary};
 const SOURCE: &str =
     "fn f(x: u32) -> u32 { x + 1 } #[test] fn one() { assert_eq!(f(1), 2); } #[test] fn two() {}";
 
-/// The last of the crate's objects.
-fn object(workshop: &Workshop) -> PathBuf {
+/// The crate's objects.
+fn objects(workshop: &Workshop) -> Vec<PathBuf> {
     let entries = fs::read_dir(workshop.path()).expect("the folder can be read");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let mut objects: Vec<PathBuf> = paths
         .filter(|path| path.to_string_lossy().ends_with(".rcgu.o"))
         .collect();
     objects.sort();
-    objects.pop().expect("there is an object")
+    objects
+}
+
+/// The last of the crate's objects.
+fn object(workshop: &Workshop) -> PathBuf {
+    objects(workshop).pop().expect("there is an object")
 }
 
 fn reason(workshop: &Workshop, arguments: &[OsString]) -> String {
@@ -86,6 +92,32 @@ fn debug_information_apart_or_gone_changes_no_key() {
     for strip in ["-Cstrip=debuginfo", "-Cstrip=symbols"] {
         assert_eq!(keys(&["-Cdebuginfo=2", strip]).len(), 2, "{strip}");
     }
+}
+
+#[test]
+fn debug_information_is_passed_over() {
+    const SHORT: u64 = 64 << 10;
+    let variables = (0..2000).map(|n| format!("let a_variable_with_the_number_{n} = x;\n"));
+    let variables = variables.collect::<String>();
+    let source = format!("#[test] fn one() {{ let x = std::hint::black_box(1u8); {variables} }}");
+    let workshop = Workshop::new(&["-Ccodegen-units=1", "-Cdebuginfo=2"]);
+    let arguments = workshop.link(&source);
+    let keys = || {
+        let analysis = workshop.analyse(&arguments);
+        assert_eq!(analysis.summary().whole(), None);
+        let lengths = objects(&workshop)
+            .into_iter()
+            .map(|path| fs::metadata(path).expect("an object").len());
+        (first_key(&analysis), lengths.max().expect("an object"))
+    };
+    let (key, length) = keys();
+    for object in objects(&workshop) {
+        let stripped = Command::new("strip").arg("--strip-debug").arg(object).status();
+        assert!(stripped.is_ok_and(|status| status.success()));
+    }
+    let (plain, shorter) = keys();
+    assert!(length > SHORT && shorter < SHORT, "{length} {shorter}");
+    assert_eq!(key, plain);
 }
 
 #[test]

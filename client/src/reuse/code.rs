@@ -41,9 +41,9 @@ impl CodeKeys {
     /// Reads the analyses in `folder` of the suite's test binaries and programs. One that is missing or damaged, or says that
     /// its cases cannot be told apart, gives no keys.
     pub fn load(files: &SuiteFiles, folder: &Path, locations: Locations) -> Self {
-        let binaries: Vec<(usize, Digest)> = files.binaries().collect();
-        let each = binaries.par_iter().map(|(at, digest)| {
-            let keys = load(folder, digest).map(|summary| case_keys(&summary, locations));
+        let binaries: Vec<(usize, &Path)> = files.binaries().collect();
+        let each = binaries.par_iter().map(|(at, path)| {
+            let keys = load(folder, path).map(|summary| case_keys(&summary, locations));
             (*at, keys)
         });
         let each: Vec<(usize, Result<_, String>)> = each.collect();
@@ -54,10 +54,10 @@ impl CodeKeys {
                 Err(why) => drop(whole.insert(at, why)),
             }
         }
-        let programs: Vec<(&Path, Digest)> = files.program_files().collect();
+        let programs: Vec<&Path> = files.programs().collect();
         // A program may print where it panics, and who started it may look at that.
-        let programs = programs.par_iter().filter_map(|(path, digest)| {
-            let key = load(folder, digest).ok()?.program(Locations::Exact)?;
+        let programs = programs.par_iter().filter_map(|path| {
+            let key = load(folder, path).ok()?.program(Locations::Exact)?;
             Some((PathBuf::from(path), key))
         });
         Self {
@@ -97,7 +97,9 @@ impl CodeKeys {
         folder: &Path,
         locations: Locations,
     ) -> Vec<String> {
-        let path = files.binary(binary).map(|digest| Analysis::path(folder, &digest));
+        let path = files
+            .binary_path(binary)
+            .and_then(|path| Analysis::path(folder, path));
         let Some(now) = path.and_then(|path| Analysis::load(&path).ok()) else {
             return Vec::new();
         };
@@ -139,8 +141,9 @@ fn newest(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The analysis of a binary, or why there is none that tells its cases apart.
-fn load(folder: &Path, binary: &Digest) -> Result<Summary, String> {
-    let summary = match Summary::load(&Analysis::path(folder, binary)) {
+fn load(folder: &Path, binary: &Path) -> Result<Summary, String> {
+    let path = Analysis::path(folder, binary).ok_or("it is no executable that could be read")?;
+    let summary = match Summary::load(&path) {
         Ok(summary) => summary,
         Err(LoadError::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
             return Err(

@@ -106,14 +106,14 @@ impl SuiteFiles {
         Some(self.digest_of(self.binaries.get(&position)?))
     }
 
-    /// The test binaries with a selected case: position and digest.
-    pub(super) fn binaries(&self) -> impl Iterator<Item = (usize, Digest)> {
-        self.binaries.iter().map(|(at, path)| (*at, self.digest_of(path)))
+    /// Where that binary is.
+    pub(super) fn binary_path(&self, position: usize) -> Option<&Path> {
+        self.binaries.get(&position).map(PathBuf::as_path)
     }
 
-    /// Programs and outputs of build scripts with their digests.
-    pub(super) fn program_files(&self) -> impl Iterator<Item = (&Path, Digest)> {
-        self.programs().map(|path| (path, self.digest_of(path)))
+    /// The test binaries with a selected case: position and file.
+    pub(super) fn binaries(&self) -> impl Iterator<Item = (usize, &Path)> {
+        self.binaries.iter().map(|(at, path)| (*at, path.as_path()))
     }
 
     /// The libraries that the test binary at `position` needs, sorted.

@@ -6,23 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thresh_core::digest::Digest;
-use thresh_reach::{Analysis, Locations, Summary, explain};
+use thresh_reach::{Analysis, Locations, Summary};
 use thresh_tests::reuse::Suite;
 use thresh_tests::status::Case;
 
-/// The digests of test binaries, by binary id.
-pub(crate) type Binaries = BTreeMap<String, Digest>;
+/// Test binaries by binary id.
+pub(crate) type Binaries = BTreeMap<String, Binary>;
 
-/// Returns the test binaries that are built now; none that cannot be read.
-pub(crate) fn built(suite: &Suite) -> Binaries {
-    let text = suite.list().stdout();
-    let list: Value = serde_json::from_str(&text).unwrap_or_default();
-    let suites = list["rust-suites"].as_object().into_iter().flatten();
-    let binaries = suites.filter_map(|(id, suite)| {
-        let content = fs::read(suite["binary-path"].as_str()?).ok()?;
-        Some((id.clone(), Digest::of(&content)))
-    });
-    binaries.collect()
+/// A test binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Binary {
+    pub(crate) digest: Digest,
+    /// Where its analysis is kept, if there is one.
+    pub(crate) analysis: Option<PathBuf>,
 }
 
 /// The analyses that `thresh` keeps in its state folder.
@@ -41,6 +37,22 @@ impl Analyses {
         }
     }
 
+    /// Returns the test binaries that are built now; none that cannot be read.
+    pub(crate) fn built(&self, suite: &Suite) -> Binaries {
+        let text = suite.list().stdout();
+        let list: Value = serde_json::from_str(&text).unwrap_or_default();
+        let suites = list["rust-suites"].as_object().into_iter().flatten();
+        let binaries = suites.filter_map(|(id, suite)| {
+            let path = Path::new(suite["binary-path"].as_str()?);
+            let binary = Binary {
+                digest: Digest::of(&fs::read(path).ok()?),
+                analysis: Analysis::path(&self.folder, path),
+            };
+            Some((id.clone(), binary))
+        });
+        binaries.collect()
+    }
+
     /// Returns how long the analyses took that were not there the last time.
     pub(crate) fn took(&mut self) -> Duration {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -56,13 +68,21 @@ impl Analyses {
         self.known.extend(new);
         took
     }
+}
 
-    /// Says what in the code of a case differs between two binaries.
-    pub(crate) fn explain(&self, case: &Case, old: &Digest, new: &Digest) -> String {
-        let (binary_id, name) = case;
-        let said = match (self.load(old), self.load(new)) {
-            _ if old == new => "the same binary: something else changed".to_owned(),
-            (Some(old), Some(new)) => match explain(&old, &new, name, Locations::IgnoreUnlessObserved) {
+impl Binary {
+    fn analysis(&self) -> Option<Analysis> {
+        Analysis::load(self.analysis.as_ref()?).ok()
+    }
+}
+
+/// Says what in the code of a case differs between two binaries.
+pub(crate) fn explain(case: &Case, old: &Binary, new: &Binary) -> String {
+    let (binary_id, name) = case;
+    let said = match (old.analysis(), new.analysis()) {
+        _ if old.digest == new.digest => "the same binary: something else changed".to_owned(),
+        (Some(old), Some(new)) => {
+            match thresh_reach::explain(&old, &new, name, Locations::IgnoreUnlessObserved) {
                 Some(difference) => {
                     let changed = difference
                         .changed
@@ -75,13 +95,9 @@ impl Analyses {
                     Some(why) => format!("cases are not told apart: {why}"),
                     None => "the same code: something else changed".to_owned(),
                 },
-            },
-            _ => "one of its binaries has no analysis".to_owned(),
-        };
-        format!("{binary_id} {name}: {said}")
-    }
-
-    fn load(&self, binary: &Digest) -> Option<Analysis> {
-        Analysis::load(&Analysis::path(&self.folder, binary)).ok()
-    }
+            }
+        }
+        _ => "one of its binaries has no analysis".to_owned(),
+    };
+    format!("{binary_id} {name}: {said}")
 }

@@ -1,7 +1,7 @@
 //! Commit after commit: check out, run with reuse, run for real, compare.
 
 use crate::Options;
-use crate::binaries::{Analyses, Binaries, built};
+use crate::binaries::{Analyses, Binaries, explain};
 use crate::coverage::Coverage;
 use crate::history::{Commit, History};
 use std::collections::BTreeSet;
@@ -160,7 +160,7 @@ impl Walk {
         }
         let real = self.suite.run(How::Real);
         let settled = self.suite.settle(&first.statuses, &real.statuses);
-        let binaries = built(&self.suite);
+        let binaries = self.analyses.built(&self.suite);
         let explained = self.explain(&first, &binaries);
         let by_coverage = match self.coverage.as_ref().map(Coverage::left_out).transpose() {
             Ok(by_coverage) => by_coverage,
@@ -189,8 +189,8 @@ impl Walk {
             let (old, new) = (self.binaries.get(&case.0)?, binaries.get(&case.0)?);
             self.passed
                 .by_binary
-                .contains(&(case.clone(), old.to_string()))
-                .then(|| self.analyses.explain(case, old, new))
+                .contains(&(case.clone(), old.digest.to_string()))
+                .then(|| explain(case, old, new))
         });
         changed.take(self.explained).collect()
     }
@@ -222,7 +222,7 @@ impl Passed {
             let of_tree = (case.clone(), tree.to_owned());
             let of_binary = binaries
                 .get(&case.0)
-                .map(|digest| (case.clone(), digest.to_string()));
+                .map(|binary| (case.clone(), binary.digest.to_string()));
             trees += usize::from(self.by_tree.contains(&of_tree));
             by_binary += usize::from(of_binary.as_ref().is_some_and(|key| self.by_binary.contains(key)));
             if passes_for_real(*status) {
@@ -237,6 +237,7 @@ impl Passed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binaries::Binary;
     use thresh_core::digest::Digest;
     use thresh_tests::status::{Status, Statuses};
 
@@ -267,7 +268,13 @@ mod tests {
 
     #[test]
     fn a_case_is_known_again_where_it_passed() {
-        let binaries = |content: &[u8]| Binaries::from([("b".to_owned(), Digest::of(content))]);
+        let binaries = |content: &[u8]| {
+            let binary = Binary {
+                digest: Digest::of(content),
+                analysis: None,
+            };
+            Binaries::from([("b".to_owned(), binary)])
+        };
         let (one, other) = (binaries(b"1"), binaries(b"2"));
         let real = run(&[("good", Word::Passed, 0.0), ("bad", Word::Failed, 0.0)]);
         let mut passed = Passed::default();
