@@ -423,7 +423,7 @@ fn harness(parts: &[Part], resolution: &Resolution<'_>) -> Result<Option<(u32, H
         .as_ref()
         .ok_or_else(|| format!("its harness is in {}", part.name))?;
     let mut content = Excerpt::default();
-    let read = File::open(path).and_then(|mut file| content.read(&mut file));
+    let read = File::open(path).and_then(|file| content.read(&file));
     read.map_err(|cause| format!("{} cannot be read: {cause}", path.display()))?;
     let raw = Raw::parse(&content).map_err(|cause| format!("{}: {cause}", path.display()))?;
     let harness = harness::find(&raw).map_err(|error| error.to_string())?;

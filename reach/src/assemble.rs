@@ -25,6 +25,15 @@ pub(crate) fn build<'p>(
 ) -> Result<Rooted<'p>, GraphError> {
     let mut builder = Builder::new(parts, resolution, image)?;
     let labels = builder.labels();
+    let units = || resolution.taken.iter().map(|index| &parts[*index as usize].unit);
+    builder
+        .graph
+        .nodes
+        .reserve(units().map(|unit| unit.nodes.len()).sum());
+    builder
+        .graph
+        .edges
+        .reserve(units().map(|unit| unit.edges.len()).sum());
     for index in &resolution.taken {
         builder.part(*index, harness, &labels)?;
     }

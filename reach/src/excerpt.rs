@@ -1,14 +1,14 @@
 //! An object file without its debug information, which is most of it and is not looked at.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use object::LittleEndian;
 use object::elf;
+use object::read::ReadRef;
 use object::read::elf::{FileHeader, SectionHeader};
-use object::read::{ReadCache, ReadRef};
 
 use crate::image::text;
 
@@ -27,9 +27,11 @@ const GAP: u64 = 4 << 10;
 pub(crate) struct Excerpt {
     /// The length of the file.
     length: u64,
-    /// In the order of the file.
+    /// In the order of the file, and apart from one another.
     pieces: Vec<Piece>,
+    /// Memory, of which the beginning is filled.
     bytes: Vec<u8>,
+    filled: usize,
 }
 
 #[derive(Debug)]
@@ -43,41 +45,98 @@ impl Excerpt {
     /// Reads a file: of an object what is looked at, of any other all.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub(crate) fn read(&mut self, file: &mut File) -> io::Result<()> {
-        self.pieces.clear();
-        self.bytes.clear();
+    /// The file cannot be read, or is cut short meanwhile.
+    pub(crate) fn read(&mut self, file: &File) -> io::Result<()> {
+        self.clear();
         self.length = file.metadata()?.len();
-        let wanted = (self.length > SHORT).then(|| wanted(file)).flatten();
-        if let Some(wanted) = wanted {
-            return wanted.into_iter().try_for_each(|range| self.add(file, range));
+        if self.length > SHORT && self.object(file).is_some() {
+            return Ok(());
         }
-        file.rewind()?;
-        self.length = file.read_to_end(&mut self.bytes)? as u64;
-        self.pieces.push(Piece {
-            start: 0,
-            bytes: 0..self.bytes.len(),
-        });
-        Ok(())
+        self.clear();
+        self.add(file, 0..self.length)
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.filled = 0;
     }
 
     /// The whole file, if all of it was read.
     pub(crate) fn whole(&self) -> Option<&[u8]> {
-        (self.bytes.len() as u64 == self.length).then_some(&self.bytes)
+        (self.filled as u64 == self.length).then(|| &self.bytes[..self.filled])
+    }
+
+    /// Reads what is looked at of an object; none if the file is no object, or has an unusual form.
+    fn object(&mut self, file: &File) -> Option<()> {
+        self.add(file, 0..size_of::<Header>() as u64).ok()?;
+        let header = Header::parse(&*self).ok()?;
+        let (table, count) = (header.e_shoff(LE), u64::from(header.e_shnum(LE)));
+        let names = usize::from(header.e_shstrndx(LE));
+        header.endian().ok()?;
+        if header.e_type(LE) != elf::ET_REL {
+            return None;
+        }
+        let table = table..table.checked_add(count * size_of::<Section>() as u64)?;
+        self.add(file, table.clone()).ok()?;
+        let names = range(self.sections()?.get(names)?)?;
+        self.add(file, names.clone()).ok()?;
+        for range in self.wanted(&table, names)? {
+            self.add(file, range).ok()?;
+        }
+        Some(())
+    }
+
+    fn sections(&self) -> Option<&[Section]> {
+        let sections = Header::parse(self).ok()?.section_headers(LE, self);
+        sections.ok().filter(|sections| !sections.is_empty())
+    }
+
+    /// The places of the sections that are looked at, in the file's order, but for what is read already.
+    fn wanted(&self, table: &Range<u64>, names: Range<u64>) -> Option<Vec<Range<u64>>> {
+        let strings = self.read_bytes_at(names.start, names.end - names.start).ok()?;
+        let is_debug = |section: &&Section| {
+            let name = text(strings, section.sh_name(LE));
+            section.sh_flags(LE) & u64::from(elf::SHF_ALLOC) == 0
+                && name.is_some_and(|name| name.starts_with(".debug_") || name.starts_with(".rela.debug_"))
+        };
+        let sections = self.sections()?.iter().filter(|section| !is_debug(section));
+        let mut wanted: Vec<Range<u64>> = sections.filter_map(range).collect();
+        let read = [0..size_of::<Header>() as u64, table.clone(), names];
+        wanted.retain(|range| !read.contains(range));
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        wanted.sort_unstable_by_key(|range| range.start);
+        for range in wanted {
+            let is_near = |last: &Range<u64>| {
+                range.start <= last.end.saturating_add(GAP)
+                    && !read
+                        .iter()
+                        .any(|read| last.start <= read.start && read.start < range.end)
+            };
+            match joined.last_mut() {
+                Some(last) if is_near(last) => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        Some(joined)
     }
 
     fn add(&mut self, file: &File, range: Range<u64>) -> io::Result<()> {
-        // A file that is shorter than its sections say is damaged, which is found out when they are asked for.
-        let range = range.start..range.end.min(self.length);
-        let length = range.end.saturating_sub(range.start);
-        let start = self.bytes.len();
-        let end = start + usize::try_from(length).map_err(io::Error::other)?;
-        self.bytes.resize(end, 0);
-        file.read_exact_at(&mut self.bytes[start..], range.start)?;
-        self.pieces.push(Piece {
+        if range.is_empty() || range.end > self.length {
+            return Ok(());
+        }
+        let start = self.filled;
+        let end = start + usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        file.read_exact_at(&mut self.bytes[start..end], range.start)?;
+        self.filled = end;
+        let piece = Piece {
             start: range.start,
             bytes: start..end,
-        });
+        };
+        let place = self.pieces.partition_point(|piece| piece.start <= range.start);
+        self.pieces.insert(place, piece);
         Ok(())
     }
 
@@ -112,39 +171,8 @@ impl<'e> ReadRef<'e> for &'e Excerpt {
     }
 }
 
-/// The places of an object that are looked at, in its order; none if the file is no object, or damaged.
-fn wanted(file: &File) -> Option<Vec<Range<u64>>> {
-    let cache = ReadCache::new(file);
-    let header = Header::parse(&cache).ok()?;
-    header.endian().ok()?;
-    if header.e_type(LE) != elf::ET_REL {
-        return None;
-    }
-    let sections = header.section_headers(LE, &cache).ok()?;
-    let names = sections.get(header.shstrndx(LE, &cache).ok()? as usize)?;
-    let names = names.data(LE, &cache).ok()?;
-    let is_debug = |section: &Section| {
-        let name = text(names, section.sh_name(LE));
-        section.sh_flags(LE) & u64::from(elf::SHF_ALLOC) == 0
-            && name.is_some_and(|name| name.starts_with(".debug_") || name.starts_with(".rela.debug_"))
-    };
-    let table = header.e_shoff(LE)..;
-    let table = table.start..table.start.checked_add(size_of_val(sections) as u64)?;
-    let mut wanted = vec![0..size_of::<Header>() as u64, table];
-    for section in sections {
-        if !is_debug(section)
-            && let Some((start, size)) = section.file_range(LE)
-        {
-            wanted.push(start..start.checked_add(size)?);
-        }
-    }
-    wanted.sort_unstable_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in wanted {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(GAP) => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
-    }
-    Some(joined)
+/// Where a section is in the file; none if it has nothing there.
+fn range(section: &Section) -> Option<Range<u64>> {
+    let (start, size) = section.file_range(LE)?;
+    Some(start..start.checked_add(size)?)
 }

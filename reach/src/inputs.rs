@@ -117,12 +117,14 @@ fn search(folders: &[PathBuf], name: &str, is_static: bool) -> Option<PathBuf> {
 
 /// `content` is memory to read into.
 fn file(path: &Path, whole: bool, memo: &Memo, content: &mut Excerpt) -> Result<Inputs, InputError> {
-    let stamp = stamp(path);
+    // Of archives only is more kept.
+    let is_object = path.extension().is_some_and(|ending| ending == "o");
+    let stamp = (!is_object).then(|| stamp(path)).flatten();
     let digest = stamp.as_ref().and_then(|stamp| memo.digest(stamp));
     if let Some(units) = digest.and_then(|digest| memo.archive(&digest)) {
         return Ok(archive(path, units, whole));
     }
-    let read = File::open(path).and_then(|mut file| content.read(&mut file));
+    let read = File::open(path).and_then(|file| content.read(&file));
     read.map_err(|cause| InputError::Read {
         path: path.display().to_string(),
         cause,

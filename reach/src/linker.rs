@@ -68,6 +68,10 @@ pub fn link(arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString>)
         }
         Ok(status) if status.success() => {
             let folder = PathBuf::from(folder);
+            // One thread less to start and to wait for. Where it cannot be had the usual ones do.
+            let _ = rayon::ThreadPoolBuilder::new()
+                .use_current_thread()
+                .build_global();
             // A binary without an analysis is one whose digest is its key.
             let _ = catch_unwind(AssertUnwindSafe(|| analyse(arguments, &folder)));
             0
