@@ -350,7 +350,7 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
     let harness = harness.as_ref().map(|(_, harness)| harness);
     let constructors = Constructors::of(&rooted);
     let effects = match are_known {
-        true => effects::of_cases(&rooted, &constructors),
+        true => effects::of_cases(&rooted, &constructors, &hashes.reached),
         false => vec![Effects::ANY; rooted.cases.len()],
     };
     let found = record::Found {

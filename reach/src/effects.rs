@@ -72,10 +72,10 @@ impl Effects {
     }
 }
 
-/// The effects of each case, in a binary that is loaded with known libraries only.
-pub(crate) fn of_cases(rooted: &Rooted<'_>, constructors: &Constructors) -> Vec<Effects> {
+/// The effects of each case, in a binary that is loaded with known libraries only. `reached` says which nodes anything reaches.
+pub(crate) fn of_cases(rooted: &Rooted<'_>, constructors: &Constructors, reached: &[bool]) -> Vec<Effects> {
     let graph = &rooted.graph;
-    let spread = Spread::new(graph);
+    let spread = Spread::new(graph, reached);
     let (opens, sees) = (
         spread.back(|effects| effects.opens),
         spread.back(|effects| effects.sees_version),
@@ -99,7 +99,7 @@ pub(crate) fn of_cases(rooted: &Rooted<'_>, constructors: &Constructors) -> Vec<
         }
         .or(of(*node))
     };
-    let all = all_around(rooted, constructors);
+    let all = all_around(rooted, constructors, reached);
     let all = all.iter().map(around).fold(Effects::NONE, Effects::or);
     let cases = rooted.cases.iter().zip(&constructors.joined);
     cases
@@ -109,12 +109,13 @@ pub(crate) fn of_cases(rooted: &Rooted<'_>, constructors: &Constructors) -> Vec<
 
 /// What is executed for every case but is neither its own nor libtest's: start-up code, what others may call by name,
 /// and what the toolchain's code calls in the build.
-fn all_around(rooted: &Rooted<'_>, constructors: &Constructors) -> BTreeSet<u32> {
+fn all_around(rooted: &Rooted<'_>, constructors: &Constructors, reached: &[bool]) -> BTreeSet<u32> {
     let graph = &rooted.graph;
     let start = rooted.starting.iter().chain(&rooted.constructors);
     let start = start.filter(|node| !constructors.apart.contains(node));
     let mut found: BTreeSet<u32> = start.chain(&rooted.exported).copied().collect();
-    for (number, _) in graph.nodes.iter().enumerate().filter(|(_, node)| node.toolchain) {
+    let nodes = graph.nodes.iter().zip(reached).enumerate();
+    for (number, _) in nodes.filter(|(_, (node, reached))| **reached && node.toolchain) {
         let edges = graph.edges_of(number as u32).iter();
         found.extend(edges.filter_map(|edge| match edge.target {
             To::Node(to) if !graph.nodes[to as usize].toolchain => Some(to),
@@ -131,8 +132,9 @@ struct Spread {
 }
 
 impl Spread {
-    fn new(graph: &Graph<'_>) -> Self {
-        let opaque: Vec<bool> = graph.nodes.iter().map(is_opaque).collect();
+    fn new(graph: &Graph<'_>, reached: &[bool]) -> Self {
+        let nodes = graph.nodes.iter().zip(reached);
+        let opaque: Vec<bool> = nodes.map(|(node, reached)| !reached || is_opaque(node)).collect();
         let leaves = graph.leaf_kinds.iter().zip(&graph.leaf_names);
         let leaves: Vec<Leaf> = leaves.map(|(kind, name)| leaf(*kind, name)).collect();
         let own = |(node, opaque): (usize, &bool)| match opaque {

@@ -3,17 +3,47 @@
 //! `.eh_frame` of an object holds an entry for each function. What unwinding does in a function is that entry, the
 //! common entry it names, and the tables that both refer to; so all of these become part of the function's section.
 
-use crate::raw::{Raw, RawSection, Relocation, Shape};
+use std::ops::Range;
+
+use crate::raw::{self, Raw, RawSection, Relocation, Shape};
+
+/// What the unwind tables of an object add to its functions.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// By section.
+    all: Vec<Place>,
+    bytes: Vec<u8>,
+    relocations: Vec<Relocation>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// The section of the function.
+    section: u32,
+    /// Where in the memory of all.
+    bytes: Range<usize>,
+    relocations: Range<usize>,
+}
 
 /// What an unwind table adds to a function.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    /// The section of the function.
-    pub(crate) section: u32,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'f> {
     /// The bytes of the common entry and the function's, without their lengths and the distance between them.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: &'f [u8],
     /// Their relocations, with offsets in `bytes`.
-    pub(crate) relocations: Vec<Relocation>,
+    pub(crate) relocations: &'f [Relocation],
+}
+
+impl Frames {
+    /// Those of one section, in the table's order.
+    pub(crate) fn of(&self, section: u32) -> impl ExactSizeIterator<Item = Frame<'_>> {
+        let start = self.all.partition_point(|place| place.section < section);
+        let end = self.all.partition_point(|place| place.section <= section);
+        self.all[start..end].iter().map(|place| Frame {
+            bytes: &self.bytes[place.bytes.clone()],
+            relocations: &self.relocations[place.relocations.clone()],
+        })
+    }
 }
 
 /// The bytes of an entry's length and of the distance to its common entry.
@@ -23,12 +53,13 @@ const HEAD: usize = 8;
 const FUNCTION_AT: u64 = 8;
 
 /// Takes the unwind tables of an object apart.
-pub(crate) fn frames(raw: &Raw<'_>) -> Result<Vec<Frame>, Shape> {
+pub(crate) fn frames(raw: &Raw<'_>) -> Result<Frames, Shape> {
     let tables = raw.sections.iter().filter(|section| section.name == ".eh_frame");
-    let mut found = Vec::new();
+    let mut found = Frames::default();
     for table in tables {
         read(raw, table, &mut found)?;
     }
+    found.all.sort_by_key(|place| place.section);
     Ok(found)
 }
 
@@ -41,7 +72,7 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_le_bytes)
 }
 
-fn read(raw: &Raw<'_>, table: &RawSection<'_>, found: &mut Vec<Frame>) -> Result<(), Shape> {
+fn read(raw: &Raw<'_>, table: &RawSection<'_>, found: &mut Frames) -> Result<(), Shape> {
     let mut at = 0;
     while at < table.data.len() {
         let length = word(table.data, at).ok_or_else(damaged)?;
@@ -54,7 +85,7 @@ fn read(raw: &Raw<'_>, table: &RawSection<'_>, found: &mut Vec<Frame>) -> Result
         let distance = word(table.data, at + 4).ok_or_else(damaged)? as usize;
         if distance != 0 {
             let common = (at + 4).checked_sub(distance).ok_or_else(damaged)?;
-            found.extend(function(raw, table, common, at, end)?);
+            function(raw, table, common, at..end, found)?;
         }
         at = end;
     }
@@ -93,40 +124,40 @@ fn function(
     raw: &Raw<'_>,
     table: &RawSection<'_>,
     common: usize,
-    at: usize,
-    end: usize,
-) -> Result<Option<Frame>, Shape> {
+    entry: Range<usize>,
+    found: &mut Frames,
+) -> Result<(), Shape> {
     let common_end = entry_end(table, common)?;
-    let mut frame = Frame {
-        section: 0,
-        bytes: Vec::new(),
-        relocations: Vec::new(),
-    };
-    for (from, to) in [(common, common_end), (at, end)] {
-        let entry = unpadded(&table.data[from + HEAD..to]);
-        frame.bytes.extend_from_slice(&(entry.len() as u64).to_le_bytes());
-        let base = frame.bytes.len() as u64;
-        frame.bytes.extend_from_slice(entry);
-        let moved = within(table, from, to).iter().map(|relocation| Relocation {
-            offset: (relocation.offset - from as u64)
-                .wrapping_sub(HEAD as u64)
-                .wrapping_add(base),
-            ..*relocation
-        });
-        frame.relocations.extend(moved);
-    }
-    let address = within(table, at, end)
+    let at = entry.start;
+    let relocations = within(table, at, entry.end);
+    let address = relocations
         .iter()
         .find(|relocation| relocation.offset == at as u64 + FUNCTION_AT);
     let Some(address) = address else {
         return Err(Shape::Unknown("an unwind entry of no function".to_owned()));
     };
     let symbol = raw.symbols.get(address.symbol as usize).ok_or_else(damaged)?;
-    Ok(match symbol.place {
-        crate::raw::Place::Section(section) => {
-            frame.section = section;
-            Some(frame)
-        }
-        _ => None,
-    })
+    let raw::Place::Section(section) = symbol.place else {
+        return Ok(());
+    };
+    let (start, first) = (found.bytes.len(), found.relocations.len());
+    for Range { start: from, end: to } in [common..common_end, entry] {
+        let entry = unpadded(&table.data[from + HEAD..to]);
+        found.bytes.extend_from_slice(&(entry.len() as u64).to_le_bytes());
+        let base = (found.bytes.len() - start) as u64;
+        found.bytes.extend_from_slice(entry);
+        let moved = within(table, from, to).iter().map(|relocation| Relocation {
+            offset: (relocation.offset - from as u64)
+                .wrapping_sub(HEAD as u64)
+                .wrapping_add(base),
+            ..*relocation
+        });
+        found.relocations.extend(moved);
+    }
+    found.all.push(Place {
+        section,
+        bytes: start..found.bytes.len(),
+        relocations: first..found.relocations.len(),
+    });
+    Ok(())
 }

@@ -1,5 +1,8 @@
 //! What the bytes of a section say of what its code may do, by themselves.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use object::elf;
 
 use crate::instructions::marks_of_code;
@@ -46,8 +49,8 @@ impl Marks {
 
     /// The marks of constant bytes.
     pub(crate) fn of_text(bytes: &[u8]) -> Self {
-        let has = |text: &[u8]| memchr::memmem::find(bytes, text).is_some();
-        if TEXTS.into_iter().any(has) {
+        static FINDERS: LazyLock<[Finder<'_>; 4]> = LazyLock::new(|| TEXTS.map(Finder::new));
+        if FINDERS.iter().any(|text| text.find(bytes).is_some()) {
             Self::VERSION
         } else {
             Self::default()

@@ -7,7 +7,7 @@ use thresh_core::digest::{Digest, ShortHasher};
 
 use crate::encode::Writer;
 use crate::fields::{self, Field};
-use crate::frames::frames;
+use crate::frames::{Frames, frames};
 use crate::location;
 use crate::marks::{Marks, is_written};
 use crate::name::normalised;
@@ -30,16 +30,12 @@ impl Unit {
 
     pub(crate) fn of(raw: &Raw<'_>) -> Result<Self, Shape> {
         let mut builder = Builder::new(raw);
-        let mut frames_of: HashMap<u32, Vec<crate::frames::Frame>> = HashMap::new();
-        for frame in frames(raw)? {
-            frames_of.entry(frame.section).or_default().push(frame);
-        }
+        let frames = frames(raw)?;
         for (index, section) in raw.sections.iter().enumerate() {
             if section.has(elf::SHF_ALLOC) {
                 if section.name.starts_with(".gnu.lto_") {
                     return Err(Shape::Bitcode);
                 }
-                let frames = frames_of.remove(&(index as u32)).unwrap_or_default();
                 builder.node(index as u32, section, &frames)?;
             } else if section.name.starts_with(".gnu.lto_") {
                 return Err(Shape::Bitcode);
@@ -59,8 +55,8 @@ struct Builder<'r, 'd> {
     nodes: Vec<Option<u32>>,
     names: HashMap<&'d str, u32>,
     leaves: HashMap<Digest, u32>,
-    /// Symbols by section, in the object's order.
-    symbols_of: Vec<Vec<u32>>,
+    /// Sections and the symbols in them, sorted.
+    symbols_of: Vec<(u32, u32)>,
     /// Sections that are locations of panics.
     locations: HashSet<u32>,
     hasher: ShortHasher,
@@ -80,20 +76,26 @@ impl<'r, 'd> Builder<'r, 'd> {
                 count - 1
             })
         });
-        let nodes = nodes.collect();
-        let mut symbols_of = vec![Vec::new(); raw.sections.len()];
-        for (index, symbol) in raw.symbols.iter().enumerate() {
-            if let Place::Section(section) = symbol.place
-                && symbol.kind != elf::STT_SECTION
-                && let Some(list) = symbols_of.get_mut(section as usize)
-            {
-                list.push(index as u32);
-            }
-        }
+        let nodes: Vec<Option<u32>> = nodes.collect();
+        // Those of the unwind table are the functions' as well.
+        let edges = raw
+            .sections
+            .iter()
+            .map(|section| section.relocations.len() * if section.name == ".eh_frame" { 2 } else { 1 });
+        let placed = (0..)
+            .zip(&raw.symbols)
+            .filter_map(|(index, symbol)| match symbol.place {
+                Place::Section(section) if symbol.kind != elf::STT_SECTION => Some((section, index)),
+                _ => None,
+            });
+        let mut symbols_of: Vec<(u32, u32)> = placed.collect();
+        symbols_of.sort_unstable();
         Self {
             raw,
             unit: Unit {
                 machine: raw.machine,
+                nodes: Vec::with_capacity(count as usize),
+                edges: Vec::with_capacity(edges.sum()),
                 ..Unit::default()
             },
             nodes,
@@ -109,12 +111,7 @@ impl<'r, 'd> Builder<'r, 'd> {
         }
     }
 
-    fn node(
-        &mut self,
-        index: u32,
-        section: &RawSection<'d>,
-        frames: &[crate::frames::Frame],
-    ) -> Result<(), Shape> {
+    fn node(&mut self, index: u32, section: &RawSection<'d>, frames: &Frames) -> Result<(), Shape> {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         let edges = self.unit.edges.len() as u32;
@@ -123,10 +120,11 @@ impl<'r, 'd> Builder<'r, 'd> {
         let form = self.forms.bytes().len() as u32;
         fields::write_shape(&mut self.forms, section);
         self.forms.append(&text);
+        let frames = frames.of(index);
         self.forms.number(frames.len() as u64);
         for frame in frames {
-            text.piece(&frame.bytes);
-            self.fields(&frame.relocations)?;
+            text.piece(frame.bytes);
+            self.fields(frame.relocations)?;
             fields::write(&mut text, &self.fields);
             fields::write(&mut self.forms, &self.fields);
         }
@@ -165,8 +163,10 @@ impl<'r, 'd> Builder<'r, 'd> {
 
     /// The symbols with a name in a section.
     fn named(&self, index: u32) -> Vec<&'r RawSymbol<'d>> {
-        let all = self.symbols_of[index as usize].iter();
-        let all = all.map(|symbol| &self.raw.symbols[*symbol as usize]);
+        let start = self.symbols_of.partition_point(|(section, _)| *section < index);
+        let all = self.symbols_of[start..].iter();
+        let all = all.take_while(|(section, _)| *section == index);
+        let all = all.map(|(_, symbol)| &self.raw.symbols[*symbol as usize]);
         all.filter(|symbol| !symbol.name.is_empty() && !symbol.name.starts_with(".L"))
             .collect()
     }
