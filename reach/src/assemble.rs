@@ -12,7 +12,7 @@ use crate::inputs::Part;
 use crate::location;
 use crate::marks::Marks;
 use crate::pieces::Known;
-use crate::resolve::Resolution;
+use crate::resolve::{Found, Resolution};
 use crate::unit::{Role, Target};
 
 /// Makes the graph. `image` is the digest of the linked binary, `roots` are names that are reached from outside.
@@ -180,7 +180,7 @@ impl<'p> Builder<'p> {
                         let known = known.get_mut(name as usize).ok_or_else(|| self.broken(index))?;
                         let named = match *known {
                             Some(named) => named,
-                            None => *known.insert(self.named(part, &part.unit.names[name])?),
+                            None => *known.insert(self.named(index, name)?),
                         };
                         observes |= named.observes;
                         GraphEdge {
@@ -239,16 +239,18 @@ impl<'p> Builder<'p> {
         GraphError::Broken(self.parts[part as usize].name.clone())
     }
 
-    /// What a name stands for where `part` refers to it.
-    fn named(&mut self, part: &Part, name: &str) -> Result<Named, GraphError> {
+    /// What a name of a part stands for.
+    fn named(&mut self, index: u32, number: u32) -> Result<Named, GraphError> {
+        let part = &self.parts[index as usize];
+        let name = &part.unit.names[number];
         Ok(Named {
-            edge: self.by_name(name)?,
+            edge: self.by_name(name, self.resolution.find_in(index, number))?,
             observes: !part.toolchain && (location::observes(name) || LOADERS.contains(&name)),
         })
     }
 
-    fn by_name(&mut self, name: &str) -> Result<GraphEdge, GraphError> {
-        if let Some(found) = self.resolution.find(name) {
+    fn by_name(&mut self, name: &str, found: Option<Found>) -> Result<GraphEdge, GraphError> {
+        if let Some(found) = found {
             let definition = self.parts[found.part as usize].unit.definitions[found.definition as usize];
             return Ok(GraphEdge {
                 target: self.local(found.part, definition.target)?,

@@ -36,11 +36,21 @@ enum State {
     Defined(Found),
 }
 
+/// No number.
+const NONE: u32 = u32::MAX;
+
 /// The outcome.
 #[derive(Debug)]
 pub(crate) struct Resolution<'p> {
     parts: &'p [Part],
-    states: HashMap<&'p str, State>,
+    /// The numbers of names: looking for a long name among many is dear, and most are met several times.
+    numbers: HashMap<&'p str, u32>,
+    /// The names by number.
+    names: Vec<&'p str>,
+    /// By part and name, its number where it has been asked for.
+    known: Vec<Vec<u32>>,
+    /// By number.
+    states: Vec<Option<State>>,
     groups: HashMap<&'p str, u32>,
     /// Parts in the order in which they were taken.
     pub(crate) taken: Vec<u32>,
@@ -49,8 +59,8 @@ pub(crate) struct Resolution<'p> {
     dropped: HashSet<(u32, u32)>,
     /// Parts that were taken and whose references are being gone through, with the place of the next one.
     open: Vec<(u32, usize)>,
-    /// Names that an archive had before they were needed. lld goes back to it; others may have gone on to the next.
-    late: HashSet<&'p str>,
+    /// Names that an archive had before they were needed, by number. lld goes back to it; others may have gone on to the next.
+    late: HashSet<u32>,
     /// A name for which a linker may have chosen otherwise.
     pub(crate) ambiguous: Option<&'p str>,
     /// A name that several archives have, and which was needed. lld takes the first.
@@ -62,10 +72,12 @@ impl<'p> Resolution<'p> {
     /// for, or that the binary exports. `imports` are those that it looks for in dynamic libraries: linkers do not agree on whether a member of an
     /// archive goes before such a library.
     pub(crate) fn new(parts: &'p [Part], needed: &'p [String], imports: &'p HashSet<String>) -> Self {
-        let imported = imports.iter().map(|name| (name.as_str(), State::Imported));
         let mut resolution = Self {
             parts,
-            states: imported.collect(),
+            numbers: HashMap::new(),
+            names: Vec::new(),
+            known: vec![Vec::new(); parts.len()],
+            states: Vec::new(),
             groups: HashMap::new(),
             taken: Vec::new(),
             is_taken: vec![false; parts.len()],
@@ -75,8 +87,13 @@ impl<'p> Resolution<'p> {
             ambiguous: tentative(parts),
             offered_again: None,
         };
+        for name in imports {
+            let number = resolution.number(name);
+            resolution.states[number as usize] = Some(State::Imported);
+        }
         for name in needed {
-            resolution.need(name, false);
+            let number = resolution.number(name);
+            resolution.need(number, false);
         }
         for (index, part) in parts.iter().enumerate() {
             if part.always {
@@ -89,25 +106,64 @@ impl<'p> Resolution<'p> {
         resolution
     }
 
+    /// The number of a name.
+    fn number(&mut self, name: &'p str) -> u32 {
+        let next = self.names.len() as u32;
+        let number = *self.numbers.entry(name).or_insert(next);
+        if number == next {
+            self.names.push(name);
+            self.states.push(None);
+        }
+        number
+    }
+
+    /// The number of one of a part's names.
+    fn number_in(&mut self, part: u32, name: u32) -> u32 {
+        let names = &self.parts[part as usize].unit.names;
+        let known = &mut self.known[part as usize];
+        known.resize(names.len(), NONE);
+        match known[name as usize] {
+            NONE => {
+                let number = self.number(&names[name]);
+                self.known[part as usize][name as usize] = number;
+                number
+            }
+            number => number,
+        }
+    }
+
+    fn state(&self, name: &str) -> Option<State> {
+        self.states[*self.numbers.get(name)? as usize]
+    }
+
     /// Where a name is defined among the taken parts.
     pub(crate) fn find(&self, name: &str) -> Option<Found> {
-        match self.states.get(name) {
-            Some(State::Defined(found)) => Some(*found),
+        match self.state(name)? {
+            State::Defined(found) => Some(found),
             _ => None,
+        }
+    }
+
+    /// Where one of a part's names is defined.
+    pub(crate) fn find_in(&self, part: u32, name: u32) -> Option<Found> {
+        let known = self.known[part as usize].get(name as usize);
+        match known.filter(|number| **number != NONE) {
+            Some(number) => match self.states[*number as usize]? {
+                State::Defined(found) => Some(found),
+                _ => None,
+            },
+            None => self.find(&self.parts[part as usize].unit.names[name]),
         }
     }
 
     /// Whether something refers to a name that is defined nowhere, and not just if it is there.
     pub(crate) fn is_missing(&self, name: &str) -> bool {
-        matches!(self.states.get(name), Some(State::Needed))
+        matches!(self.state(name), Some(State::Needed))
     }
 
     /// Whether a member of an archive has a name, and was not taken.
     pub(crate) fn is_offered(&self, name: &str) -> bool {
-        matches!(
-            self.states.get(name),
-            Some(State::Offered(_) | State::OfferedAgain(_))
-        )
+        matches!(self.state(name), Some(State::Offered(_) | State::OfferedAgain(_)))
     }
 
     /// Whether another group of the same signature stands for a node.
@@ -145,27 +201,28 @@ impl<'p> Resolution<'p> {
                 continue;
             };
             *next += 1;
-            self.need(&unit.names[reference.name], reference.weak);
+            let part = *part;
+            let number = self.number_in(part, reference.name);
+            self.need(number, reference.weak);
         }
     }
 
     fn offer(&mut self, index: u32) {
         let unit = &self.parts[index as usize].unit;
         for definition in &unit.definitions {
-            let name = &unit.names[definition.name];
-            match self.states.get(name) {
+            let number = self.number_in(index, definition.name);
+            let name = self.names[number as usize];
+            let state = &mut self.states[number as usize];
+            match state {
                 Some(State::Needed) => {
                     self.take(index);
                     return;
                 }
-                None | Some(State::Wished) => {
-                    self.states.insert(name, State::Offered(index));
-                }
+                None | Some(State::Wished) => *state = Some(State::Offered(index)),
                 Some(State::Offered(first)) if *first != index => {
-                    let first = *first;
-                    self.states.insert(name, State::OfferedAgain(first));
+                    *state = Some(State::OfferedAgain(*first));
                 }
-                Some(State::Defined(_)) if self.late.contains(name) => {
+                Some(State::Defined(_)) if self.late.contains(&number) => {
                     self.offered_again.get_or_insert(name);
                 }
                 Some(State::Offered(_) | State::OfferedAgain(_) | State::Defined(_) | State::Imported) => {}
@@ -173,21 +230,19 @@ impl<'p> Resolution<'p> {
         }
     }
 
-    fn need(&mut self, name: &'p str, weak: bool) {
-        match self.states.get(name) {
+    fn need(&mut self, number: u32, weak: bool) {
+        let state = &mut self.states[number as usize];
+        match *state {
             Some(State::Offered(part)) if !weak => {
-                let part = *part;
-                self.late.insert(name);
+                self.late.insert(number);
                 self.take(part);
             }
             Some(State::OfferedAgain(part)) if !weak => {
-                let part = *part;
-                self.offered_again.get_or_insert(name);
+                self.offered_again.get_or_insert(self.names[number as usize]);
                 self.take(part);
             }
             Some(State::Wished) | None => {
-                let state = if weak { State::Wished } else { State::Needed };
-                self.states.insert(name, state);
+                *state = Some(if weak { State::Wished } else { State::Needed });
             }
             _ => {}
         }
@@ -206,29 +261,27 @@ impl<'p> Resolution<'p> {
                 self.dropped.extend(group.nodes.iter().map(|node| (index, *node)));
             }
         }
-        for (number, definition) in unit.definitions.iter().enumerate() {
-            let name = &unit.names[definition.name];
+        for (at, definition) in unit.definitions.iter().enumerate() {
+            let number = self.number_in(index, definition.name);
             if let Target::Node(node) = definition.target
                 && self.dropped.contains(&(index, node))
             {
-                self.need(name, definition.weak);
+                self.need(number, definition.weak);
                 continue;
             }
             let found = Found {
                 part: index,
-                definition: number as u32,
+                definition: at as u32,
                 weak: definition.weak,
             };
-            match self.states.get(name) {
+            match self.states[number as usize] {
                 Some(State::Defined(old)) if !old.weak || found.weak => {
-                    if old.weak && !self.are_alike(*old, found) {
-                        self.ambiguous.get_or_insert(name);
+                    if old.weak && !self.are_alike(old, found) {
+                        self.ambiguous.get_or_insert(self.names[number as usize]);
                     }
                 }
                 Some(State::Imported) => {}
-                _ => {
-                    self.states.insert(name, State::Defined(found));
-                }
+                _ => self.states[number as usize] = Some(State::Defined(found)),
             }
         }
         self.open.push((index, 0));
