@@ -8,8 +8,8 @@ use thresh_core::chunk::{CHUNK_BYTES_MAX, Part};
 use super::{CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MIN};
 use crate::hash::fill;
 
-/// Bytes read at once: several chunks, so that what is left of a read is moved seldom.
-const READ_BYTES: usize = 8 * CHUNK_BYTES_MAX;
+/// Bytes read at once: several chunks, so that what is left of a read is moved seldom. Each blob that comes has so many in memory.
+const READ_BYTES: usize = 2 * CHUNK_BYTES_MAX;
 
 /// A chunk and its content.
 #[derive(Clone, Debug, PartialEq, Eq)]

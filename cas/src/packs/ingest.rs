@@ -5,7 +5,7 @@ use std::io::Read;
 use thresh_core::chunk::{CHUNK_BYTES_MAX, Part, Recipe};
 use thresh_core::digest::Digest;
 
-use super::ahead::{AHEAD, Ahead, TOGETHER_BYTES};
+use super::ahead::{Ahead, TOGETHER_BYTES};
 use super::name::{BlobName, DigestFunction, NameHasher};
 use super::record::Kind;
 use super::{PackError, PackStore};
@@ -72,7 +72,7 @@ impl PackStore {
             Ok::<_, PackError>(contents)
         };
         // While some are packed, the next ones come and are hashed.
-        let mut packing: Ahead<Result<Vec<Part>, PackError>> = Ahead::default();
+        let mut packing: Ahead<Result<Vec<Part>, PackError>> = Ahead::new(&self.inner.sharers);
         loop {
             let contents = next()?;
             if contents.is_empty() {
@@ -80,7 +80,7 @@ impl PackStore {
             }
             let store = self.clone();
             packing.begin(move || store.keep_chunks(&contents));
-            if packing.count() > AHEAD {
+            while packing.count() > packing.limit() {
                 parts.extend(packing.next().transpose()?.into_iter().flatten());
             }
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use thresh_core::digest::Digest;
 
+use super::ahead::Sharers;
 use super::place::Place;
 use super::record::{BEGIN, HEADER_BYTES, Header, Kind, TRAILER_BYTES, list_offset, read_list};
 use super::store::{Inner, Owner, Pack, State, path_of};
@@ -68,6 +69,7 @@ impl PackStore {
         let inner = Inner {
             dir: dir.to_owned(),
             state: Mutex::new(state),
+            sharers: Sharers::default(),
             _users: users,
         };
         Ok(Self {

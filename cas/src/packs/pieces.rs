@@ -7,7 +7,7 @@ use std::vec;
 use thresh_core::chunk::Part;
 use thresh_core::digest::Digest;
 
-use super::ahead::{AHEAD, Ahead, TOGETHER_BYTES};
+use super::ahead::{Ahead, TOGETHER_BYTES};
 use super::{PackError, PackStore};
 
 /// How a chunk is read.
@@ -62,7 +62,7 @@ impl PackStore {
             store: self.clone(),
             read,
             parts: parts.into_iter(),
-            coming: Ahead::default(),
+            coming: Ahead::new(&self.inner.sharers),
             ready: VecDeque::new(),
             skip: 0,
         }
@@ -87,7 +87,7 @@ pub struct BlobPieces {
 impl BlobPieces {
     /// Waits for the next chunks, and has those behind them read meanwhile.
     fn refill(&mut self) {
-        while self.coming.count() < AHEAD && !self.parts.as_slice().is_empty() {
+        while self.coming.count() < self.coming.limit().max(1) && !self.parts.as_slice().is_empty() {
             let (store, read, parts) = (self.store.clone(), self.read, self.take_parts());
             let reading = move || parts.iter().map(|part| read(&store, &part.digest)).collect();
             self.coming.begin(reading);

@@ -10,6 +10,7 @@ use thresh_core::chunk::Codec;
 use thresh_core::digest::Digest;
 
 use super::PackError;
+use super::ahead::Sharers;
 use super::place::Place;
 use super::record::{HEADER_BYTES, Header, Kind};
 
@@ -23,6 +24,8 @@ pub struct PackStore {
 pub(super) struct Inner {
     pub(super) dir: PathBuf,
     pub(super) state: Mutex<State>,
+    /// Blobs that come or go.
+    pub(super) sharers: Sharers,
     /// Locked: shared, or by this process alone.
     pub(super) _users: File,
 }

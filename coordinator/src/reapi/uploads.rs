@@ -24,7 +24,7 @@ const WINDOW_LOG_MAX: u32 = 23;
 const MESSAGES_AHEAD: usize = 4;
 
 /// Bytes of all streams together that wait to be stored.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+const WAITING_BYTES_MAX: usize = 32 << 20;
 
 /// Uploads that were cut off, by resource name, and the memory of those that come. Clones share everything.
 #[derive(Clone, Debug)]
