@@ -154,31 +154,53 @@ fn with_another_linker_constructors_of_archives_make_the_binary_whole() {
     assert!(whole(&analysis).contains("constructors"), "{}", whole(&analysis));
 }
 
+/// `x` needs `helper`, of which the archive before has another one.
+fn two_archives() -> (Workshop, &'static str) {
+    let mut workshop = with_c(&[]);
+    compile(
+        &workshop,
+        "x",
+        "int helper(void); int x(void) { return helper(); }",
+    );
+    compile(&workshop, "help", "int helper(void) { return 10; }");
+    compile(&workshop, "y", "int y(void) { return 1; }");
+    compile(&workshop, "other", "int helper(void) { return 20; }");
+    archive(&mut workshop, "liby.a", &["y", "other"]);
+    archive(&mut workshop, "libx.a", &["x", "help"]);
+    let source = "unsafe extern \"C\" { fn x() -> i32; fn y() -> i32; }
+        #[test] fn of_x() { assert_ne!(unsafe { x() }, 0) } #[test] fn of_y() { assert_eq!(unsafe { y() }, 1) }";
+    (workshop, source)
+}
+
 #[test]
 fn a_name_in_two_archives_is_certain_with_lld_only() {
     for (flag, expected) in [
         ("-Cdebuginfo=0", None),
         ("-Clinker-features=-lld", Some("several archives")),
     ] {
-        let mut workshop = with_c(&[]);
-        compile(
-            &workshop,
-            "x",
-            "int helper(void); int x(void) { return helper(); }",
-        );
-        compile(&workshop, "help", "int helper(void) { return 10; }");
-        compile(&workshop, "y", "int y(void) { return 1; }");
-        compile(&workshop, "other", "int helper(void) { return 20; }");
-        archive(&mut workshop, "liby.a", &["y", "other"]);
-        archive(&mut workshop, "libx.a", &["x", "help"]);
+        let (mut workshop, source) = two_archives();
         workshop.flags.push(flag.to_owned());
-        let source = "unsafe extern \"C\" { fn x() -> i32; fn y() -> i32; }
-            #[test] fn of_x() { assert_ne!(unsafe { x() }, 0) } #[test] fn of_y() { assert_eq!(unsafe { y() }, 1) }";
         let analysis = workshop.build(source);
         match expected {
             None => assert_eq!(analysis.summary().whole(), None),
             Some(why) => assert!(whole(&analysis).contains(why), "{}", whole(&analysis)),
         }
+    }
+}
+
+#[test]
+fn what_another_linker_chose_is_found_in_the_binary_too() {
+    for ((mut workshop, source), what) in [(two_archives(), "helper"), (ordered(), "constructors")] {
+        workshop.flags.push("-Clinker-features=-lld".to_owned());
+        let mut arguments = workshop.link(source);
+        // As if lld had linked it: then nothing is refused before the binary is looked at.
+        arguments.push("-fuse-ld=lld".into());
+        let analysis = workshop.analyse(&arguments);
+        let found = whole(&analysis);
+        assert!(
+            found.contains(what) && !found.contains("several archives"),
+            "{found}"
+        );
     }
 }
 
