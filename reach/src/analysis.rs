@@ -1,7 +1,7 @@
 //! The analysis of one link: made after the linker ended, kept in a file, read by who wants keys.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -103,19 +103,30 @@ pub enum LoadError {
 }
 
 impl Analysis {
-    /// The file in which the analysis of a binary is kept, whether there is one or not. None if the binary cannot be read, or is no executable.
+    /// The file in which the analysis of a binary is kept, whether there is one or not. None if the binary cannot be read, is no executable, or is
+    /// no longer the one whose digest is asked for.
     ///
-    /// It is named by what a process has of the binary: most of it is debug information, in which an analysis has no part.
-    pub fn path(folder: &Path, binary: &Path) -> Option<PathBuf> {
+    /// The file is named by what a process has of the binary: most of it is debug information, in which an analysis has no part.
+    /// `digest` is that of the whole binary, and `is_same` says whether it still is, by the metadata of the file.
+    pub fn path(
+        folder: &Path,
+        binary: &Path,
+        digest: &Digest,
+        is_same: impl Fn(&Metadata) -> bool,
+    ) -> Option<PathBuf> {
         let memo = Memo::new(folder);
-        let stamp = memo::stamp(binary).map(|stamp| format!("{stamp}-loaded"));
-        let known = stamp.as_ref().and_then(|stamp| memo.digest(stamp));
-        let digest = known.or_else(|| {
-            let digest = image::Image::digest(binary)?;
-            stamp.iter().for_each(|stamp| memo.keep_digest(stamp, &digest));
-            Some(digest)
-        });
-        digest.map(|digest| file(folder, &digest))
+        let name = format!("loaded-{digest}");
+        if let Some(loaded) = memo.digest(&name) {
+            return Some(file(folder, &loaded));
+        }
+        let mut opened = File::open(binary).ok()?;
+        let stands = |opened: &File| opened.metadata().ok().filter(|data| is_same(data));
+        stands(&opened)?;
+        let loaded = image::Image::digest_of(&mut opened)?;
+        if memo::is_settled(&stands(&opened)?) {
+            memo.keep_digest(&name, &loaded);
+        }
+        Some(file(folder, &loaded))
     }
 
     /// Reads a kept analysis.
@@ -287,7 +298,7 @@ pub fn analyse(arguments: &[OsString], folder: &Path) -> std::io::Result<Option<
     Ok(Some(path))
 }
 
-/// Whether there is an analysis already that holds for this link: of the same bytes, made in the same way. What it says
+/// Whether there is an analysis already that holds for this link: of the same bytes in memory, made in the same way. What it says
 /// is true of these bytes, whichever objects came to them this time. Only the content of a dynamic library is not in them: where
 /// one is linked that can be looked at, or perhaps, it is.
 fn is_known(path: &Path, link: &Link) -> bool {

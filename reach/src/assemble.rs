@@ -15,7 +15,7 @@ use crate::pieces::Known;
 use crate::resolve::{Found, Resolution};
 use crate::unit::{Role, Target};
 
-/// Makes the graph. `image` is the digest of the linked binary, `roots` are names that are reached from outside.
+/// Makes the graph. `image` is the digest of what is loaded of the linked binary, `roots` are names that are reached from outside.
 pub(crate) fn build<'p>(
     parts: &'p [Part],
     resolution: &'p Resolution<'p>,

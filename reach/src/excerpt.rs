@@ -63,7 +63,11 @@ impl Excerpt {
 
     /// The whole file, if all of it was read.
     pub(crate) fn whole(&self) -> Option<&[u8]> {
-        (self.filled as u64 == self.length).then(|| &self.bytes[..self.filled])
+        match &self.pieces[..] {
+            [] => (self.length == 0).then_some(&[]),
+            [piece] => (piece.bytes.len() as u64 == self.length).then(|| &self.bytes[piece.bytes.clone()]),
+            _ => None,
+        }
     }
 
     /// Reads what is looked at of an object; none if the file is no object, or has an unusual form.
@@ -91,29 +95,43 @@ impl Excerpt {
         sections.ok().filter(|sections| !sections.is_empty())
     }
 
-    /// The places of the sections that are looked at, in the file's order, but for what is read already.
+    /// The places of the sections that are looked at, in the file's order, but for what is read already. None if any two lie over one another,
+    /// which they never do where a compiler made them.
     fn wanted(&self, table: &Range<u64>, names: Range<u64>) -> Option<Vec<Range<u64>>> {
         let strings = self.read_bytes_at(names.start, names.end - names.start).ok()?;
-        let is_debug = |section: &&Section| {
-            let name = text(strings, section.sh_name(LE));
-            section.sh_flags(LE) & u64::from(elf::SHF_ALLOC) == 0
-                && name.is_some_and(|name| name.starts_with(".debug_") || name.starts_with(".rela.debug_"))
+        let sections = self.sections()?;
+        let is_loaded = |section: &Section| section.sh_flags(LE) & u64::from(elf::SHF_ALLOC) != 0;
+        let is_left_out = |section: &Section| match section.sh_type(LE) {
+            elf::SHT_REL | elf::SHT_RELA => sections
+                .get(section.sh_info(LE) as usize)
+                .is_some_and(|target| !is_loaded(target)),
+            _ => {
+                let name = text(strings, section.sh_name(LE));
+                !is_loaded(section) && name.is_some_and(|name| name.starts_with(".debug_"))
+            }
         };
-        let sections = self.sections()?.iter().filter(|section| !is_debug(section));
-        let mut wanted: Vec<Range<u64>> = sections.filter_map(range).collect();
         let read = [0..size_of::<Header>() as u64, table.clone(), names];
-        wanted.retain(|range| !read.contains(range));
-        let mut joined: Vec<Range<u64>> = Vec::new();
+        let places = sections.iter().filter(|section| !is_left_out(section));
+        let mut wanted: Vec<Range<u64>> = places.filter_map(range).collect();
+        wanted.retain(|range| !range.is_empty() && !read.contains(range));
         wanted.sort_unstable_by_key(|range| range.start);
+        let mut joined: Vec<Range<u64>> = Vec::new();
         for range in wanted {
-            let is_near = |last: &Range<u64>| {
-                range.start <= last.end.saturating_add(GAP)
-                    && !read
-                        .iter()
-                        .any(|read| last.start <= read.start && read.start < range.end)
-            };
+            if read
+                .iter()
+                .any(|read| range.start < read.end && read.start < range.end)
+            {
+                return None;
+            }
+            let is_between =
+                |last: &Range<u64>, read: &Range<u64>| (last.end..=range.start).contains(&read.start);
             match joined.last_mut() {
-                Some(last) if is_near(last) => last.end = last.end.max(range.end),
+                Some(last) if range.start < last.end => return None,
+                Some(last)
+                    if range.start - last.end <= GAP && !read.iter().any(|read| is_between(last, read)) =>
+                {
+                    last.end = range.end;
+                }
                 _ => joined.push(range),
             }
         }
@@ -126,7 +144,8 @@ impl Excerpt {
         }
         let start = self.filled;
         let end = start + usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-        if self.bytes.len() < end {
+        if let Some(more) = end.checked_sub(self.bytes.len()) {
+            self.bytes.try_reserve(more).map_err(io::Error::other)?;
             self.bytes.resize(end, 0);
         }
         file.read_exact_at(&mut self.bytes[start..end], range.start)?;
@@ -162,6 +181,9 @@ impl<'e> ReadRef<'e> for &'e Excerpt {
     }
 
     fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'e [u8], ()> {
+        if range.end > self.length {
+            return Err(());
+        }
         let bytes = self.from(range.start).ok_or(())?;
         let longest = usize::try_from(range.end.saturating_sub(range.start)).map_err(drop)?;
         let bytes = &bytes[..bytes.len().min(longest)];
@@ -175,4 +197,159 @@ impl<'e> ReadRef<'e> for &'e Excerpt {
 fn range(section: &Section) -> Option<Range<u64>> {
     let (start, size) = section.file_range(LE)?;
     Some(start..start.checked_add(size)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::raw::{Raw, Shape};
+
+    /// A section: name, type, flags, the section that it is about, and its content.
+    type Given<'g> = (&'g str, u32, u32, u32, &'g [u8]);
+
+    const LONG: &[u8] = &[7; 100_000];
+    /// One relocation, of no symbol.
+    const RELOCATION: &[u8] = &[0; 24];
+
+    /// An object with these sections behind one another, their names, and the table of all at `table_first` or at the end.
+    fn object(given: &[Given<'_>], table_first: bool) -> Vec<u8> {
+        let count = given.len() + 2;
+        let table_bytes = count * size_of::<Section>();
+        let mut object = vec![0; size_of::<Header>() + if table_first { table_bytes } else { 0 }];
+        let mut names = vec![0];
+        let mut table = vec![0; size_of::<Section>()];
+        let mut add =
+            |object: &mut Vec<u8>, names: &mut Vec<u8>, (name, kind, flags, info, content): Given<'_>| {
+                let [name_at, start] = [names.len(), object.len()].map(|number| number as u64);
+                names.extend(name.as_bytes());
+                names.push(0);
+                object.extend(content);
+                table.extend((name_at as u32).to_le_bytes());
+                table.extend(kind.to_le_bytes());
+                for number in [
+                    u64::from(flags),
+                    0,
+                    start,
+                    content.len() as u64,
+                    u64::from(info) << 32,
+                    1,
+                ] {
+                    table.extend(number.to_le_bytes());
+                }
+                table.extend(24u64.to_le_bytes());
+            };
+        for section in given {
+            add(&mut object, &mut names, *section);
+        }
+        let all = [&names[..], b".shstrtab\0"].concat();
+        add(
+            &mut object,
+            &mut names,
+            (".shstrtab", elf::SHT_STRTAB, 0, 0, &all),
+        );
+        let table_at = if table_first {
+            size_of::<Header>()
+        } else {
+            object.len()
+        };
+        object.resize(object.len().max(table_at + table_bytes), 0);
+        object[table_at..table_at + table_bytes].copy_from_slice(&table);
+        object[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        object[16] = elf::ET_REL as u8;
+        object[18] = elf::EM_X86_64 as u8;
+        object[20] = 1;
+        object[40..48].copy_from_slice(&(table_at as u64).to_le_bytes());
+        object[58] = size_of::<Section>() as u8;
+        object[60] = count as u8;
+        object[62] = count as u8 - 1;
+        object
+    }
+
+    fn read(content: &[u8]) -> Excerpt {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(content).expect("written");
+        let mut excerpt = Excerpt::default();
+        Excerpt::read(&mut excerpt, &file).expect("read");
+        excerpt
+    }
+
+    fn sections(parsed: Result<Raw<'_>, Shape>) -> Vec<(String, Vec<u8>, usize)> {
+        let sections = parsed.expect("an object").sections.into_iter();
+        let all = sections.map(|section| {
+            (
+                section.name.to_owned(),
+                section.data.to_vec(),
+                section.relocations.len(),
+            )
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn all_is_read_but_debug_information() {
+        let loaded = elf::SHF_ALLOC;
+        let given: [Given<'_>; 7] = [
+            (".text", elf::SHT_PROGBITS, loaded, 0, b"code"),
+            (".debug_info", elf::SHT_PROGBITS, 0, 0, LONG),
+            (".rela.debug_info", elf::SHT_RELA, 0, 2, RELOCATION),
+            (".rela.text", elf::SHT_RELA, 0, 1, RELOCATION),
+            (".debug_of_its_own", elf::SHT_PROGBITS, loaded, 0, b"data"),
+            (".rela.debug_of_its_own", elf::SHT_RELA, 0, 5, RELOCATION),
+            (".comment", elf::SHT_PROGBITS, 0, 0, b"a compiler"),
+        ];
+        for table_first in [true, false] {
+            let object = object(&given, table_first);
+            let excerpt = read(&object);
+            assert!(excerpt.whole().is_none() && excerpt.filled < LONG.len());
+            let found = sections(Raw::parse(&excerpt));
+            assert_eq!(found, sections(Raw::parse(&object[..])));
+            let text = found.iter().find(|(name, ..)| name == ".text");
+            assert_eq!(
+                text.map(|(_, data, relocations)| (&data[..], *relocations)),
+                Some((&b"code"[..], 1))
+            );
+            let own = found.iter().find(|(name, ..)| name == ".debug_of_its_own");
+            assert_eq!(
+                own.map(|(_, data, relocations)| (&data[..], *relocations)),
+                Some((&b"data"[..], 1))
+            );
+        }
+    }
+
+    #[test]
+    fn what_lies_over_one_another_is_read_once() {
+        let given: [Given<'_>; 2] = [
+            (".debug_info", elf::SHT_PROGBITS, 0, 0, LONG),
+            (".data", elf::SHT_PROGBITS, elf::SHF_ALLOC, 0, b"data"),
+        ];
+        let mut object = object(&given, true);
+        // The section of data is all of the file.
+        let place = size_of::<Header>() + 2 * size_of::<Section>() + 24;
+        let length = object.len() as u64;
+        object[place..place + 8].fill(0);
+        object[place + 8..place + 16].copy_from_slice(&length.to_le_bytes());
+        let excerpt = read(&object);
+        assert_eq!(excerpt.whole(), Some(&object[..]));
+        assert_eq!(sections(Raw::parse(&excerpt)), sections(Raw::parse(&object[..])));
+    }
+
+    #[test]
+    fn what_is_no_object_or_cut_short_is_read_as_it_is() {
+        let object = object(&[(".debug_info", elf::SHT_PROGBITS, 0, 0, LONG)], false);
+        for content in [&b""[..], b"short", LONG, &object[..object.len() - 1]] {
+            assert_eq!(read(content).whole(), Some(content));
+        }
+    }
+
+    #[test]
+    fn what_was_not_read_is_an_error() {
+        let excerpt = read(&object(&[(".debug_info", elf::SHT_PROGBITS, 0, 0, LONG)], true));
+        let length = excerpt.length;
+        assert_eq!((&excerpt).read_bytes_at(50_000, 1), Err(()));
+        assert_eq!((&excerpt).read_bytes_at(0, length), Err(()));
+        assert_eq!((&excerpt).read_bytes_at_until(0..length + 1, 0), Err(()));
+        assert_eq!((&excerpt).read_bytes_at(length, 0), Ok(&[][..]));
+    }
 }

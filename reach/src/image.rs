@@ -61,13 +61,12 @@ impl Image {
         })
     }
 
-    /// The digest that it has if it is read now.
-    pub(crate) fn digest(path: &Path) -> Option<Digest> {
-        let mut file = File::open(path).ok()?;
-        let cache = Cache::new(&mut file);
+    /// The digest of a binary that is open.
+    pub(crate) fn digest_of(file: &mut File) -> Option<Digest> {
+        let cache = Cache::new(&mut *file);
         let header = Header::parse(&cache).ok()?;
         let end = loaded_end(header, header.endian().ok()?, &cache)?;
-        Some(Digest::of(&loaded(&mut file, end)?))
+        Some(Digest::of(&loaded(file, end)?))
     }
 
     /// Compares it with what it should be. Says why it is something else.

@@ -68,7 +68,7 @@ pub fn link(arguments: &[OsString], variable: impl Fn(&str) -> Option<OsString>)
         }
         Ok(status) if status.success() => {
             let folder = PathBuf::from(folder);
-            // One thread less to start and to wait for. Where it cannot be had the usual ones do.
+            // One thread less to start and to wait for. Where threads cannot be had there is no analysis.
             let _ = rayon::ThreadPoolBuilder::new()
                 .use_current_thread()
                 .build_global();

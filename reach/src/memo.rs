@@ -1,10 +1,11 @@
-//! Graphs of archives, kept by the archive's digest: what was taken apart once is only read again.
+//! Graphs of archives, kept by the archive's digest: what was taken apart once is only read again. Besides, the digest of what is loaded
+//! of a binary, by the binary's.
 //!
 //! The digest itself is kept by the file's path, device, inode, size and times of change, so that a toolchain's archives
 //! are not read at every link. A file that changed within the last seconds is read anyway: its times may not tell it
 //! from a next version.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -25,33 +26,30 @@ const VERSION: &str = "12";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]
-pub(crate) struct Memo(Option<PathBuf>);
+pub(crate) struct Memo(PathBuf);
 
 impl Memo {
     pub(crate) fn new(folder: &Path) -> Self {
-        let folder = folder.join("archives").join(VERSION);
-        Self(fs::create_dir_all(&folder).is_ok().then_some(folder))
+        Self(folder.join("archives").join(VERSION))
     }
 
-    /// The digest that a file with this stamp had when it was last read.
-    pub(crate) fn digest(&self, stamp: &str) -> Option<Digest> {
-        let text = fs::read_to_string(self.0.as_ref()?.join(stamp)).ok()?;
+    /// A digest that is kept under a name.
+    pub(crate) fn digest(&self, name: &str) -> Option<Digest> {
+        let text = fs::read_to_string(self.0.join(name)).ok()?;
         text.parse().ok()
     }
 
-    /// Keeps the digest of a file whose stamp was taken before it was read.
-    pub(crate) fn keep_digest(&self, stamp: &str, digest: &Digest) {
-        if let Some(folder) = &self.0 {
-            let _ = write_whole(&folder.join(stamp), &[digest.to_string().as_bytes()]);
-        }
+    /// Keeps a digest: of a file, by the stamp that was taken before it was read, or of what is loaded of a binary.
+    pub(crate) fn keep_digest(&self, name: &str, digest: &Digest) {
+        let _ = write_whole(&self.0.join(name), &[digest.to_string().as_bytes()]);
     }
 
-    fn path(&self, digest: &Digest) -> Option<PathBuf> {
-        self.0.as_ref().map(|folder| folder.join(digest.to_string()))
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.0.join(digest.to_string())
     }
 
     pub(crate) fn archive(&self, digest: &Digest) -> Option<Vec<(String, Unit)>> {
-        let bytes = fs::read(self.path(digest)?).ok()?;
+        let bytes = fs::read(self.path(digest)).ok()?;
         // A file that was cut short, or lost its content in a crash, must not pass for a graph.
         let (sum, bytes) = bytes.split_at_checked(32)?;
         if *Digest::of(bytes).as_bytes() != sum {
@@ -60,14 +58,11 @@ impl Memo {
         let mut reader = Reader::new(bytes);
         let units = reader.list(|reader| Ok((reader.text()?, unit(reader)?))).ok()?;
         reader.end().ok()?;
-        mark_used(&self.path(digest)?);
+        mark_used(&self.path(digest));
         Some(units)
     }
 
     pub(crate) fn keep_archive(&self, digest: &Digest, units: &[(String, Unit)]) {
-        let Some(path) = self.path(digest) else {
-            return;
-        };
         let mut writer = Writer::default();
         writer.list(units, |writer, (name, unit)| {
             writer.text(name);
@@ -75,28 +70,30 @@ impl Memo {
         });
         let bytes = writer.into_bytes();
         // Without it the next link takes the archive apart again, nothing worse.
-        let _ = write_whole(&path, &[Digest::of(&bytes).as_bytes(), &bytes]);
+        let _ = write_whole(&self.path(digest), &[Digest::of(&bytes).as_bytes(), &bytes]);
     }
 }
 
 /// How long a file must be left alone until its times tell its versions apart.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// Whether a file's times tell it from a next version.
+pub(crate) fn is_settled(data: &Metadata) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let settled = now.ok().and_then(|now| now.checked_sub(SETTLED));
+    settled.is_some_and(|settled| {
+        let before = |seconds: i64| u64::try_from(seconds).is_ok_and(|seconds| seconds < settled.as_secs());
+        before(data.mtime()) && before(data.ctime())
+    })
+}
+
 /// The name under which a file's digest is kept; none if the file has just changed.
 pub(crate) fn stamp(file: &Path) -> Option<String> {
-    let data = fs::metadata(file).ok()?;
+    let data = fs::metadata(file).ok().filter(is_settled)?;
     let changed = [
         (data.mtime(), data.mtime_nsec()),
         (data.ctime(), data.ctime_nsec()),
     ];
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let settled = now.checked_sub(SETTLED)?.as_secs();
-    if changed
-        .iter()
-        .any(|(seconds, _)| u64::try_from(*seconds).map_or(true, |seconds| seconds >= settled))
-    {
-        return None;
-    }
     let mut hasher = FieldHasher::new("thresh reach stamp v1");
     hasher.field(file.as_os_str().as_bytes());
     for number in [data.dev(), data.ino(), data.size()] {

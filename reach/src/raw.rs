@@ -30,6 +30,9 @@ impl From<object::read::Error> for Shape {
 type Header = elf::FileHeader64<LittleEndian>;
 const LE: LittleEndian = LittleEndian;
 
+/// LLVM's compact relocations.
+const SHT_CREL: u32 = 0x4000_0014;
+
 /// More sections than this in one object are refused: nothing that a compiler made has them.
 const SECTIONS_MAX: usize = 1_000_000;
 
@@ -140,7 +143,7 @@ impl<'d> Raw<'d> {
     ) -> Result<(), Shape> {
         for section in table.iter() {
             let kind = section.sh_type(LE);
-            if ![elf::SHT_REL, elf::SHT_RELA].contains(&kind) {
+            if ![elf::SHT_REL, elf::SHT_RELA, SHT_CREL].contains(&kind) {
                 continue;
             }
             let owner = self.sections.get_mut(section.sh_info(LE) as usize);
@@ -149,7 +152,7 @@ impl<'d> Raw<'d> {
                 continue;
             }
             let Some((entries, _)) = section.rela(LE, data)? else {
-                return Err(Shape::Unknown("relocations without addends".to_owned()));
+                return Err(Shape::Unknown("relocations of an unusual form".to_owned()));
             };
             owner.relocations.extend(entries.iter().map(|entry| Relocation {
                 offset: entry.r_offset(LE),

@@ -166,6 +166,30 @@ fn a_program_without_harness_has_one_key() {
 }
 
 #[test]
+fn an_analysis_is_that_of_what_is_loaded() {
+    let workshop = Workshop::new(&[]);
+    let arguments = workshop.link(SOURCE);
+    let kept = thresh_reach::analyse(&arguments, &workshop.graphs()).expect("it can be written");
+    let binary = workshop.path().join("demo");
+    let path = |digest: &[u8], is_same| {
+        Analysis::path(&workshop.graphs(), &binary, &Digest::of(digest), |_| is_same)
+    };
+    assert_eq!(path(b"one", true), kept);
+    assert_eq!(path(b"one", false), None, "it is no longer what was hashed");
+    let mut content = fs::read(&binary).expect("a binary");
+    content.extend(b"more that is not loaded");
+    fs::write(&binary, &content).expect("written");
+    assert_eq!(path(b"other", true), kept);
+    let loaded = content
+        .windows(4)
+        .position(|bytes| bytes == b"main")
+        .expect("a name");
+    content[loaded] ^= 1;
+    fs::write(&binary, &content).expect("written");
+    assert_ne!(path(b"third", true), kept);
+}
+
+#[test]
 fn the_same_binary_is_analysed_once() {
     let workshop = Workshop::new(&[]);
     let arguments = workshop.link(SOURCE);

@@ -6,9 +6,10 @@ use std::sync::{Arc, mpsc};
 
 /// Chunks of so many bytes together are packed, or unpacked, by one thread, one after the other.
 pub(super) const TOGETHER_BYTES: usize = 512 << 10;
-/// So often at once, while others come or are passed on: at most 2 MiB for each blob that comes or goes.
+/// So often at once, while others come or are passed on: about 2 MiB for each blob that comes or goes.
 const AHEAD: usize = 4;
-/// So often for all blobs together, 32 MiB: where many come and go at once, there is no core left for work ahead.
+/// So often for all blobs together, about 32 MiB, but for those that go out, of which each has 512 KiB ahead: where many come and go at once,
+/// there is no core left for more.
 const AHEAD_OF_ALL: usize = 64;
 
 /// How many blobs come and go at once.

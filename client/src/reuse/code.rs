@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rayon::prelude::*;
+use thresh_cas::{Digested, FileStamp};
 use thresh_core::digest::{Digest, FieldHasher};
 use thresh_reach::{Analysis, LoadError, Locations, Summary};
 
@@ -41,9 +42,9 @@ impl CodeKeys {
     /// Reads the analyses in `folder` of the suite's test binaries and programs. One that is missing or damaged, or says that
     /// its cases cannot be told apart, gives no keys.
     pub fn load(files: &SuiteFiles, folder: &Path, locations: Locations) -> Self {
-        let binaries: Vec<(usize, &Path)> = files.binaries().collect();
-        let each = binaries.par_iter().map(|(at, path)| {
-            let keys = load(folder, path).map(|summary| case_keys(&summary, locations));
+        let binaries: Vec<(usize, &Digested)> = files.binaries().collect();
+        let each = binaries.par_iter().map(|(at, binary)| {
+            let keys = load(folder, binary).map(|summary| case_keys(&summary, locations));
             (*at, keys)
         });
         let each: Vec<(usize, Result<_, String>)> = each.collect();
@@ -54,11 +55,11 @@ impl CodeKeys {
                 Err(why) => drop(whole.insert(at, why)),
             }
         }
-        let programs: Vec<&Path> = files.programs().collect();
+        let programs: Vec<&Digested> = files.program_files().collect();
         // A program may print where it panics, and who started it may look at that.
-        let programs = programs.par_iter().filter_map(|path| {
-            let key = load(folder, path).ok()?.program(Locations::Exact)?;
-            Some((PathBuf::from(path), key))
+        let programs = programs.par_iter().filter_map(|program| {
+            let key = load(folder, program).ok()?.program(Locations::Exact)?;
+            Some((program.path.clone(), key))
         });
         Self {
             cases,
@@ -97,9 +98,7 @@ impl CodeKeys {
         folder: &Path,
         locations: Locations,
     ) -> Vec<String> {
-        let path = files
-            .binary_path(binary)
-            .and_then(|path| Analysis::path(folder, path));
+        let path = files.hashed(binary).and_then(|binary| path_of(folder, binary));
         let Some(now) = path.and_then(|path| Analysis::load(&path).ok()) else {
             return Vec::new();
         };
@@ -140,9 +139,15 @@ fn newest(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().map(|(_, path)| path).collect()
 }
 
+/// Where the analysis of a binary is kept. What was hashed has to be there still: the pass of one binary must not come under the key of another.
+fn path_of(folder: &Path, binary: &Digested) -> Option<PathBuf> {
+    let is_same = |data: &Metadata| FileStamp::from_metadata(data) == binary.stamp;
+    Analysis::path(folder, &binary.path, &binary.digest, is_same)
+}
+
 /// The analysis of a binary, or why there is none that tells its cases apart.
-fn load(folder: &Path, binary: &Path) -> Result<Summary, String> {
-    let path = Analysis::path(folder, binary).ok_or("it is no executable that could be read")?;
+fn load(folder: &Path, binary: &Digested) -> Result<Summary, String> {
+    let path = path_of(folder, binary).ok_or("it is no executable that could be read, or changes")?;
     let summary = match Summary::load(&path) {
         Ok(summary) => summary,
         Err(LoadError::Read { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
@@ -179,4 +184,31 @@ fn case_keys(summary: &Summary, locations: Locations) -> BTreeMap<String, CaseCo
             });
     }
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use thresh_cas::digest_file;
+
+    use super::*;
+
+    #[test]
+    fn what_was_replaced_after_it_was_hashed_has_no_analysis() {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = folder.path().join("binary");
+        fs::copy("/bin/sh", &binary).unwrap();
+        let hashed = digest_file(&binary).unwrap();
+        let kept = path_of(folder.path(), &hashed);
+        assert!(kept.is_some());
+        let next = folder.path().join("next");
+        fs::copy("/bin/ls", &next).unwrap();
+        fs::rename(&next, &binary).unwrap();
+        assert_eq!(path_of(folder.path(), &hashed), None);
+        let hashed = digest_file(&binary).unwrap();
+        assert!(path_of(folder.path(), &hashed).is_some_and(|path| Some(path) != kept));
+        fs::write(&binary, "no executable").unwrap();
+        assert_eq!(path_of(folder.path(), &digest_file(&binary).unwrap()), None);
+    }
 }

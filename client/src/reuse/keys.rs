@@ -106,14 +106,20 @@ impl SuiteFiles {
         Some(self.digest_of(self.binaries.get(&position)?))
     }
 
-    /// Where that binary is.
-    pub(super) fn binary_path(&self, position: usize) -> Option<&Path> {
-        self.binaries.get(&position).map(PathBuf::as_path)
+    /// That binary as it was hashed.
+    pub(super) fn hashed(&self, position: usize) -> Option<&Digested> {
+        self.digests.get(self.binaries.get(&position)?)
     }
 
-    /// The test binaries with a selected case: position and file.
-    pub(super) fn binaries(&self) -> impl Iterator<Item = (usize, &Path)> {
-        self.binaries.iter().map(|(at, path)| (*at, path.as_path()))
+    /// The test binaries with a selected case: position, and how it was hashed.
+    pub(super) fn binaries(&self) -> impl Iterator<Item = (usize, &Digested)> {
+        let all = self.binaries.iter();
+        all.filter_map(|(at, path)| Some((*at, self.digests.get(path)?)))
+    }
+
+    /// Programs and outputs of build scripts as they were hashed.
+    pub(super) fn program_files(&self) -> impl Iterator<Item = &Digested> {
+        self.programs().filter_map(|path| self.digests.get(path))
     }
 
     /// The libraries that the test binary at `position` needs, sorted.
