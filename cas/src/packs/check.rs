@@ -39,10 +39,12 @@ pub struct Check {
     pub chunks: u64,
     /// Blobs of several chunks looked at.
     pub blobs: u64,
-    /// Chunks and blobs that were damaged, and are dropped now; sorted.
+    /// Chunks, patches, blobs and names of blobs that were damaged, and are dropped now; sorted.
     pub damaged: Vec<Digest>,
     /// Blobs of which chunks are missing; sorted.
     pub incomplete: Vec<Digest>,
+    /// Places where something is stored of which it can no longer be told what: its header is damaged.
+    pub lost: u64,
 }
 
 impl PackStore {
@@ -75,7 +77,8 @@ impl PackStore {
     /// A pack cannot be read.
     pub fn check(&self, mut progress: impl FnMut(u64, u64)) -> Result<Check, PackError> {
         let [blobs, chunks] = [Kind::Recipe, Kind::Chunk].map(|kind| self.all(kind));
-        let all = (blobs.len() + chunks.len()) as u64;
+        let others = [Kind::Delta, Kind::Alias].map(|kind| (kind, self.all(kind)));
+        let all = (blobs.len() + chunks.len() + others[0].1.len() + others[1].1.len()) as u64;
         let (mut check, mut done, mut sound) = (Check::default(), 0, HashSet::new());
         let mut damaged = BTreeSet::new();
         for digest in blobs {
@@ -112,6 +115,18 @@ impl PackStore {
             done += together.len() as u64;
             progress(done, all);
         }
+        for (kind, digests) in others {
+            for digest in digests {
+                match self.record(kind, &digest, digest) {
+                    Ok(_) | Err(PackError::Missing { .. }) => {}
+                    Err(PackError::Damaged { .. }) => drop(damaged.insert(digest)),
+                    Err(error) => return Err(error),
+                }
+                done += 1;
+                progress(done, all);
+            }
+        }
+        check.lost = self.state().lost;
         check.damaged = damaged.into_iter().collect();
         Ok(check)
     }

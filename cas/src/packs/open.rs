@@ -10,7 +10,7 @@ use thresh_core::digest::Digest;
 
 use super::ahead::Sharers;
 use super::place::Place;
-use super::record::{BEGIN, HEADER_BYTES, Header, Kind, TRAILER_BYTES, list_offset, read_list};
+use super::record::{BEGIN, HEADER_BYTES, Header, Kind, TRAILER_BYTES, checksum, list_offset, read_list};
 use super::store::{Inner, Owner, Pack, State, path_of};
 use super::{PACK_BYTES, PackError, PackStore};
 
@@ -52,6 +52,7 @@ impl PackStore {
             for (offset, header) in &pack.records {
                 state.note(number, *offset, header, used);
             }
+            state.lost += pack.lost;
             state.open = (pack.owner == Owner::Us && pack.bytes < PACK_BYTES).then_some(number);
             let pack = Pack {
                 place: Place::Here(Arc::new(pack.file)),
@@ -95,6 +96,8 @@ struct Opened {
     bytes: u64,
     owner: Owner,
     records: Vec<(u32, Header)>,
+    /// Places where a record can no longer be told.
+    lost: u64,
     /// Of the list of a sealed one.
     name: Option<Digest>,
 }
@@ -123,11 +126,16 @@ fn open_pack(path: &Path) -> Result<Option<Opened>, PackError> {
             bytes: metadata.len(),
             owner: Owner::Nobody,
             records,
+            lost: 0,
             name: Some(name),
         };
         return Ok(Some(opened));
     }
-    let (records, mut bytes) = scan(&file, metadata.len());
+    let Scanned {
+        records,
+        end: mut bytes,
+        lost,
+    } = scan(&file, metadata.len());
     if locked && bytes < metadata.len() {
         file.set_len(bytes)
             .map_err(PackError::io("cut off the torn end of", path))?;
@@ -143,6 +151,7 @@ fn open_pack(path: &Path) -> Result<Option<Opened>, PackError> {
         bytes,
         owner,
         records,
+        lost,
         name: None,
     }))
 }
@@ -164,23 +173,79 @@ fn header_at(file: &File, offset: u64) -> Option<Header> {
     Header::decode(&header)
 }
 
-/// The records of a pack up to the first that is torn, and where they end. The data of the others is verified
-/// when it is used.
-fn scan(file: &File, length: u64) -> (Vec<(u32, Header)>, u64) {
+/// What is found in a pack that has no list. The data of its records is verified when it is used.
+#[derive(Default)]
+struct Scanned {
+    records: Vec<(u32, Header)>,
+    /// Where the last one ends.
+    end: u64,
+    /// How many times there was none where one should be, and others behind it.
+    lost: u64,
+}
+
+/// Looks for the records of a pack. What is torn at the end is not among them, and what has a damaged header is passed over.
+fn scan(file: &File, length: u64) -> Scanned {
+    let mut found = Scanned::default();
     let mut begin = [0; BEGIN.len()];
     if file.read_exact_at(&mut begin, 0).is_err() || begin != *BEGIN {
-        return (Vec::new(), 0);
+        return found;
     }
-    let (mut records, mut at) = (Vec::new(), BEGIN.len() as u64);
-    while let Some(header) = header_at(file, at) {
-        let end = at + header.record_bytes();
-        let (Ok(offset), true) = (u32::try_from(at), end <= length && header.kind != Kind::List) else {
-            break;
+    found.end = BEGIN.len() as u64;
+    loop {
+        let header = header_at(file, found.end);
+        if header.is_some_and(|header| header.kind == Kind::List) {
+            return found;
+        }
+        let here = header.and_then(|header| whole_record(found.end, header, length));
+        let next = here.or_else(|| {
+            let mut behind = headers_from(file, found.end + 1);
+            let next = behind.find_map(|at| record_behind(file, at, length));
+            found.lost += u64::from(next.is_some());
+            next
+        });
+        let Some((offset, header)) = next else {
+            return found;
         };
-        records.push((offset, header));
-        at = end;
+        found.end = u64::from(offset) + header.record_bytes();
+        found.records.push((offset, header));
     }
-    (records, at)
+}
+
+/// A record that ends within the pack.
+fn whole_record(at: u64, header: Header, length: u64) -> Option<(u32, Header)> {
+    let is_whole = at + header.record_bytes() <= length;
+    Some((u32::try_from(at).ok()?, header)).filter(|_| is_whole)
+}
+
+/// A record behind something damaged: its data has to be its own, as a list holds headers, too, and blobs may.
+fn record_behind(file: &File, at: u64, length: u64) -> Option<(u32, Header)> {
+    let (offset, header) = whole_record(at, header_at(file, at)?, length)?;
+    let mut data = vec![0; header.stored as usize];
+    file.read_exact_at(&mut data, at + HEADER_BYTES as u64).ok()?;
+    let is_its_own = header.kind != Kind::List && header.stored > 0 && checksum(&data) == header.sum;
+    is_its_own.then_some((offset, header))
+}
+
+/// Where a header may begin, from a place of a file on.
+fn headers_from(file: &File, from: u64) -> impl Iterator<Item = u64> {
+    const TOGETHER: usize = 1 << 20;
+    let mut window = vec![0; TOGETHER + HEADER_BYTES];
+    let windows = (from..).step_by(TOGETHER).map_while(move |start| {
+        let mut filled = 0;
+        while filled < window.len() {
+            match file.read_at(&mut window[filled..], start + filled as u64) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => filled += read,
+            }
+        }
+        let places = 0..(filled + 1).saturating_sub(HEADER_BYTES).min(TOGETHER);
+        let found: Vec<u64> = places
+            .filter(|at| Header::may_begin(&window[*at..]))
+            .map(|at| start + at as u64)
+            .collect();
+        (filled > 0).then_some(found)
+    });
+    windows.flatten()
 }
 
 /// What of a pack was last used is not kept: the time of its last change stands for it.

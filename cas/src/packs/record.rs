@@ -82,6 +82,11 @@ impl Header {
         out
     }
 
+    /// Whether a header may begin where these bytes do, without the work of its checksum.
+    pub(super) fn may_begin(bytes: &[u8]) -> bool {
+        matches!(bytes.get(8..12), Some([1..=6, 0 | 1, 0, 0]))
+    }
+
     /// Reads a header; `None` where there is none.
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
         if bytes[52..] != checksum::<4>(&bytes[..52]) || bytes[10..12] != [0, 0] {

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) packs: BTreeMap<u32, Pack>,
     /// The pack that is being written; it is the last one.
     pub(super) open: Option<u32>,
+    /// Places where a record could no longer be told when the packs were opened.
+    pub(super) lost: u64,
 }
 
 /// Where a record is.

@@ -23,9 +23,8 @@ pub(crate) fn cas(args: &CasArgs) -> Result<i32, Failure> {
         CasCommand::Stat(folder) => told(folder, &open(folder)?.stat()).map(|()| NextestExitCode::OK),
         CasCommand::Verify(folder) => {
             let check = open(folder)?.check(tell_progress).map_err(failed)?;
-            let sound = check.damaged.is_empty() && check.incomplete.is_empty();
             told(folder, &check)?;
-            Ok(if sound {
+            Ok(if is_sound(&check) {
                 NextestExitCode::OK
             } else {
                 NextestExitCode::SETUP_ERROR
@@ -57,6 +56,10 @@ fn blobs_of(folder: &CasFolder) -> Result<PathBuf, Failure> {
 
 fn failed(error: PackError) -> Failure {
     Failure::of(error.fault(), &error)
+}
+
+fn is_sound(check: &Check) -> bool {
+    check.damaged.is_empty() && check.incomplete.is_empty() && check.lost == 0
 }
 
 fn tell_progress(done: u64, all: u64) {
@@ -118,7 +121,14 @@ impl Told for Check {
         for digest in &self.incomplete {
             writeln!(out, "chunks are missing {digest}")?;
         }
-        if !self.damaged.is_empty() || !self.incomplete.is_empty() {
+        if self.lost > 0 {
+            writeln!(
+                out,
+                "headers are damaged in {} places; what stood there is lost",
+                self.lost
+            )?;
+        }
+        if !is_sound(self) {
             writeln!(
                 out,
                 "clients send again what is missing when they next need it; a coordinator that runs on this folder has to be started again to know"
@@ -136,6 +146,7 @@ impl Told for Check {
             "blobs": self.blobs,
             "damaged": text(&self.damaged),
             "incomplete": text(&self.incomplete),
+            "lost": self.lost,
         })
     }
 }
