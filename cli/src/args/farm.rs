@@ -194,15 +194,19 @@ pub(crate) struct IsolationArgs {
 impl IsolationArgs {
     /// A flag that was given and says nothing, as what it asks for is isolation.
     pub(crate) fn in_vain(&self) -> Option<&'static str> {
+        if self.isolation != Level::None {
+            return None;
+        }
         let given = [
             ("--hide", !self.hide.is_empty()),
             ("--network", self.network.is_some()),
+            ("--case-memory-mib", self.case_memory_mib.is_some()),
+            ("--case-processes", self.case_processes.is_some()),
+            ("--case-cpu-seconds", self.case_cpu_seconds.is_some()),
         ];
-        let mut given = given.into_iter().filter(|(_, is_given)| *is_given);
         given
-            .next()
-            .filter(|_| self.isolation == Level::None)
-            .map(|(flag, _)| flag)
+            .iter()
+            .find_map(|(flag, is_given)| is_given.then_some(*flag))
     }
 
     /// What they say. No case sees the folder `state` or may connect to what is `unreachable`.
@@ -219,5 +223,33 @@ impl IsolationArgs {
             hidden: self.hide.iter().cloned().chain(state).collect(),
             unreachable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        isolation: IsolationArgs,
+    }
+
+    #[test]
+    fn what_does_nothing_without_isolation_is_named() {
+        let named = |level, flag: &str, value| {
+            let line = ["worker", "--isolation", level, flag, value];
+            Line::try_parse_from(line).unwrap().isolation.in_vain()
+        };
+        for flag in ["--case-memory-mib", "--case-processes", "--case-cpu-seconds"] {
+            assert_eq!(named("none", flag, "9"), Some(flag));
+            assert_eq!(named("private", flag, "9"), None);
+        }
+        assert_eq!(named("none", "--hide", "/x"), Some("--hide"));
+        assert_eq!(named("none", "--network", "none"), Some("--network"));
+        assert_eq!(named("none", "--scratch", "disk"), None);
     }
 }

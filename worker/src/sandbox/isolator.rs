@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::groups::{CaseGroup, Groups};
 use super::guard::Guard;
 use super::identity::identity_namespace;
-use super::isolation::{Isolation, Level, Network, Scratch};
+use super::isolation::{Isolation, Level, Limits, Network, Scratch};
 use super::launch::Target;
 use super::view::{Folder, View, ViewSpec};
 
@@ -31,6 +31,15 @@ impl Isolator {
     /// Prepares to isolate; what cannot be had is told in words. `None` where nothing of it can.
     /// Tries it out in `scratch`. Blocks.
     pub fn new(isolation: Isolation, scratch: &Path) -> (Option<Arc<Self>>, Vec<String>) {
+        let is_limited = isolation.limits != Limits::default();
+        let (isolator, mut shortfalls) = Self::prepare(isolation, scratch);
+        if isolator.is_none() && is_limited {
+            shortfalls.push("no limit on memory, processes or processor time holds".to_owned());
+        }
+        (isolator, shortfalls)
+    }
+
+    fn prepare(isolation: Isolation, scratch: &Path) -> (Option<Arc<Self>>, Vec<String>) {
         let mut shortfalls = Vec::new();
         if isolation.level == Level::None {
             return (None, shortfalls);

@@ -53,6 +53,31 @@ impl Isolated {
 }
 
 #[test]
+fn limits_that_hold_for_nobody_are_told() {
+    let ground = Ground::new();
+    let nowhere = ground.0.path().join("not-there");
+    let limits = Limits {
+        cpu_seconds: Some(1),
+        ..Limits::default()
+    };
+    let told = |level, limits| {
+        let isolation = Isolation {
+            limits,
+            ..Isolation::at(level)
+        };
+        let (isolator, shortfalls) = Isolator::new(isolation, &nowhere);
+        assert!(isolator.is_none());
+        shortfalls
+    };
+    let unlimited = "no limit on memory, processes or processor time holds";
+    assert_eq!(told(Level::None, limits), [unlimited]);
+    assert_eq!(told(Level::None, Limits::default()), [""; 0]);
+    let private = told(Level::Private, limits);
+    assert!(private[0].starts_with("cases are not private: "), "{private:?}");
+    assert_eq!(private.last().map(String::as_str), Some(unlimited));
+}
+
+#[test]
 fn what_a_private_case_writes_is_gone_with_it() {
     for scratch in [Scratch::Memory, Scratch::Disk] {
         writes_are_gone(&Isolated::new(Isolation {
