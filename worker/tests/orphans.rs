@@ -9,6 +9,7 @@ use thresh_worker::exec::{
     Block, Capture, Environment, Executor, Invocation, Killer, OutputLimit, become_subreaper, kill_leftovers,
     reap_orphans,
 };
+use thresh_worker::sandbox::Limits;
 
 fn state(pid: &str) -> Option<char> {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
@@ -36,6 +37,7 @@ fn orphans_are_found_killed_and_reaped() {
         capture: Capture::SPLIT,
         output_limit: OutputLimit::default(),
         kill_leaked: true,
+        limits: Limits::default(),
         view: None,
     };
     let execution = Executor::new().run(&invocation, &Killer::new().unwrap(), &mut |_| {});

@@ -180,10 +180,11 @@ pub(crate) struct IsolationArgs {
     /// those of other workers and of a coordinator on this machine
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) hide: Vec<PathBuf>,
-    /// How much memory a case may use with all its processes, in MiB; beyond it the kernel kills
+    /// How much memory a case may use with all its processes, in MiB; beyond it the kernel kills. Without control groups, or
+    /// with --isolation none: each of its processes
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub(crate) case_memory_mib: Option<u64>,
-    /// How many processes and threads a case may have at a time
+    /// How many processes and threads a case may have at a time; needs control groups
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) case_processes: Option<u32>,
     /// How much CPU time each process of a case may use, in seconds
@@ -200,9 +201,7 @@ impl IsolationArgs {
         let given = [
             ("--hide", !self.hide.is_empty()),
             ("--network", self.network.is_some()),
-            ("--case-memory-mib", self.case_memory_mib.is_some()),
             ("--case-processes", self.case_processes.is_some()),
-            ("--case-cpu-seconds", self.case_cpu_seconds.is_some()),
         ];
         given
             .iter()
@@ -244,9 +243,14 @@ mod tests {
             let line = ["worker", "--isolation", level, flag, value];
             Line::try_parse_from(line).unwrap().isolation.in_vain()
         };
-        for flag in ["--case-memory-mib", "--case-processes", "--case-cpu-seconds"] {
-            assert_eq!(named("none", flag, "9"), Some(flag));
-            assert_eq!(named("private", flag, "9"), None);
+        assert_eq!(named("none", "--case-processes", "9"), Some("--case-processes"));
+        assert_eq!(named("private", "--case-processes", "9"), None);
+        for flag in ["--case-memory-mib", "--case-cpu-seconds"] {
+            assert_eq!(
+                named("none", flag, "9"),
+                None,
+                "each process has the limit for itself"
+            );
         }
         assert_eq!(named("none", "--hide", "/x"), Some("--hide"));
         assert_eq!(named("none", "--network", "none"), Some("--network"));

@@ -8,7 +8,7 @@ use thresh_core::case::{LeakTimeout, SlowTimeout};
 
 use super::block::Block;
 use super::output::OutputLimit;
-use crate::sandbox::CaseView;
+use crate::sandbox::{CaseView, Limits};
 
 /// One process to run: an attempt of a test case, or a setup script.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Invocation<'a> {
     pub output_limit: OutputLimit,
     /// Whether to end what a leaky process left running. nextest leaves it; a farm's worker should not.
     pub kill_leaked: bool,
+    /// What each of its processes may use by itself, as far as `view` does not isolate it.
+    pub limits: Limits,
     /// The folders it sees; `None` shows it the host's.
     pub view: Option<&'a CaseView>,
 }

@@ -16,7 +16,7 @@ use super::killer::{Killer, Request};
 use super::orphans::{self, Owned};
 use super::process::{self, Process, Program};
 use super::tree::MARK;
-use crate::sandbox::{CaseView, Entry, Launch, Target};
+use crate::sandbox::{self, CaseView, Entry, Launch, Target, before_exec};
 
 /// How often, and how long apart, a program that is open for writing is tried. While one thread writes a
 /// program, a child that another thread is starting holds that file open for an instant.
@@ -87,9 +87,10 @@ fn own_variables(invocation: &Invocation<'_>, mark: &str) -> Result<Vec<Variable
 
 fn prepare<'a>(invocation: &Invocation<'_>, variables: &[&'a Variable]) -> Result<Start<'a>, String> {
     let Some(view) = invocation.view else {
-        if !is_found_directly(&invocation.argv[0], variables) {
+        if is_limited(invocation) || !is_found_directly(&invocation.argv[0], variables) {
             let mut command = command(invocation, variables);
             command.current_dir(&invocation.cwd);
+            limit(&mut command, invocation);
             return Ok(Start::Command(Box::new(command), None));
         }
         let argv = invocation.argv.iter().map(|text| CString::new(text.as_bytes()));
@@ -107,7 +108,24 @@ fn prepare<'a>(invocation: &Invocation<'_>, variables: &[&'a Variable]) -> Resul
     let entry = (view.entry(&invocation.cwd)).map_err(|cause| format!("prepare its view: {cause}"))?;
     let mut command = command(invocation, variables);
     entry.attach(&mut command);
+    limit(&mut command, invocation);
     Ok(Start::Command(Box::new(command), Some(entry)))
+}
+
+fn is_limited(invocation: &Invocation<'_>) -> bool {
+    invocation.limits.of_each_process(false).next().is_some()
+}
+
+fn limit(command: &mut Command, invocation: &Invocation<'_>) {
+    if is_limited(invocation) {
+        let limits = invocation.limits;
+        before_exec(command, move || {
+            for (resource, most) in limits.of_each_process(false) {
+                sandbox::limit(resource, most)?;
+            }
+            Ok(())
+        });
+    }
 }
 
 /// Prepares to start it isolated, where the view's processes are.

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::sandbox::Limits;
 use thresh_core::case::{LeakTimeout, SlowTimeout};
 use thresh_core::outcome::{FailureCause, Outcome};
 
@@ -26,6 +27,7 @@ pub(super) fn shell(script: &str) -> Invocation<'static> {
         capture: Capture::SPLIT,
         output_limit: OutputLimit::default(),
         kill_leaked: true,
+        limits: Limits::default(),
         view: None,
     }
 }

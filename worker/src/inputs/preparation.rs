@@ -146,6 +146,7 @@ impl Work {
     async fn set_up(&self, place: Arc<Place>, outputs: Option<Outputs>) -> Result<Ready, PrepareError> {
         let (brief, report, killer) = (self.brief.clone(), self.report.clone(), self.killer.clone());
         let (in_place, output_limit) = (self.inputs.in_place(), self.inputs.output_limit);
+        let limits = self.inputs.limits();
         let set_up = move || {
             // An action has the variables that it names, and no others.
             let base = if outputs.is_some() {
@@ -157,7 +158,15 @@ impl Work {
             };
             let report = |script| report(News::SetupScript(Box::new(script)));
             let scripts = run_setup_scripts(&brief, &place, &base, output_limit, &killer, &report)?;
-            Ok(Ready::new(brief, place, &base, &scripts, output_limit, outputs))
+            Ok(Ready::new(
+                brief,
+                place,
+                &base,
+                &scripts,
+                output_limit,
+                limits,
+                outputs,
+            ))
         };
         if self.brief.setup_scripts.is_empty() {
             set_up()

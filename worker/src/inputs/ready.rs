@@ -13,6 +13,7 @@ use super::environment::Variable;
 use super::place::{CasePlace, Place};
 use crate::exec::{Block, Capture, Environment, Invocation, OutputLimit};
 use crate::outputs::Outputs;
+use crate::sandbox::Limits;
 
 /// A run whose cases can be started. All that its cases have in common is worked out beforehand.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Ready {
     place: Arc<Place>,
     launches: Vec<Launch>,
     output_limit: OutputLimit,
+    limits: Limits,
     outputs: Option<Outputs>,
 }
 
@@ -44,6 +46,7 @@ impl Ready {
         base: &Environment,
         scripts: &[Vec<Variable>],
         output_limit: OutputLimit,
+        limits: Limits,
         outputs: Option<Outputs>,
     ) -> Self {
         let launches = brief
@@ -56,6 +59,7 @@ impl Ready {
             place,
             launches,
             output_limit,
+            limits,
             outputs,
         }
     }
@@ -106,6 +110,7 @@ impl Ready {
             },
             output_limit: self.output_limit,
             kill_leaked: !in_place,
+            limits: self.limits,
             view: case_place.view(),
         }
     }
@@ -236,6 +241,7 @@ mod tests {
             &Environment::default(),
             scripts,
             OutputLimit::default(),
+            Limits::default(),
             None,
         )
     }

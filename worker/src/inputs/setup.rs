@@ -14,6 +14,7 @@ use super::place::{CasePlace, Place};
 use crate::exec::{
     Capture, Environment, Execution, Executor, Invocation, Killer, OutputLimit, read_env_file,
 };
+use crate::sandbox::Limits;
 use crate::slots::output_to_wire;
 
 /// Runs the setup scripts one after the other, up to the first that fails, and returns what each of them set.
@@ -117,6 +118,7 @@ fn invocation<'a>(
         output_limit,
         // A server that the cases talk to may well outlive the script.
         kill_leaked: false,
+        limits: Limits::default(),
         view: case_place.view(),
     }
 }

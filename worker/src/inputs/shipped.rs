@@ -24,7 +24,7 @@ use super::remap::Remap;
 use super::supply::Supply;
 use super::trees::Trees;
 use crate::outputs::{Outputs, Uploader};
-use crate::sandbox::{Folder, Isolation, Isolator, Level, Support, View, ViewSpec, probe};
+use crate::sandbox::{Folder, Isolation, Isolator, Limits, Support, View, ViewSpec, probe};
 use crate::session::{Coordinator, Shipped};
 
 /// How often a tree is built anew after blobs of it were found damaged.
@@ -47,6 +47,7 @@ pub(super) struct ShippedInputs {
     views: Support,
     given: Option<Given>,
     isolator: Option<Arc<Isolator>>,
+    limits: Limits,
     /// What of the isolation that is wanted cannot be had, and why.
     shortfalls: Arc<[String]>,
 }
@@ -107,11 +108,7 @@ impl ShippedInputs {
         }
         let (isolator, shortfalls) = match &views {
             Support::Namespaces => isolator(settings, &data_dir),
-            Support::None(_) if settings.isolation.level == Level::None => (None, Vec::new()),
-            Support::None(why) => (
-                None,
-                vec![format!("cases are not {}: {why}", settings.isolation.level)],
-            ),
+            Support::None(why) => (None, settings.isolation.shortfalls(why)),
         };
         for shortfall in &shortfalls {
             tracing::warn!("isolation: {shortfall}");
@@ -147,8 +144,14 @@ impl ShippedInputs {
             views,
             given,
             isolator,
+            limits: settings.isolation.limits,
             shortfalls: shortfalls.into(),
         })
+    }
+
+    /// What a case may use.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Why cases see the client's folders at other paths here; `None` when they do not.

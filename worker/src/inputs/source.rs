@@ -3,6 +3,7 @@
 use super::DataDirError;
 use super::shipped::ShippedInputs;
 use crate::exec::OutputLimit;
+use crate::sandbox::Limits;
 use crate::session::{Coordinator, InputsMode};
 
 /// Where the worker's inputs come from. Clones are cheap and share everything.
@@ -52,6 +53,14 @@ impl Inputs {
         match &self.mode {
             Mode::InPlace => &[],
             Mode::Shipped(shipped) => shipped.shortfalls(),
+        }
+    }
+
+    /// What a case may use where it is not isolated.
+    pub(super) fn limits(&self) -> Limits {
+        match &self.mode {
+            Mode::InPlace => Limits::default(),
+            Mode::Shipped(shipped) => shipped.limits(),
         }
     }
 

@@ -124,7 +124,7 @@ fn run_in_child(steps: Vec<Step>, report: OwnedFd, release: OwnedFd) -> io::Erro
     unsafe_code,
     reason = "the standard library offers nothing else between fork and exec"
 )]
-pub(super) fn before_exec(
+pub(crate) fn before_exec(
     command: &mut Command,
     steps: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) {

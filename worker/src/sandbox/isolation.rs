@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use rustix::process::Resource;
+
 /// How far cases are kept from the machine and from one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -46,6 +48,29 @@ impl Limits {
     pub(super) fn wants_group(&self) -> bool {
         self.memory_bytes.is_some() || self.processes.is_some()
     }
+
+    /// What holds for each process by itself; `in_group` says that a control group holds what it can. The number of
+    /// processes is none of it: `RLIMIT_NPROC` counts all that a user has.
+    pub(crate) fn of_each_process(&self, in_group: bool) -> impl Iterator<Item = (Resource, u64)> {
+        let wanted = [
+            (Resource::Cpu, self.cpu_seconds),
+            (Resource::As, self.memory_bytes.filter(|_| !in_group)),
+        ];
+        let set = |(resource, most): (_, Option<_>)| Some((resource, most?));
+        wanted.into_iter().filter_map(set)
+    }
+
+    /// What does not hold as it is set where there is no control group, in words.
+    pub(super) fn without_group(&self) -> Option<&'static str> {
+        match (self.memory_bytes, self.processes) {
+            (None, None) => None,
+            (Some(_), None) => Some("memory is limited for each process by itself"),
+            (None, Some(_)) => Some("the number of processes is not limited"),
+            (Some(_), Some(_)) => {
+                Some("memory is limited for each process by itself, their number not at all")
+            }
+        }
+    }
 }
 
 /// Where what isolated cases write to the run's folders is kept while they run.
@@ -85,6 +110,16 @@ impl Isolation {
             hidden: Vec::new(),
             unreachable: Vec::new(),
         }
+    }
+
+    /// What cases go without where nothing can be had, and why, in words.
+    pub(crate) fn shortfalls(&self, why: &str) -> Vec<String> {
+        let level = match self.level {
+            Level::None => None,
+            level => Some(format!("cases are not {level}: {why}")),
+        };
+        let limits = self.limits.without_group().map(str::to_owned);
+        level.into_iter().chain(limits).collect()
     }
 
     pub(super) fn network(&self) -> Network {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::groups::{CaseGroup, Groups};
 use super::guard::Guard;
 use super::identity::identity_namespace;
-use super::isolation::{Isolation, Level, Limits, Network, Scratch};
+use super::isolation::{Isolation, Level, Network, Scratch};
 use super::launch::Target;
 use super::view::{Folder, View, ViewSpec};
 
@@ -31,27 +31,19 @@ impl Isolator {
     /// Prepares to isolate; what cannot be had is told in words. `None` where nothing of it can.
     /// Tries it out in `scratch`. Blocks.
     pub fn new(isolation: Isolation, scratch: &Path) -> (Option<Arc<Self>>, Vec<String>) {
-        let is_limited = isolation.limits != Limits::default();
-        let (isolator, mut shortfalls) = Self::prepare(isolation, scratch);
-        if isolator.is_none() && is_limited {
-            shortfalls.push("no limit on memory, processes or processor time holds".to_owned());
-        }
-        (isolator, shortfalls)
-    }
-
-    fn prepare(isolation: Isolation, scratch: &Path) -> (Option<Arc<Self>>, Vec<String>) {
-        let mut shortfalls = Vec::new();
         if isolation.level == Level::None {
-            return (None, shortfalls);
+            return (None, isolation.shortfalls("it is not wanted"));
         }
-        let level = isolation.level;
+        let mut shortfalls = Vec::new();
         let mut not = |what: &str, cause: &io::Error| shortfalls.push(format!("{what}: {cause}"));
         let identity = match rustix::process::geteuid().is_root().then(identity_namespace) {
             None => None,
             Some(Ok(namespace)) => Some(Arc::new(namespace)),
             Some(Err(cause)) => {
-                not(&format!("cases are not {level}: make a user namespace"), &cause);
-                return (None, shortfalls);
+                return (
+                    None,
+                    isolation.shortfalls(&format!("make a user namespace: {cause}")),
+                );
             }
         };
         let on_host = isolation.network() == Network::Host;
@@ -73,10 +65,9 @@ impl Isolator {
             .then(|| Groups::new(limits, guarded))
             .transpose();
         let groups = groups.unwrap_or_else(|cause| {
-            not(
-                "memory is limited for each process by itself, their number not at all",
-                &cause,
-            );
+            if let Some(what) = limits.without_group() {
+                not(what, &cause);
+            }
             None
         });
         let isolator = Arc::new(Self {
@@ -88,7 +79,7 @@ impl Isolator {
         });
         match isolator.try_out(scratch) {
             Ok(()) => (Some(isolator), shortfalls),
-            Err(cause) => (None, vec![format!("cases are not {level}: {cause}")]),
+            Err(cause) => (None, isolator.isolation.shortfalls(&cause.to_string())),
         }
     }
 

@@ -41,10 +41,12 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use construct::before_exec;
 pub(crate) use entry::Entry;
 pub use isolation::{Isolation, Level, Limits, Network, Scratch, UnknownWord};
 pub use isolator::Isolator;
 pub(crate) use launch::{Launch, Target};
 pub use probe::{Support, probe};
 pub use shown::start_with_folders;
+pub(crate) use step::limit;
 pub use view::{CaseView, Folder, View, ViewError, ViewSpec};

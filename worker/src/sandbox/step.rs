@@ -10,7 +10,7 @@ use rustix::io::{self, Errno};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount,
 };
-use rustix::process::{Resource, Rlimit, chdir, pivot_root, setrlimit};
+use rustix::process::{Resource, Rlimit, chdir, getrlimit, pivot_root, setrlimit};
 use rustix::thread::{
     LinkNameSpaceType, UnshareFlags, move_into_link_name_space, set_no_new_privs, unshare_unsafe,
 };
@@ -175,16 +175,18 @@ fn processes() -> io::Result<()> {
     mount(c"proc", c"/proc", c"proc", flags, None)
 }
 
-fn limit(resource: Resource, most: u64) -> io::Result<()> {
+/// Sets a limit on this process and those that it starts. One that is there already and is stricter stays.
+pub(crate) fn limit(resource: Resource, most: u64) -> io::Result<()> {
     // Of CPU time the kernel kills at the second, without the signal that tells why at the first.
     let further = if resource == Resource::Cpu {
         CPU_GRACE_SECONDS
     } else {
         0
     };
+    let there = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let limits = Rlimit {
-        current: Some(most),
-        maximum: Some(most.saturating_add(further)),
+        current: Some(most.min(there)),
+        maximum: Some(most.saturating_add(further).min(there)),
     };
     setrlimit(resource, limits)
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::Resource;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::construct::Namespace;
@@ -86,7 +85,9 @@ impl Surroundings<'_> {
         if isolator.isolation.network() == Network::Loopback {
             steps.push(Step::Loopback);
         }
-        limit(isolator, &mut steps);
+        let in_group = isolator.groups.is_some();
+        let limits = isolator.isolation.limits.of_each_process(in_group);
+        steps.extend(limits.map(|(resource, most)| Step::Limit { resource, most }));
         Ok(steps)
     }
 
@@ -242,19 +243,6 @@ impl Isolator {
     fn is_sealed(&self) -> bool {
         self.isolation.level == Level::Sealed
     }
-}
-
-fn limit(isolator: &Isolator, steps: &mut Vec<Step>) {
-    let limits = &isolator.isolation.limits;
-    let alone = isolator.groups.is_none();
-    let wanted = [
-        (Resource::Cpu, limits.cpu_seconds),
-        (Resource::As, limits.memory_bytes.filter(|_| alone)),
-    ];
-    let set = wanted
-        .into_iter()
-        .filter_map(|(resource, most)| Some((resource, most?)));
-    steps.extend(set.map(|(resource, most)| Step::Limit { resource, most }));
 }
 
 fn work(index: usize) -> String {

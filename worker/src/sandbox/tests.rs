@@ -85,6 +85,7 @@ fn invocation<'a>(view: &'a CaseView, cwd: &Path, script: &str) -> Invocation<'a
         capture: Capture::SPLIT,
         output_limit: OutputLimit::default(),
         kill_leaked: true,
+        limits: Limits::default(),
         view: Some(view),
     }
 }

@@ -1,6 +1,7 @@
 //! Isolated cases, as root and as this machine has it.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -53,13 +54,9 @@ impl Isolated {
 }
 
 #[test]
-fn limits_that_hold_for_nobody_are_told() {
+fn limits_that_do_not_hold_as_they_are_set_are_told() {
     let ground = Ground::new();
     let nowhere = ground.0.path().join("not-there");
-    let limits = Limits {
-        cpu_seconds: Some(1),
-        ..Limits::default()
-    };
     let told = |level, limits| {
         let isolation = Isolation {
             limits,
@@ -69,12 +66,74 @@ fn limits_that_hold_for_nobody_are_told() {
         assert!(isolator.is_none());
         shortfalls
     };
-    let unlimited = "no limit on memory, processes or processor time holds";
-    assert_eq!(told(Level::None, limits), [unlimited]);
-    assert_eq!(told(Level::None, Limits::default()), [""; 0]);
-    let private = told(Level::Private, limits);
+    let (memory_bytes, processes) = (Some(1 << 20), Some(1));
+    let limits = |memory_bytes, processes| Limits {
+        memory_bytes,
+        processes,
+        cpu_seconds: Some(1),
+    };
+    let alone = "memory is limited for each process by itself";
+    let both = format!("{alone}, their number not at all");
+    let uncounted = "the number of processes is not limited";
+    assert_eq!(told(Level::None, limits(memory_bytes, processes)), [&*both]);
+    assert_eq!(told(Level::None, limits(memory_bytes, None)), [alone]);
+    assert_eq!(told(Level::None, limits(None, processes)), [uncounted]);
+    assert_eq!(told(Level::None, limits(None, None)), [""; 0]);
+    let private = told(Level::Private, limits(memory_bytes, processes));
     assert!(private[0].starts_with("cases are not private: "), "{private:?}");
-    assert_eq!(private.last().map(String::as_str), Some(unlimited));
+    assert_eq!(private.last(), Some(&both));
+}
+
+/// What uses more than [`FOR_EACH_PROCESS`] fails, and other things do not.
+fn each_process_is_limited(run: impl Fn(&str) -> Outcome) {
+    let eats = "head -c 200m /dev/zero | tail -c 200m > /dev/null; exit $?";
+    assert!(!run(eats).passes());
+    assert!(!run("while :; do :; done").passes());
+    let fits = "head -c 1m /dev/zero | tail -c 1m > /dev/null; exit $?";
+    assert_eq!(run(fits), Outcome::Passed);
+}
+
+const FOR_EACH_PROCESS: Limits = Limits {
+    memory_bytes: Some(64 << 20),
+    processes: None,
+    cpu_seconds: Some(1),
+};
+
+#[test]
+fn without_control_groups_limits_hold_for_each_process() {
+    let ground = Ground::new();
+    let isolation = Isolation {
+        limits: FOR_EACH_PROCESS,
+        ..Isolation::at(Level::Private)
+    };
+    let (isolator, _) = Isolator::new(isolation, ground.0.path());
+    let mut isolator = Arc::into_inner(isolator.unwrap()).unwrap();
+    isolator.groups = None;
+    let source = ground.folder("source", &["data.txt"]);
+    let spec = ground.spec(&[(Path::new(AT), &source)], &[]);
+    let view = View::build_isolated(&spec, Some(Arc::new(isolator))).unwrap();
+    each_process_is_limited(|script| shell(&view.isolated_case().unwrap(), Path::new(AT), script).outcome);
+}
+
+#[test]
+fn without_isolation_limits_hold_for_each_process() {
+    let ground = Ground::new();
+    let source = ground.folder("source", &["data.txt"]);
+    let spec = ground.spec(&[(Path::new(AT), &source)], &[]);
+    let view = View::build(&spec).unwrap();
+    let case = view.case().unwrap();
+    for view in [Some(&case), None] {
+        each_process_is_limited(|script| {
+            let invocation = Invocation {
+                limits: FOR_EACH_PROCESS,
+                view,
+                ..invocation(&case, Path::new("/"), script)
+            };
+            Executor::new()
+                .run(&invocation, &Killer::new().unwrap(), &mut |_| {})
+                .outcome
+        });
+    }
 }
 
 #[test]

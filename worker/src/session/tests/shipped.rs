@@ -19,6 +19,7 @@ use tonic::transport::Endpoint;
 use super::*;
 use crate::inputs::PeerServer;
 use crate::inputs::testing::in_place_header;
+use crate::sandbox::{Isolation, Level, Limits};
 use crate::session::{Shipped, Site, WorkerConfig};
 
 pub(super) const SOURCE: &str = "/thresh-test-client/repo";
@@ -97,6 +98,32 @@ fn blobs(data_dir: &Path) -> Vec<PathBuf> {
         .map(|file| file.path())
         .filter(|path| path.is_file())
         .collect()
+}
+
+#[tokio::test]
+async fn without_isolation_cases_have_the_limits_that_hold_for_each_process() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let isolation = Isolation {
+        limits: Limits {
+            memory_bytes: Some(256 << 20),
+            processes: None,
+            cpu_seconds: Some(77),
+        },
+        ..Isolation::at(Level::None)
+    };
+    let shipped = Shipped {
+        isolation,
+        ..Shipped::in_folder(data.path())
+    };
+    let _worker = worker(&fake, shipped);
+    let mut session = fake.session().await;
+    let told = "memory is limited for each process by itself";
+    assert_eq!(session.hello.isolation_shortfalls, [told]);
+    session.lease(header(&fake), vec![case(0, "ulimit -v; ulimit -t")]);
+    let (_, outcome, output) = session.attempt().await;
+    assert_eq!(outcome, Outcome::Passed, "{output:?}");
+    assert!(stdout(&output).ends_with("\n262144\n77\n"), "{output:?}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use thresh_core::case::{LeakTimeout, SlowTimeout};
 use thresh_worker::OutputLimit;
 use thresh_worker::exec::{Block, Capture, Environment, Executor, Invocation, Killer};
 use thresh_worker::observe::Observer;
+use thresh_worker::sandbox::Limits;
 
 /// A case of a test binary.
 #[derive(Clone, Debug)]
@@ -109,6 +110,7 @@ fn invocation(case: &Case, environment: &Environment) -> Invocation<'static> {
         capture: Capture::SPLIT,
         output_limit: OutputLimit::default(),
         kill_leaked: true,
+        limits: Limits::default(),
         view: None,
     }
 }
