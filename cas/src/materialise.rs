@@ -90,7 +90,7 @@ pub struct Materialised {
 /// blobs. It appears at once and whole, by rename from a folder beside it whose name begins with
 /// `.thresh-tmp-`.
 ///
-/// Files on demand are left out. Folders have mode 0755, files 0444 or, when executable, 0555. Files share their inodes with the store: where
+/// Files on demand are left out. Folders have mode 0755, files 0644 or, when executable, 0755. Files share their inodes with the store: where
 /// something might write to the tree with the power to, mount it read-only or below an overlay.
 ///
 /// # Errors
@@ -130,7 +130,7 @@ pub fn materialise(
 /// found damaged, and removed from the store; its links in trees stay.
 pub fn is_intact(tree: &Path, manifest: &Manifest, store: &BlobStore) -> bool {
     group(manifest).par_iter().all(|places| {
-        let blob = store.verified_as(&places.digest, places.variant);
+        let blob = store.verified_as(&places.digest, Variant::of(places.executable));
         let blob =
             blob.and_then(|path| FileStamp::of(&path).map_err(|cause| StoreError::io("read", &path, cause)));
         places.paths.iter().all(|path| {
@@ -177,7 +177,7 @@ fn make_folders(manifest: &Manifest, tree: &Path) -> Result<(), MaterialiseError
 /// All places of one blob in the tree.
 struct Places<'a> {
     digest: Digest,
-    variant: Variant,
+    executable: bool,
     paths: Vec<&'a Path>,
 }
 
@@ -238,11 +238,7 @@ fn group(manifest: &Manifest) -> Vec<Places<'_>> {
     let same = |a: &(Digest, bool, &Path), b: &(Digest, bool, &Path)| (a.0, a.1) == (b.0, b.1);
     let places = files.chunk_by(same).map(|chunk| Places {
         digest: chunk[0].0,
-        variant: if chunk[0].1 {
-            Variant::Executable
-        } else {
-            Variant::Plain
-        },
+        executable: chunk[0].1,
         paths: chunk.iter().map(|(_, _, path)| *path).collect(),
     });
     places.collect()
@@ -264,27 +260,22 @@ enum PlaceError {
 }
 
 fn place(places: &Places<'_>, store: &BlobStore, tree: &Path) -> Result<Materialised, PlaceError> {
-    let blob = store
-        .verified_as(&places.digest, places.variant)
-        .map_err(PlaceError::Store)?;
+    let Places {
+        digest, executable, ..
+    } = places;
     let mut counts = Materialised::default();
     for path in &places.paths {
         let path = tree.join(path);
-        match fs::hard_link(&blob, &path) {
-            Ok(()) => counts.files_linked += 1,
-            Err(cause) if is_disk_full(&cause) => {
-                return Err(PlaceError::Tree(MaterialiseError::io(&path, cause)));
-            }
-            // Another device, too many links, links not permitted: a copy always does. If the blob has just
-            // been trimmed, copying fails as well and says so.
-            Err(_) => {
-                copy(&blob, &path, &places.digest)?;
-                counts.files_copied += 1;
-            }
+        if store
+            .link(digest, *executable, &path)
+            .map_err(PlaceError::Store)?
+        {
+            counts.files_linked += 1;
+            continue;
         }
-    }
-    if counts.files_linked > 0 {
-        store.renew(&places.digest, places.variant, &blob);
+        let blob = store.verified_as(digest, Variant::of(*executable));
+        copy(&blob.map_err(PlaceError::Store)?, &path, digest)?;
+        counts.files_copied += 1;
     }
     Ok(counts)
 }

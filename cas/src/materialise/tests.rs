@@ -97,7 +97,7 @@ fn a_tree_is_what_its_manifest_says() {
             mode(&tree.join("bin/tool")),
             mode(&tree.join("bin/same-but-plain"))
         ),
-        (0o555, 0o444)
+        (0o755, 0o644)
     );
     let output = std::process::Command::new(tree.join("bin/tool"))
         .output()
@@ -189,7 +189,7 @@ fn another_device_gets_copies() {
     assert_eq!(snapshot(&tree), manifest);
     assert_eq!(
         (mode(&tree.join("tool")), mode(&tree.join("plain"))),
-        (0o555, 0o444)
+        (0o755, 0o644)
     );
 }
 

@@ -42,10 +42,15 @@ pub(crate) enum Variant {
 }
 
 impl Variant {
+    pub(crate) fn of(executable: bool) -> Self {
+        if executable { Self::Executable } else { Self::Plain }
+    }
+
+    /// What a working copy has, and not read-only: cases see it, and it goes along when they copy a file to change it.
     pub(super) fn mode(self) -> u32 {
         match self {
-            Self::Plain => 0o444,
-            Self::Executable => 0o555,
+            Self::Plain => 0o644,
+            Self::Executable => 0o755,
         }
     }
 }

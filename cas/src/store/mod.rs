@@ -1,6 +1,6 @@
 //! Blobs in a folder, by digest.
 //!
-//! Layout: `ab/abcdef…` holds the blob of that digest, mode 0444; `ab/abcdef…x` the same content, mode 0555,
+//! Layout: `ab/abcdef…` holds the blob of that digest, mode 0644; `ab/abcdef…x` the same content, mode 0755,
 //! made when it is first asked for, since a hard link shares its mode; `ab/abcdef…r` its chunks, if it came in
 //! such; `tmp/` what is being written, each file
 //! locked by its writer.

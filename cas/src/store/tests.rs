@@ -82,7 +82,7 @@ fn what_was_put_can_be_read() {
             .unwrap()
             .permissions()
             .mode();
-        assert_eq!(mode & 0o777, 0o444);
+        assert_eq!(mode & 0o777, 0o644);
     }
 }
 
@@ -170,15 +170,11 @@ fn damage_is_found_before_a_blob_is_used_as_a_file() {
     let (_dir, store) = store();
     for executable in [false, true] {
         let digest = store.put_bytes(b"#!/bin/sh\n").unwrap();
-        let variant = if executable {
-            Variant::Executable
-        } else {
-            Variant::Plain
-        };
+        let variant = Variant::of(executable);
         let path = store.verified_as(&digest, variant).unwrap();
         assert_eq!(store.verified_as(&digest, variant).unwrap(), path);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, if executable { 0o555 } else { 0o444 });
+        assert_eq!(mode & 0o777, if executable { 0o755 } else { 0o644 });
         next_tick(&path);
         corrupt(&path);
         if executable {

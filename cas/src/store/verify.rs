@@ -1,6 +1,6 @@
 //! Blobs as files: verified before anyone executes them or links them into a tree.
 
-use super::{BlobStore, StoreError, Variant};
+use super::{BlobStore, StoreError, Variant, is_disk_full};
 use crate::hash::digest_reader;
 use crate::stamp::FileStamp;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ pub(crate) fn blob_time() -> SystemTime {
 }
 
 impl BlobStore {
-    /// Returns the path of the blob's file (mode 0444), after its content was verified: by reading it, once in
+    /// Returns the path of the blob's file (mode 0644), after its content was verified: by reading it, once in
     /// the life of the process as long as its stamp stays the same.
     ///
     /// # Errors
@@ -26,7 +26,7 @@ impl BlobStore {
         self.verified(digest, Variant::Plain)
     }
 
-    /// As [`BlobStore::path_verified`], for the blob as an executable file (mode 0555), which is made from the
+    /// As [`BlobStore::path_verified`], for the blob as an executable file (mode 0755), which is made from the
     /// plain one when it is absent or damaged.
     ///
     /// # Errors
@@ -48,6 +48,25 @@ impl BlobStore {
         }
         self.publish(copy.file, digest, Variant::Executable)?;
         Ok(self.path(digest, Variant::Executable))
+    }
+
+    /// Puts a hard link to the verified blob at `to`. What is there already stays as it is. `false` when the system has no
+    /// such links there: another device, too many links, not permitted.
+    ///
+    /// # Errors
+    /// The blob is missing, was damaged, or cannot be read; or the disk is full.
+    pub fn link(&self, digest: &Digest, executable: bool, to: &Path) -> Result<bool, StoreError> {
+        let variant = Variant::of(executable);
+        let blob = self.verified_as(digest, variant)?;
+        match fs::hard_link(&blob, to) {
+            Ok(()) => self.renew(digest, variant, &blob),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(cause) if is_disk_full(&cause) => {
+                return Err(StoreError::DiskFull { path: to.to_owned() });
+            }
+            Err(_) => return Ok(false),
+        }
+        Ok(true)
     }
 
     pub(crate) fn verified_as(&self, digest: &Digest, variant: Variant) -> Result<PathBuf, StoreError> {
@@ -103,7 +122,7 @@ impl BlobStore {
 
     /// Takes over the stamp of a verified file after hard links to it were made, which changes its inode (and
     /// so its ctime) and not its content.
-    pub(crate) fn renew(&self, digest: &Digest, variant: Variant, path: &Path) {
+    fn renew(&self, digest: &Digest, variant: Variant, path: &Path) {
         let Ok(now) = FileStamp::of(path) else { return };
         let mut records = self.records();
         let verified = &mut records.entry(*digest).or_default().verified[variant as usize];

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use thresh_cas::digest_reader;
 
-use super::copy::make_folders;
 use super::error::PrepareError;
 use super::fetch::blocking;
+use super::fill::make_folders;
 use super::place::{Place, RunFolder};
 use super::remap::Remap;
 use super::shipped::Built;

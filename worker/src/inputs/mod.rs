@@ -20,12 +20,12 @@
 
 mod assembly;
 mod brief;
-mod copy;
 mod data_dir;
 mod elsewhere;
 mod environment;
 mod error;
 mod fetch;
+mod fill;
 mod given;
 mod janitor;
 mod neighbours;

@@ -18,9 +18,9 @@ use thresh_core::id::RunId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::copy::make_folders;
 use super::error::PrepareError;
 use super::fetch::{Fetcher, blocking};
+use super::fill::make_folders;
 
 /// Places files, and fetches those that are opened. Clones share everything.
 #[derive(Clone, Debug)]

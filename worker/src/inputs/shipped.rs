@@ -11,10 +11,10 @@ use thresh_core::fault::Fault;
 use tokio::runtime::Handle;
 
 use super::brief::{self, Brief};
-use super::copy::{copy_files, make_folders};
 use super::data_dir::DataDir;
 use super::error::{DataDirError, PrepareError};
 use super::fetch::{Fetcher, blocking};
+use super::fill::{Way, add_files, make_folders};
 use super::given::Given;
 use super::janitor::Janitor;
 use super::on_demand::OnDemand;
@@ -58,6 +58,8 @@ pub(super) struct Built {
     pub(super) place: Arc<Place>,
     folder: Arc<RunFolder>,
     target: PathBuf,
+    /// How files come into it.
+    way: Way,
 }
 
 impl Built {
@@ -66,6 +68,7 @@ impl Built {
             place,
             folder,
             target,
+            way: Way::Copy,
         }
     }
 }
@@ -213,7 +216,11 @@ impl ShippedInputs {
             trees.others.push(self.tree(input, &folder).await?);
         }
         match self.views {
-            Support::Namespaces => self.build_view(folder, trees, inputs.shared_target).await,
+            Support::Namespaces => {
+                let written_to = inputs.shared_target || !brief.setup_scripts.is_empty();
+                self.build_view(folder, trees, inputs.shared_target, self.way(written_to))
+                    .await
+            }
             Support::None(_) => self.build_copies(folder, trees).await,
         }
     }
@@ -259,7 +266,18 @@ impl ShippedInputs {
         }
         self.check_space().await?;
         let manifest = self.manifest(manifest, &built.folder).await?;
-        self.copy(manifest, built.target.clone(), &built.folder).await
+        self.fill(manifest, built.target.clone(), &built.folder, built.way)
+            .await
+    }
+
+    /// How files come into the target folder of a run; `written_to` says that not only isolated cases see it. Those write to an
+    /// overlay of their own.
+    fn way(&self, written_to: bool) -> Way {
+        if self.isolator.is_some() && !written_to {
+            Way::Link
+        } else {
+            Way::Copy
+        }
     }
 
     async fn build_view(
@@ -267,6 +285,7 @@ impl ShippedInputs {
         folder: Arc<RunFolder>,
         trees: Seen<'_>,
         shared_target: bool,
+        way: Way,
     ) -> Result<Built, PrepareError> {
         let target = trees.target;
         let mut target_from = folder.path().join("target");
@@ -275,7 +294,8 @@ impl ShippedInputs {
             // Nothing is added to it later.
             target_from = self.shared_tree(target.input, target.manifest, &folder).await?;
         } else {
-            self.copy(target.manifest, target_from.clone(), &folder).await?;
+            self.fill(target.manifest, target_from.clone(), &folder, way)
+                .await?;
         }
         let mut folders = vec![Folder {
             at: target.input.path.clone(),
@@ -311,9 +331,8 @@ impl ShippedInputs {
         }
         folder.set_view(view);
         Ok(Built {
-            place: Arc::new(Place::View(folder.clone())),
-            folder,
-            target: target_from,
+            way,
+            ..Built::new(Arc::new(Place::View(folder.clone())), folder, target_from)
         })
     }
 
@@ -335,23 +354,20 @@ impl ShippedInputs {
         let mut moved = vec![(target.input.path.clone(), target_to.clone())];
         if let Some(source) = source {
             moved.push((source.input.path.clone(), source_to.clone()));
-            self.copy(source.manifest, source_to, &folder).await?;
+            self.fill(source.manifest, source_to, &folder, Way::Copy).await?;
         }
-        self.copy(target.manifest, target_to.clone(), &folder).await?;
+        self.fill(target.manifest, target_to.clone(), &folder, Way::Copy)
+            .await?;
         for (index, tree) in others.into_iter().enumerate() {
             let to = folder.path().join(format!("folder-{index}"));
-            self.copy(tree.manifest, to.clone(), &folder).await?;
+            self.fill(tree.manifest, to.clone(), &folder, Way::Copy).await?;
             moved.push((tree.input.path.clone(), to));
         }
         let place = Arc::new(Place::Remapped {
             folder: folder.clone(),
             remap: Remap::new(moved),
         });
-        Ok(Built {
-            place,
-            folder,
-            target: target_to,
-        })
+        Ok(Built::new(place, folder, target_to))
     }
 
     async fn tree<'a>(
@@ -442,12 +458,13 @@ impl ShippedInputs {
         .await
     }
 
-    /// Copies files to `to`, which may hold others.
-    async fn copy(
+    /// Adds files to `to`, which may hold others.
+    async fn fill(
         &self,
         manifest: Manifest,
         to: PathBuf,
         folder: &Arc<RunFolder>,
+        way: Way,
     ) -> Result<(), PrepareError> {
         let (path, base) = (to.clone(), folder.path().to_owned());
         let manifest = Arc::new(manifest);
@@ -455,7 +472,7 @@ impl ShippedInputs {
             std::fs::create_dir_all(&base)
                 .and_then(|()| make_folders(&base, &to))
                 .map_err(|cause| PrepareError::io("create", &to, &cause))?;
-            copy_files(manifest, store, &to)
+            add_files(manifest, store, &to, way)
         })
         .await?;
         let demanded = self.on_demand.place(folder.run(), &manifest, &path).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -168,6 +169,34 @@ async fn inputs_appear_at_the_clients_paths_and_cases_cannot_change_the_blobs() 
         std::fs::read_dir(&runs).unwrap().next().is_none()
     })
     .await;
+}
+
+#[tokio::test]
+async fn runs_share_the_inodes_of_what_they_have_in_common() {
+    let data = tempfile::tempdir().unwrap();
+    let mut fake = Fake::start().await;
+    let _worker = worker(&fake, Shipped::in_folder(data.path()));
+    let mut session = fake.session().await;
+    let later = RunId::from_u128(9);
+    let inode = |path: PathBuf| std::fs::metadata(path).unwrap().ino();
+    for run in [RUN, later] {
+        let header = v1::RunHeader {
+            run_id: run_id_to_wire(run),
+            ..header(&fake)
+        };
+        let changes = format!("echo changed > {TARGET}/debug/deps/bin && echo changed > data.txt");
+        session.lease(header, vec![case(0, &changes)]);
+        assert_eq!(session.attempt().await.1, Outcome::Passed);
+    }
+    let name = format!("{}x", Digest::of(PROGRAM));
+    let stored = data.path().join("blobs").join(&name[..2]).join(&name);
+    assert_eq!(std::fs::read(&stored).unwrap(), PROGRAM);
+    let stored = inode(stored);
+    let runs = std::fs::read_dir(data.path().join("runs")).unwrap().flatten();
+    let programs = runs.map(|run| inode(run.path().join("target/debug/deps/bin")));
+    assert_eq!(programs.collect::<Vec<_>>(), [stored; 2]);
+    let trees = std::fs::read_dir(data.path().join("trees")).unwrap();
+    assert_eq!(trees.count(), 1, "the source tree was built once");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Files of a manifest, copied into a folder that may hold others already.
+//! Files of a manifest, brought into a folder that may hold others already.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -10,24 +10,33 @@ use thresh_core::digest::Digest;
 
 use super::error::PrepareError;
 
-/// Copies what `folder` does not have yet, files on demand excepted; what it has is left alone. The copies share no inode with the store
-/// and may be written to.
+/// How a file comes into a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It shares no inode with the store, and may be written to.
+    Copy,
+    /// It shares its blob's inode where that can be had: nobody may write to the folder.
+    Link,
+}
+
+/// Adds what `folder` does not have yet, files on demand excepted; what it has is left alone.
 ///
 /// Returns the blobs that are missing or were found damaged: fetch them and call again.
-pub(super) fn copy_files(
+pub(super) fn add_files(
     manifest: &Manifest,
     store: &BlobStore,
     folder: &Path,
+    way: Way,
 ) -> Result<Vec<Digest>, PrepareError> {
     let mut missing = Vec::new();
     for entry in manifest.entries() {
-        match copy_entry(entry, store, folder) {
+        match add_entry(entry, store, folder, way) {
             Ok(()) => {}
-            Err(CopyError::Store(StoreError::Missing { digest } | StoreError::Damaged { digest })) => {
+            Err(AddError::Store(StoreError::Missing { digest } | StoreError::Damaged { digest })) => {
                 missing.push(digest);
             }
-            Err(CopyError::Store(error)) => return Err(error.into()),
-            Err(CopyError::Io(cause)) => {
+            Err(AddError::Store(error)) => return Err(error.into()),
+            Err(AddError::Io(cause)) => {
                 return Err(PrepareError::io("write", &folder.join(&entry.path), &cause));
             }
         }
@@ -35,18 +44,18 @@ pub(super) fn copy_files(
     Ok(missing)
 }
 
-enum CopyError {
+enum AddError {
     Store(StoreError),
     Io(io::Error),
 }
 
-impl From<io::Error> for CopyError {
+impl From<io::Error> for AddError {
     fn from(cause: io::Error) -> Self {
         Self::Io(cause)
     }
 }
 
-fn copy_entry(entry: &Entry, store: &BlobStore, folder: &Path) -> Result<(), CopyError> {
+fn add_entry(entry: &Entry, store: &BlobStore, folder: &Path, way: Way) -> Result<(), AddError> {
     let path = folder.join(&entry.path);
     if fs::symlink_metadata(&path).is_ok() {
         return Ok(());
@@ -61,7 +70,10 @@ fn copy_entry(entry: &Entry, store: &BlobStore, folder: &Path) -> Result<(), Cop
         EntryKind::File {
             digest, executable, ..
         } => {
-            let blob = store.path_verified(digest).map_err(CopyError::Store)?;
+            if way == Way::Link && store.link(digest, *executable, &path).map_err(AddError::Store)? {
+                return Ok(());
+            }
+            let blob = store.path_verified(digest).map_err(AddError::Store)?;
             let copy = tempfile::Builder::new()
                 .prefix(".thresh-tmp-")
                 .tempfile_in(parent)?
@@ -132,8 +144,8 @@ mod tests {
         };
         let link = Manifest::new(vec![link]).unwrap();
         let below = Manifest::new(vec![file("debug/deps/file", b"content", false)]).unwrap();
-        assert_eq!(copy_files(&link, &store, &folder).unwrap(), []);
-        let error = copy_files(&below, &store, &folder).unwrap_err();
+        assert_eq!(add_files(&link, &store, &folder, Way::Copy).unwrap(), []);
+        let error = add_files(&below, &store, &folder, Way::Link).unwrap_err();
         assert!(error.to_string().contains("debug is no folder"), "{error}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
@@ -162,7 +174,7 @@ mod tests {
         .unwrap();
         let folder = dir.path().join("target");
         assert_eq!(
-            copy_files(&manifest, &store, &folder).unwrap(),
+            add_files(&manifest, &store, &folder, Way::Copy).unwrap(),
             [Digest::of(b"absent")]
         );
         let program = folder.join("debug/prog");
@@ -176,7 +188,7 @@ mod tests {
 
         fs::write(&program, "changed").unwrap();
         store.put_bytes(b"absent").unwrap();
-        assert_eq!(copy_files(&manifest, &store, &folder).unwrap(), []);
+        assert_eq!(add_files(&manifest, &store, &folder, Way::Copy).unwrap(), []);
         assert_eq!(fs::read(&program).unwrap(), b"changed");
         assert_eq!(
             fs::read(store.path_verified(&digest).unwrap()).unwrap(),
