@@ -60,6 +60,11 @@ impl Proxy {
         Self { address, shared }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Returns the URL that goes through the relay.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

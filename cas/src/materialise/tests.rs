@@ -194,17 +194,17 @@ fn another_device_gets_copies() {
 }
 
 #[test]
-fn ten_thousand_files() {
+fn six_hundred_thousand_files() {
     let fixture = Fixture::new();
     let contents: Vec<Vec<u8>> = (0..500_u32).map(|i| i.to_le_bytes().to_vec()).collect();
-    let entries = (0..10_000).map(|i| {
+    let entries = (0..600_000).map(|i| {
         let path = format!("dir{}/sub{}/file{i}", i % 7, i % 101);
         fixture.file(&path, &contents[i % 500], i % 50 == 0)
     });
     let manifest = Manifest::new(entries.collect()).unwrap();
     let tree = fixture.path("tree");
     let counts = materialise(&manifest, &fixture.store, &tree).unwrap();
-    assert_eq!(counts.files_linked, 10_000);
+    assert_eq!(counts.files_linked, 600_000);
     assert_eq!(snapshot(&tree), manifest);
 }
 

@@ -34,7 +34,7 @@ impl Way {
     }
 }
 
-/// The narrow uplink, and what each of the four workers has to fetch.
+/// The narrow uplink, of the coordinator or of the object store, and what each of the four workers has to fetch.
 const UPLINK: u64 = 8 << 20;
 const WORKERS: usize = 4;
 const BLOBS: u64 = 4;
@@ -44,8 +44,8 @@ const BLOB_BYTES: u64 = 4 << 20;
 /// (part `edit`: 27.4 MiB of 351).
 const BINARIES: u64 = 40;
 const BINARY_WIRE_BYTES: u64 = 2_000_000_000 / BINARIES * 8 / 100;
-/// What travels of them after an edit of one line: 0.6 %, likewise.
-const EDITED_WIRE_BYTES: u64 = 2_000_000_000 / BINARIES * 6 / 1000;
+/// What travels of them after an edit of one line: 0.3 %, likewise (1.1 MiB).
+const EDITED_WIRE_BYTES: u64 = 2_000_000_000 / BINARIES * 3 / 1000;
 
 /// Bytes a second of links: 1 and 10 Gbit/s; an object store of a cloud: 100 Gbit/s, and 5,500 requests a second of 4 MiB
 /// at most.
@@ -65,7 +65,7 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
         let links = Links {
             coordinator_up: UPLINK as f64,
             into_objects: 1e9,
-            objects: 1e9,
+            objects: UPLINK as f64,
             worker: 1e9,
         };
         let modelled = model::seconds(way, &farm, links);

@@ -21,10 +21,13 @@ pub(super) fn seconds(way: Way) -> f64 {
     }
     let temp = workspace.temp();
     let s3 = (way == Way::Objects).then(|| S3::start(&temp));
-    let options = match &s3 {
-        Some(s3) => FarmOptions {
+    // Of a cloud's store, too, all take together what it gives.
+    let objects = s3.as_ref().map(|s3| Proxy::start(s3.address()));
+    objects.iter().for_each(|objects| objects.narrow(UPLINK));
+    let options = match &objects {
+        Some(objects) => FarmOptions {
             arguments: vec!["--blobs".to_owned(), S3::url("farm")],
-            variables: S3::variables(s3.address()),
+            variables: S3::variables(objects.address()),
             ..FarmOptions::default()
         },
         None => FarmOptions::default(),
