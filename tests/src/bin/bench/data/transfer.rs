@@ -1,4 +1,5 @@
-//! How fast bytes go in and out, beside `cp` and BLAKE3 of the same bytes, and what the coordinator holds meanwhile.
+//! How fast bytes go in and out, beside `cp` and BLAKE3 of the same bytes and an engine that keeps them as they are, and what
+//! the coordinator holds meanwhile.
 
 use crate::Options;
 use crate::figure::Figure;
@@ -13,6 +14,7 @@ use std::time::Instant;
 use thresh_cas::{BlobName, DigestFunction, digest_many, pack};
 use thresh_core::chunk::CHUNK_BYTES_MAX;
 use thresh_core::digest::Digest;
+use thresh_tests::casd::Casd;
 use thresh_tests::farm::Farm;
 use thresh_tests::reapi::Client;
 use thresh_tests::running::peak_memory_kib;
@@ -42,6 +44,7 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
     let created = File::create(&zeros).and_then(|file| file.set_len(length));
     created.expect("the file can be written");
     let mut of_zeros = [Vec::new(), Vec::new()];
+    let mut of_casd = [Vec::new(), Vec::new()];
     for repeat in 0..options.repeats {
         let folder = temp.path().join(format!("farm-{repeat}"));
         let seconds = one(&runtime, &file, &folder);
@@ -54,6 +57,11 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
             rates.push(length as f64 / seconds / f64::from(1 << 20));
         }
         fs::remove_dir_all(&folder).expect("the farm's files can be removed");
+        let seconds = by_casd(&runtime, &file, &folder);
+        for (rates, seconds) in of_casd.iter_mut().zip(seconds) {
+            rates.push(length as f64 / seconds / f64::from(1 << 20));
+        }
+        fs::remove_dir_all(&folder).expect("the engine's files can be removed");
     }
     let packed = pack_rate(&file);
     let rates = rates.map(median);
@@ -79,9 +87,12 @@ pub(crate) fn measure(options: &Options) -> Vec<Figure> {
         length >> 20
     );
     figures.push(Figure::new(title, packed, "MiB/s"));
-    for (name, rate) in ["upload", "download"].into_iter().zip(of_zeros) {
-        let title = format!("data: {name} of {} MiB of zeros", length >> 20);
-        figures.push(Figure::new(title, rate, "MiB/s"));
+    let of_casd = of_casd.map(median);
+    for (what, rates) in [("of zeros", of_zeros), ("by buildbox-casd", of_casd)] {
+        for (name, rate) in ["upload", "download"].into_iter().zip(rates) {
+            let title = format!("data: {name} of {} MiB {what}", length >> 20);
+            figures.push(Figure::new(title, rate, "MiB/s"));
+        }
     }
     figures.push(memory(&runtime, temp.path()));
     figures
@@ -157,6 +168,18 @@ fn one(runtime: &Runtime, file: &Path, folder: &Path) -> [f64; 5] {
         assert!(verified.expect("thresh can be started").status.success());
     });
     [copied, hashed, up, down, verified]
+}
+
+/// Seconds up and down of an engine that keeps what comes uncompressed, by its only digest function.
+fn by_casd(runtime: &Runtime, file: &Path, folder: &Path) -> [f64; 2] {
+    let casd = Casd::start(folder, 2);
+    let function = DigestFunction::Sha256;
+    let name = BlobName::of(function, &fs::read(file).expect("the file can be read"));
+    let client = runtime.block_on(Client::connect(&casd.url(), "", function));
+    let client = client.expect("the engine answers");
+    let up = timed(|| runtime.block_on(upload(&client, file, &name)));
+    let down = timed(|| runtime.block_on(download(&client, &name, &folder.join("back"))));
+    [up, down]
 }
 
 fn connect(runtime: &Runtime, farm: &Farm) -> Client {
