@@ -31,7 +31,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file, with how keys are made and with what is known of
 /// imports: an analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 9\n";
+const HEAD: &[u8] = b"thresh reach 10\n";
 
 /// Negative levels of Zstandard are the fast ones: the build waits for this, and few are ever read again.
 const LEVEL: i32 = -5;
@@ -321,6 +321,10 @@ fn is_build_script(output: &Path) -> bool {
 fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u8>), String> {
     let names = image.names.as_ref().ok_or("the names in it cannot be read")?;
     let Inputs { parts, libraries } = inputs::read(link, memo).map_err(|error| error.to_string())?;
+    if names.needed.is_empty() {
+        // Linkers are not always told of it by name, and it counts by its version only.
+        return Err("no library is loaded with it, so the system's may be in it".to_owned());
+    }
     if let Some(name) = unseen(&libraries, names) {
         return Err(format!(
             "it was linked with {name} from a folder of the system, perhaps statically"
@@ -357,7 +361,13 @@ fn record(link: &Link, image: &image::Image, memo: &Memo) -> Result<(Head, Vec<u
         // A library of Rust may look at the lines of what it is given.
         hashes.observes.fill(true);
     }
-    let surroundings = surroundings(link, machine.unwrap_or_default(), &libraries, harness.is_some());
+    let surroundings = surroundings(
+        link,
+        machine.unwrap_or_default(),
+        &libraries,
+        names,
+        harness.is_some(),
+    );
     let harness = harness.as_ref().map(|(_, harness)| harness);
     let constructors = Constructors::of(&rooted);
     let effects = match are_known {
@@ -390,10 +400,20 @@ fn unseen<'l>(libraries: &'l [Library], names: &image::Names) -> Option<&'l str>
     })
 }
 
-/// What counts for every case besides the graph: how it was linked, and dynamic libraries whole.
-fn surroundings(link: &Link, machine: u16, libraries: &[Library], harness: bool) -> Digest {
-    let mut hasher = FieldHasher::new("thresh reach link v1");
-    hasher.field(&machine.to_le_bytes()).field(&[u8::from(harness)]);
+/// What counts for every case besides the graph: how keys are made, how it was linked, what it is loaded with, and dynamic
+/// libraries whole.
+fn surroundings(
+    link: &Link,
+    machine: u16,
+    libraries: &[Library],
+    names: &image::Names,
+    harness: bool,
+) -> Digest {
+    let mut hasher = FieldHasher::new("thresh reach link v2");
+    hasher
+        .field(HEAD)
+        .field(&machine.to_le_bytes())
+        .field(&[u8::from(harness)]);
     link.flags.iter().for_each(|flag| {
         hasher.field(flag.as_bytes());
     });
@@ -405,6 +425,13 @@ fn surroundings(link: &Link, machine: u16, libraries: &[Library], harness: bool)
             None => hasher.field(library.name.as_bytes()),
         };
     }
+    // Which of those that were named are loaded depends on what all of the binary refers to; they do something when they are loaded,
+    // and their names are there for who asks.
+    hasher.field(b"needed");
+    names.needed.iter().for_each(|name| {
+        hasher.field(name.as_bytes());
+    });
+    hasher.field(&names.thread_pages.to_le_bytes());
     hasher.finish()
 }
 

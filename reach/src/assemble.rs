@@ -38,8 +38,10 @@ pub(crate) fn build<'p>(
         builder.part(*index, harness, &labels)?;
     }
     let lists = builder.lists();
+    let exports = builder.exports(roots)?;
     let mut rooted = builder.roots(roots);
     rooted.lists = lists;
+    rooted.exports = exports;
     rooted.bases = resolution
         .taken
         .iter()
@@ -330,6 +332,16 @@ impl<'p> Builder<'p> {
             });
         }
         complete
+    }
+
+    fn exports(&mut self, names: &[String]) -> Result<Vec<(String, Option<GraphEdge>)>, GraphError> {
+        let names = names.iter();
+        let exports = names.map(|name| {
+            let found = self.resolution.find(name);
+            let edge = found.map(|found| self.by_name(name, Some(found))).transpose()?;
+            Ok((name.clone(), edge))
+        });
+        exports.collect()
     }
 
     fn roots(&self, names: &[String]) -> Rooted<'p> {

@@ -117,6 +117,8 @@ struct Call<'a> {
     name: &'a [u8],
     target: Option<&'a [u8]>,
     linker: Option<&'a [u8]>,
+    /// It says what kind of linker it is, which may be another than the usual one.
+    has_flavor: bool,
 }
 
 impl<'a> Call<'a> {
@@ -124,6 +126,7 @@ impl<'a> Call<'a> {
         if let Some(linker) = option.strip_prefix(b"linker=") {
             self.linker = Some(linker);
         }
+        self.has_flavor |= option.starts_with(b"linker-flavor=");
     }
 
     fn kind(&mut self, kinds: &[u8]) {
@@ -142,11 +145,11 @@ impl<'a> Call<'a> {
         let by_default = || {
             let is_usual = |target: &[u8]| {
                 let target = String::from_utf8_lossy(target);
-                target.contains("-linux-gnu") || target.contains("-linux-musl")
+                let is_described = target.ends_with(".json");
+                !is_described && (target.contains("-linux-gnu") || target.contains("-linux-musl"))
             };
-            self.target
-                .is_none_or(is_usual)
-                .then_some(LINKER_DEFAULT.as_bytes())
+            let is_usual = !self.has_flavor && self.target.is_none_or(is_usual);
+            is_usual.then_some(LINKER_DEFAULT.as_bytes())
         };
         let linker = OsStr::from_bytes(self.linker.or_else(by_default)?);
         // rustc tells these by their whole name how to speak to them.
@@ -203,6 +206,8 @@ mod tests {
             "rustc --crate-name x --test --emit=link --target wasm32-wasip1",
             "rustc --test --emit=link -Clinker=/b/thresh-linker-cc",
             "rustc --test --emit=link -Clinker=rust-lld",
+            "rustc --test --emit=link -Clinker-flavor=ld",
+            "rustc --test --emit=link --target my-linux-gnu.json",
             "rustc --crate-type",
         ] {
             assert_eq!(of(line), None, "{line}");

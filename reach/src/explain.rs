@@ -10,6 +10,9 @@ use crate::record::{CaseRecord, Detail, RecordNode};
 /// At most this many changed things are named.
 const CHANGED_MAX: usize = 20;
 
+/// What differs where nothing that is reached does.
+const SURROUNDINGS: &str = "how it was linked: flags, libraries that it is loaded with, names that it exports, or the size of its thread-locals";
+
 /// What differs in a case's reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -145,6 +148,9 @@ impl Walk<'_> {
         }
         let mut changed: Vec<String> = changed.collect();
         changed.dedup();
+        if changed.is_empty() {
+            changed.push(SURROUNDINGS.to_owned());
+        }
         Difference { changed, path }
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Rooted<'p> {
     pub(crate) starting: Vec<u32>,
     /// Those of `common` that are reached from outside of the binary.
     pub(crate) exported: Vec<u32>,
+    /// The names by which others find them and what else is exported, and what each leads to: nothing if the linker has made it.
+    pub(crate) exports: Vec<(String, Option<GraphEdge>)>,
     /// What is kept, in no order.
     pub(crate) kept: Vec<u32>,
     /// By case, the node of its descriptor.

@@ -38,7 +38,12 @@ pub(crate) struct Names {
     pub(crate) needed: Vec<String>,
     /// It says itself where these are looked for first.
     pub(crate) has_own_folders: bool,
+    /// How many pages every thread gives to thread-locals: they are taken from its stack.
+    pub(crate) thread_pages: u64,
 }
+
+/// The least page that machines of 64 bits have.
+const PAGE_BYTES: u64 = 4_096;
 
 type Header = elf::FileHeader64<LittleEndian>;
 type Cache<'f> = ReadCache<&'f mut File>;
@@ -110,6 +115,12 @@ impl Names {
                 tagged(&[elf::DT_NEEDED]).map(|entry| text(strings, entry.val32(endian)?).map(str::to_owned));
             names.needed = needed.collect::<Option<_>>()?;
         }
+        // The order of a table that is made for searching means nothing.
+        names.exports.sort_unstable();
+        let segments = header.program_headers(endian, content).ok()?.iter();
+        let of_threads = segments.filter(|segment| segment.p_type(endian) == elf::PT_TLS);
+        let bytes = of_threads.map(|segment| segment.p_memsz(endian)).sum::<u64>();
+        names.thread_pages = bytes.div_ceil(PAGE_BYTES);
         Some(names)
     }
 }

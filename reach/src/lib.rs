@@ -25,8 +25,8 @@
 //! 11. `record`, `analysis`, `explain`: what is kept, and what is said of it.
 //!
 //! A case's key is made of the hash of its descriptor, of the constructors that count for it (`constructors`), and of what is *common* to
-//! all cases: what `main`, start-up code and the other constructors reach, what the binary exports to dynamic libraries, notes, the linker's flags, dynamic
-//! libraries whole. What lies between `__start_x` and `__stop_x` belongs to who refers to these.
+//! all cases: what `main`, start-up code and the other constructors reach, what the binary exports to dynamic libraries and by which names, notes, the linker's flags, the
+//! libraries that it is loaded with by name, and those of the build whole, and the pages of its thread-locals. What lies between `__start_x` and `__stop_x` belongs to who refers to these.
 //!
 //! # Why it is sound
 //!
@@ -45,8 +45,9 @@
 //! Code that looks at itself other than through addresses it was given:
 //! - Backtraces. Names of symbols and debug information are not in a key; a case whose outcome depends on the text of a
 //!   backtrace needs its binary's digest. Nor are lines of panics that a case reads from the standard error of a child.
-//! - Its own file (`/proc/self/exe`), `dlsym` on itself for what the binary does not export, the memory map, an address
-//!   computed from another section's.
+//! - Its own file (`/proc/self/exe`), `dlsym` on itself for what the binary does not export, the memory map and what `dl_iterate_phdr` tells of
+//!   it, an address computed from another section's, or code that runs on into the next one.
+//! - A constructor that changes the arguments and the environment, which the loader hands to it.
 //! - Whether two functions, or two constants without a name, have one address or two: compilers promise neither.
 //! - On AArch64, COMDAT groups with one signature and different contents, of which another is taken than is thought (C++ forbids them).
 //! - Libraries of the system, startup files and compiler-runtime archives that `cc` adds by itself: named, not read. They

@@ -369,8 +369,41 @@ fn name_of<'d>(raw: &Raw<'d>, symbol: u32) -> Option<&'d str> {
     }
 }
 
+fn is_of_the_library(path: &str) -> bool {
+    let crates = ["core::", "alloc::", "std::"];
+    crates.iter().any(|start| path.starts_with(start))
+}
+
+/// Of a path `<TYPE as TRAIT>::NAME`, what begins with the trait.
+fn implements(path: &str) -> Option<&str> {
+    let mut depth = 0_u32;
+    let mut before = ' ';
+    for (at, character) in path.char_indices() {
+        match character {
+            '<' => depth += 1,
+            // Of `->` it is no end.
+            '>' if before != '-' => depth = depth.checked_sub(1)?,
+            ' ' if depth == 1 => {
+                if let Some(rest) = path[at..].strip_prefix(" as ") {
+                    return path.starts_with('<').then_some(rest);
+                }
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            return None;
+        }
+        before = character;
+    }
+    None
+}
+
 /// Whether the last argument of a function with this path is where it was called from.
 fn takes_location(path: &str) -> bool {
+    if implements(path).is_some_and(|implemented| !is_of_the_library(implemented)) {
+        // Anybody may implement a trait of his own for a type of the library.
+        return false;
+    }
     let path = path.trim_start_matches(['<', '&']);
     let is_standard = ["core::", "alloc::", "std::", "usize as core::"]
         .iter()
@@ -407,6 +440,7 @@ mod tests {
             "core::option::Option<T>::unwrap",
             "<core::option::Option<u32>>::unwrap",
             "core::ptr::non_null::NonNull<T>::new_unchecked::precondition_check",
+            "<core::option::Option<fn(u8) -> <u8 as demo::Of>::It>>::unwrap",
         ] {
             assert!(takes_location(path), "{path}");
         }
@@ -420,6 +454,9 @@ mod tests {
             "<std::collections::hash::map::HashMap<K,V,S> as core::ops::index::Index<&Q>>::index",
             "core::option::Option<T>::insert",
             "demo::core::panicking::panic",
+            "<core::option::Option<u8> as demo::Ext>::expect",
+            "<core::option::Option<fn(u8) -> u8> as demo::Ext<core::option::Option<u8>>>::expect",
+            "<alloc::string::String as demo::Ext>::precondition_check",
         ] {
             assert!(!takes_location(path), "{path}");
         }

@@ -98,14 +98,14 @@ fn is_one_piece(symbol: &RawSymbol<'_>, piece: &Piece<'_>) -> bool {
 /// to that in its addend, which is at least that of the field.
 fn stays_within(machine: u16, relocation: &Relocation, piece: &Piece<'_>) -> bool {
     const ABSOLUTE: [u32; 3] = [elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S];
-    // The least distance, and by how much it may be more.
-    let (distance, more) = match machine == elf::EM_AARCH64 || ABSOLUTE.contains(&relocation.kind) {
-        true => (0, 0),
-        false => (4, 4),
+    let distance = match machine == elf::EM_AARCH64 || ABSOLUTE.contains(&relocation.kind) {
+        true => 0,
+        false => 4,
     };
     let (offset, size) = (piece.offset.cast_signed(), piece.size().cast_signed());
     let at = relocation.addend.checked_add(distance + offset);
-    at.is_some_and(|at| (-more..size).contains(&at))
+    // Where more follows the field the distance is longer, which cannot be told from a place before the piece.
+    at.is_some_and(|at| (0..size).contains(&at))
 }
 
 /// Returns the piece at which a symbol stands, as [`piece`] does.

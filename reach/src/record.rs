@@ -202,6 +202,18 @@ fn common(rooted: &Rooted<'_>, hashes: &Hashes, constructors: &Constructors, sur
         kept.into_iter().for_each(|hash| {
             hasher.field(hash.as_bytes());
         });
+        hasher.field(b"exports");
+        for (name, edge) in &rooted.exports {
+            // Dynamic libraries find things by name, and at a place within a section.
+            hasher.field(name.as_bytes());
+            let Some(edge) = edge else { continue };
+            let content = match edge.target {
+                To::Node(node) => &hashes[node as usize],
+                To::Leaf(leaf) => &rooted.graph.leaves[leaf as usize],
+            };
+            hasher.field(content.as_bytes());
+            hasher.field(&edge.value.to_le_bytes()).field(&[edge.kind]);
+        }
         hasher.finish()
     };
     let mut roots = common_roots(rooted, constructors).chain(&rooted.kept);

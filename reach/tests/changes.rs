@@ -209,13 +209,21 @@ fn what_only_looks_like_a_location_counts() {
         #[test] fn by_hand() { assert_ne!(line_of(here!()), 0) }
         #[test] fn through_an_option() { assert_ne!(std::hint::black_box(Some(here!()).unwrap()).column, 0) }
         #[test] fn through_a_list() { let mut all = Vec::new(); all.push(here!()); assert_ne!(all[0].line, 0) }
+        trait Ext { fn expect(self, at: &Place) -> u32; }
+        impl Ext for Option<u8> { #[inline(never)] fn expect(self, at: &Place) -> u32 { at.line } }
+        #[test] fn through_a_trait() { assert_ne!(Ext::expect(Some(1), here!()), 0) }
         #[test] fn other() { assert_ne!(std::hint::black_box(1), 2) }";
     let workshop = Workshop::new(CARGO);
     let old = workshop.build(source);
     let new = workshop.build(&format!("\n{source}"));
     assert_eq!(
         changed(&old, &new, Locations::IgnoreUnlessObserved),
-        ["by_hand", "through_a_list", "through_an_option"]
+        [
+            "by_hand",
+            "through_a_list",
+            "through_a_trait",
+            "through_an_option"
+        ]
     );
 }
 

@@ -54,11 +54,16 @@ impl Workshop {
 
     /// Links the tests of a crate and returns the linker's arguments. Objects stay where they are.
     pub(crate) fn link(&self, source: &str) -> Vec<OsString> {
+        self.link_as("--test", source)
+    }
+
+    /// The same for what `kind`, a flag of rustc, says: a program, for one, which has no tests.
+    pub(crate) fn link_as(&self, kind: &str, source: &str) -> Vec<OsString> {
         fs::write(self.path().join("demo.rs"), source).expect("written");
         let fixed = [
             "demo.rs",
             "--edition=2024",
-            "--test",
+            kind,
             "-Csave-temps",
             "-Cdebuginfo=0",
             "-Clinker=./linker",
