@@ -19,7 +19,7 @@ pub(super) enum Whose {
 /// The paths that a case has made, removed or written over.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    /// With what was there before. That the call succeeded is not known: if the very same is met again, it did not.
+    /// With what was there before. That the call succeeded is not known: if the same content is met again, it did not.
     paths: BTreeMap<PathBuf, Option<Stamp>>,
 }
 
@@ -41,7 +41,8 @@ impl Own {
         match self.paths.get(path) {
             // Also where nothing was and nothing is: a removed or never made file of one's own.
             Some(None) => return Whose::Own,
-            Some(Some(before)) if now == Some(before) => return Whose::Others,
+            // Whatever the case has done to its mode or its owner since.
+            Some(Some(before)) if now.is_some_and(|now| now.is_same_content(before)) => return Whose::Others,
             Some(Some(_)) => return Whose::Own,
             None => {}
         }

@@ -109,6 +109,9 @@ impl Recorder {
         for (link, stamp) in &resolved.links {
             self.see(link, Access::Link, Some(*stamp));
         }
+        for (folder, stamp) in &resolved.left {
+            self.see(folder, Access::Metadata, Some(*stamp));
+        }
     }
 
     /// Notes what a call does with a path.
@@ -121,6 +124,7 @@ impl Recorder {
             End::NotFolder(path, stamp) | End::Denied(path, stamp) => {
                 self.see(path, Access::Metadata, Some(*stamp));
             }
+            End::Astray(path) => self.give_up(UnobservableKind::Call, path.display().to_string()),
             End::Special(_) | End::Loop => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Paths to what they mean, as the kernel resolves them.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -51,6 +51,8 @@ pub enum End {
     Denied(PathBuf, Stamp),
     /// Below `/proc`, `/sys` or `/dev`. What follows has not been looked at.
     Special(PathBuf),
+    /// Below one of these and up again by `..`: where that leads depends on links that have not been looked at.
+    Astray(PathBuf),
     /// Through too many links.
     Loop,
 }
@@ -60,6 +62,8 @@ pub enum End {
 pub struct Resolved {
     /// The symbolic links on the way.
     pub links: Vec<(PathBuf, Stamp)>,
+    /// Folders that are on the way only to be left by `..`: they have to be there, and to be folders.
+    pub left: Vec<(PathBuf, Stamp)>,
     /// Where it leads.
     pub end: End,
 }
@@ -70,8 +74,10 @@ pub struct Resolved {
 pub fn resolve(base: &Path, path: &Path, last: LastLink, look: &mut dyn FnMut(&Path) -> Seen) -> Resolved {
     let mut walk = Walk {
         at: base.to_path_buf(),
-        left: VecDeque::new(),
+        coming: VecDeque::new(),
+        entered: Vec::new(),
         links: Vec::new(),
+        left: Vec::new(),
     };
     walk.enter(path);
     // `a/` means a folder: a link there is followed whatever the call says.
@@ -81,14 +87,19 @@ pub fn resolve(base: &Path, path: &Path, last: LastLink, look: &mut dyn FnMut(&P
     let end = walk.run(last, is_folder, look);
     Resolved {
         links: walk.links,
+        left: walk.left,
         end,
     }
 }
 
 struct Walk {
     at: PathBuf,
-    left: VecDeque<OsString>,
+    /// Components that are still to come.
+    coming: VecDeque<OsString>,
+    /// The folders that were entered one in the other, up to `at`.
+    entered: Vec<(PathBuf, Stamp)>,
     links: Vec<(PathBuf, Stamp)>,
+    left: Vec<(PathBuf, Stamp)>,
 }
 
 impl Walk {
@@ -96,11 +107,12 @@ impl Walk {
     fn enter(&mut self, path: &Path) {
         if path.is_absolute() {
             self.at = PathBuf::from("/");
+            self.entered.clear();
         }
         for component in path.components().rev() {
             match component {
-                Component::Normal(name) => self.left.push_front(name.to_owned()),
-                Component::ParentDir => self.left.push_front(OsString::from("..")),
+                Component::Normal(name) => self.coming.push_front(name.to_owned()),
+                Component::ParentDir => self.coming.push_front(OsString::from("..")),
                 Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
             }
         }
@@ -109,19 +121,21 @@ impl Walk {
     fn run(&mut self, last: LastLink, is_folder: bool, look: &mut dyn FnMut(&Path) -> Seen) -> End {
         // What the walk stands on, unless that is a folder only passed through.
         let mut present = None;
-        while let Some(name) = self.left.pop_front() {
+        while let Some(name) = self.coming.pop_front() {
             present = None;
             if name == ".." {
                 self.at.pop();
+                self.left.extend(self.entered.pop());
                 continue;
             }
             let path = self.at.join(&name);
             // Shared memory is files like others, in a folder below one that is special.
-            let is_shared = path == Path::new("/dev") && self.left.front().is_some_and(|next| next == "shm");
+            let is_shared =
+                path == Path::new("/dev") && self.coming.front().is_some_and(|next| next == "shm");
             if is_special(&path) && !is_shared {
-                return End::Special(self.rest(path));
+                return self.special(path);
             }
-            let is_last = self.left.is_empty();
+            let is_last = self.coming.is_empty();
             match look(&path) {
                 Seen::Absent => return End::Absent { path, is_last },
                 Seen::Denied => return denied(&self.at, look),
@@ -136,6 +150,7 @@ impl Walk {
                     self.enter(&target);
                 }
                 Seen::Present(stamp) if stamp.kind == Kind::Folder => {
+                    self.entered.push((path.clone(), stamp));
                     self.at = path;
                     present = Some(stamp);
                 }
@@ -159,16 +174,15 @@ impl Walk {
         }
     }
 
-    /// The path with all that is left of it.
-    fn rest(&mut self, mut path: PathBuf) -> PathBuf {
-        for name in self.left.drain(..) {
-            if name == OsStr::new("..") {
-                path.pop();
-            } else {
-                path.push(name);
-            }
+    /// Ends in a place that is special, with all of the path that is still to come.
+    fn special(&mut self, mut path: PathBuf) -> End {
+        let is_astray = self.coming.iter().any(|name| name == "..");
+        path.extend(self.coming.drain(..));
+        if is_astray {
+            End::Astray(path)
+        } else {
+            End::Special(path)
         }
-        path
     }
 }
 

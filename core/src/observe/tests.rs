@@ -93,6 +93,7 @@ fn end(resolved: &Resolved) -> String {
         End::NotFolder(path, _) => format!("no folder {}", path.display()),
         End::Denied(path, _) => format!("denied {}", path.display()),
         End::Special(path) => format!("special {}", path.display()),
+        End::Astray(path) => format!("astray {}", path.display()),
         End::Loop => "loop".to_owned(),
     }
 }
@@ -140,7 +141,9 @@ fn paths_are_resolved_as_the_kernel_does() {
         ("a/b/file/x", vec![], "no folder /w/a/b/file"),
         ("a/b/file/", vec![], "no folder /w/a/b/file"),
         ("../../..", vec![], "/"),
-        ("/proc/self/../x", vec![], "special /proc/x"),
+        ("/proc/self/x", vec![], "special /proc/self/x"),
+        ("/dev/../w/a/b/file", vec![], "astray /dev/../w/a/b/file"),
+        ("a/../../proc/self/cwd/../x", vec![], "astray /proc/self/cwd/../x"),
         ("/dev/shm", vec![], "absent /dev false"),
         (".", vec![], "/w"),
     ];
@@ -236,6 +239,43 @@ fn a_write_that_failed_leaves_an_input() {
             "Content /w/dir/inside",
             "Content+Replaced /w/file !"
         ]
+    );
+}
+
+#[test]
+fn a_write_that_failed_leaves_an_input_whatever_becomes_of_its_mode() {
+    let mut tree = Tree::of(&["/w/file"]);
+    let mut recorder = Recorder::default();
+    recorder.act(&tree.follow("file"), Act::Replace);
+    recorder.act(&tree.follow("file"), Act::Change { reads: false });
+    let (stamp, _) = tree.0.get_mut(Path::new("/w/file")).unwrap();
+    (stamp.mode, stamp.changed_ns) = (0o600, 2);
+    recorder.act(&tree.follow("file"), Act::See(Access::Content));
+    assert_eq!(lines(recorder), ["Content+Metadata+Replaced /w/file !"]);
+}
+
+#[test]
+fn a_folder_that_is_left_again_has_to_be_there() {
+    let tree = Tree::of(&["/w/a/b/", "/w/file", "/w/a/up -> ../file", "/w/out -> /w/a/b"]);
+    for (path, left) in [
+        ("a/b/../../file", vec!["/w/a/b", "/w/a"]),
+        ("a/up", vec!["/w/a"]),
+        ("out/../up", vec!["/w/a/b", "/w/a"]),
+        ("../w/file", vec![]),
+    ] {
+        let resolved = tree.follow(path);
+        let folders: Vec<_> = resolved
+            .left
+            .iter()
+            .map(|(path, _)| path.to_str().unwrap())
+            .collect();
+        assert_eq!((folders, end(&resolved).as_str()), (left, "/w/file"), "{path}");
+    }
+    let mut recorder = Recorder::default();
+    recorder.act(&tree.follow("a/b/../../file"), Act::See(Access::Content));
+    assert_eq!(
+        lines(recorder),
+        ["Metadata /w/a", "Metadata /w/a/b", "Content /w/file"]
     );
 }
 

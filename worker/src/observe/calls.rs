@@ -38,6 +38,8 @@ pub(super) enum Call {
     Look(At, Follows),
     /// Asks how full a file system is.
     Disk(At),
+    /// Asks that by a descriptor.
+    DiskOpen,
     ReadLink(At),
     Execute(At, Follows),
     /// Lists the folder behind a descriptor.
@@ -50,6 +52,8 @@ pub(super) enum Call {
     /// Changes something other than content.
     Change(At, Follows),
     Truncate,
+    /// Makes a socket.
+    Socket,
     /// Binds a socket to an address.
     Bind,
     /// Talks to the address that this argument points to, of the length in the next.
@@ -121,6 +125,7 @@ fn everywhere() -> Vec<(i64, Call)> {
         (libc::SYS_getdents64, Call::List),
         (libc::SYS_chdir, Call::Look(here(0), Always)),
         (libc::SYS_statfs, Call::Disk(here(0))),
+        (libc::SYS_fstatfs, Call::DiskOpen),
         (libc::SYS_getxattr, Call::Look(here(0), Always)),
         (libc::SYS_lgetxattr, Call::Look(here(0), Never)),
         (libc::SYS_listxattr, Call::Look(here(0), Always)),
@@ -141,6 +146,7 @@ fn everywhere() -> Vec<(i64, Call)> {
         (libc::SYS_fchownat, Call::Change(from(0), Unless(4))),
         (libc::SYS_utimensat, Call::Change(from(0), Unless(3))),
         (libc::SYS_truncate, Call::Truncate),
+        (libc::SYS_socket, Call::Socket),
         (libc::SYS_bind, Call::Bind),
         (libc::SYS_connect, Call::Talk(1)),
         (libc::SYS_sendto, Call::Talk(4)),

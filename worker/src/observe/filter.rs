@@ -52,8 +52,20 @@ fn search(calls: &[(u32, Call)], program: &mut Vec<sock_filter>) {
     search(upper, program);
 }
 
+/// Sockets of these families tell nothing until they are given an address.
+const ADDRESSED: [libc::c_int; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+
 /// What to do about a call that matters: nothing, where an argument says that it names no path or address.
 fn on_found(call: &Call) -> Vec<sock_filter> {
+    if *call == Call::Socket {
+        let mut found = vec![load(offset_of!(seccomp_data, args))];
+        for family in ADDRESSED {
+            found.push(jump(libc::BPF_JEQ, family.unsigned_abs(), 0, 1));
+            found.push(end(libc::SECCOMP_RET_ALLOW));
+        }
+        found.push(end(libc::SECCOMP_RET_USER_NOTIF));
+        return found;
+    }
     let Some(argument) = call.named_by() else {
         return vec![end(libc::SECCOMP_RET_USER_NOTIF)];
     };
@@ -131,7 +143,7 @@ mod tests {
     fn every_number_gets_its_verdict() {
         for number in 0..KNOWN_MAX + 50 {
             let matters = number > KNOWN_MAX || CALLS.iter().any(|(listed, _)| *listed == number);
-            let told = verdict(ARCHITECTURE, number, [1; 6]) == libc::SECCOMP_RET_USER_NOTIF;
+            let told = verdict(ARCHITECTURE, number, [16; 6]) == libc::SECCOMP_RET_USER_NOTIF;
             assert_eq!(told, matters, "{number}");
         }
     }
@@ -156,5 +168,23 @@ mod tests {
             verdict(ARCHITECTURE, sendto, [3, 1, 9, 0, 1 << 40, 0]),
             libc::SECCOMP_RET_USER_NOTIF
         );
+    }
+
+    #[test]
+    fn sockets_that_need_no_address_are_told() {
+        let socket = u32::try_from(libc::SYS_socket).unwrap();
+        let of = |family: i32| {
+            verdict(
+                ARCHITECTURE,
+                socket,
+                [u64::from(family.unsigned_abs()), 1, 0, 0, 0, 0],
+            )
+        };
+        for family in ADDRESSED {
+            assert_eq!(of(family), libc::SECCOMP_RET_ALLOW);
+        }
+        for family in [libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK] {
+            assert_eq!(of(family), libc::SECCOMP_RET_USER_NOTIF);
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(super) enum Request {
     Execute(Named),
     Rename(Named, Named),
     Link(Option<Named>, Named),
+    /// Of this family.
+    Socket(libc::c_int),
     Bind(Address, Option<Named>),
     Talk(Vec<(Address, Option<Named>)>),
     Leave {
@@ -93,6 +95,8 @@ impl Request {
                 let new = named(told, new, LastLink::Meant)?;
                 new.map_or(Self::Nothing, |new| Self::Link(old, new))
             }
+            Call::DiskOpen => open_folder(told)?.map_or(Self::Nothing, Self::Disk),
+            Call::Socket => Self::Socket(descriptor(argument(0))),
             Call::Bind => {
                 let (address, named) = socket(told, argument(1), argument(2))?;
                 Self::Bind(address, named)
@@ -304,6 +308,7 @@ fn folder(told: &Notification, at: At) -> io::Result<Option<PathBuf>> {
     }
 }
 
+/// What is open under the descriptor that is the first argument.
 fn open_folder(told: &Notification) -> io::Result<Option<Named>> {
     let fd = descriptor(told.arguments[0]);
     let path = memory::link(told.thread, &Path::new("fd").join(fd.to_string()))?;

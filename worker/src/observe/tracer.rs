@@ -183,6 +183,12 @@ impl Tracer {
                 (_, Some(named)) => self.act(thread, &named, Act::Make),
                 _ => {}
             },
+            // Without an address of another it speaks with the kernel, or hears whoever there is.
+            Request::Socket(libc::AF_NETLINK) => self.recorder.fact(Fact::Network, Path::new("netlink")),
+            Request::Socket(family) => {
+                self.recorder
+                    .contact(Contact::Network, format!("address family {family}"));
+            }
             Request::Talk(addresses) => {
                 for (address, named) in addresses {
                     self.talk(thread, address, named.as_ref());
@@ -263,7 +269,9 @@ impl Tracer {
             found => found,
         };
         match found {
-            Place::Tree | Place::Harmless => {}
+            // Nothing leads out of these places but what was redirected or is astray.
+            Place::Tree => self.give_up(UnobservableKind::Call, &path.display().to_string()),
+            Place::Harmless => {}
             Place::Machine(fact) => self.recorder.fact(fact, path),
             // A link led here, `/dev/fd` for instance.
             Place::Redirect(_) => {

@@ -17,8 +17,8 @@ impl Place {
     /// The kind of its records. The number rises with the meaning of their words.
     pub(super) fn kind(self) -> &'static str {
         match self {
-            Self::Here => "seen v3",
-            Self::Workers => "seen on workers v1",
+            Self::Here => "seen v4",
+            Self::Workers => "seen on workers v2",
         }
     }
 }

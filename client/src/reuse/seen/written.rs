@@ -16,7 +16,7 @@ use thresh_core::observe::{Access, Entry, Kind, Observation};
 
 use super::text::{path_of, text_of};
 
-/// The most paths that are remembered of one case. One that writes more is known by the first of them.
+/// The most paths that are remembered of one case. Of one that writes more, folders stand for what is in them.
 const PATHS_MAX: usize = 1_000;
 
 /// Who writes which files.
@@ -70,22 +70,17 @@ impl Written {
         if observation.unobservable.is_none() {
             let entries = observation.entries.iter();
             let written = entries.filter(|(_, entry)| is_written(entry));
-            self.set(
-                case,
-                written.map(|(path, _)| path.clone()).take(PATHS_MAX).collect(),
-            );
+            self.set(case, few(written.map(|(path, _)| path.clone()).collect()));
         }
     }
 
-    /// A file that a case has read and that another case writes, and which one.
+    /// A file that a case has read or asked about, and that another case writes, and which one.
     pub(crate) fn read_of_another<'w>(
         &'w self,
         case: &str,
         observation: &Observation,
     ) -> Option<(PathBuf, &'w str)> {
-        let mut read = observation.entries.iter().filter(|(_, entry)| {
-            entry.accesses.contains(Access::Content) || entry.accesses.contains(Access::Executed)
-        });
+        let mut read = observation.entries.iter().filter(|(_, entry)| is_read(entry));
         read.find_map(|(path, _)| Some((path.clone(), self.other_writer(case, path)?)))
     }
 
@@ -119,6 +114,39 @@ impl Written {
     }
 }
 
+/// Puts folders in the place of what is in them, those with most in them first, until there are few enough.
+fn few(mut paths: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    while paths.len() > PATHS_MAX {
+        let mut inside: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+        for path in &paths {
+            let folder = path.parent().unwrap_or(path);
+            inside.entry(folder.to_owned()).or_default().push(path.clone());
+        }
+        let mut folders: Vec<_> = inside.into_iter().collect();
+        folders.sort_by_key(|(_, inside)| std::cmp::Reverse(inside.len()));
+        for (folder, inside) in folders {
+            if paths.len() <= PATHS_MAX {
+                break;
+            }
+            inside.iter().for_each(|path| drop(paths.remove(path)));
+            paths.insert(folder);
+        }
+    }
+    paths
+}
+
+/// Whether what is at a path matters to a case, which another may have brought about. Not what it makes or writes over whatever is
+/// there; and folders are there for many.
+fn is_read(entry: &Entry) -> bool {
+    let has = |access| entry.accesses.contains(access);
+    let is_folder = entry.stamp.is_some_and(|stamp| stamp.kind == Kind::Folder);
+    has(Access::Content)
+        || has(Access::Executed)
+        || has(Access::Link)
+        || has(Access::Metadata) && !is_folder
+        || has(Access::Absent) && !entry.changed
+}
+
 /// Whether a case has made what is at a path, or written to the file there. What it adds to a folder that was there is at a path of its own.
 fn is_written(entry: &Entry) -> bool {
     entry.changed && entry.stamp.is_none_or(|stamp| stamp.kind != Kind::Folder)
@@ -126,6 +154,8 @@ fn is_written(entry: &Entry) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use thresh_core::observe::Stamp;
+
     use super::*;
 
     fn observation(entries: &[(&str, Access, bool)]) -> Observation {
@@ -167,10 +197,51 @@ mod tests {
             written.read_of_another("reader", &read("/t/g", Access::Content)),
             None
         );
-        assert_eq!(
-            written.read_of_another("reader", &read("/t/f", Access::Metadata)),
-            None
-        );
+        for (access, is_read) in [(Access::Absent, true), (Access::Replaced, false)] {
+            let found = written.read_of_another("reader", &read("/t/f", access));
+            assert_eq!(found.is_some(), is_read, "{access:?}");
+        }
+    }
+
+    #[test]
+    fn who_asks_about_a_file_of_another_depends_on_it_and_not_who_asks_about_a_folder() {
+        let mut written = Written::default();
+        written.learn("writer", &observation(&[("/t/made", Access::Absent, true)]));
+        for (kind, is_read) in [(Kind::File, true), (Kind::Folder, false)] {
+            let mut asked = observation(&[("/t/made/x", Access::Metadata, false)]);
+            for entry in asked.entries.values_mut() {
+                entry.stamp = Some(Stamp {
+                    kind,
+                    mode: 0o644,
+                    device: 1,
+                    inode: 1,
+                    size: 1,
+                    modified_ns: 1,
+                    changed_ns: 1,
+                });
+            }
+            let found = written.read_of_another("reader", &asked);
+            assert_eq!(found.is_some(), is_read, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn of_who_writes_very_many_files_the_folders_are_remembered() {
+        let mut written = Written::default();
+        let paths: Vec<String> = (0..2 * PATHS_MAX).map(|n| format!("/t/many/{n}")).collect();
+        let mut entries: Vec<(&str, Access, bool)> = (paths.iter())
+            .map(|path| (path.as_str(), Access::Replaced, true))
+            .collect();
+        entries.push(("/t/few/one", Access::Replaced, true));
+        written.learn("writer", &observation(&entries));
+        let found = |path| {
+            let read = observation(&[(path, Access::Content, false)]);
+            written.read_of_another("reader", &read).is_some()
+        };
+        assert!(found("/t/many/1999") && found("/t/few/one"));
+        assert!(!found("/t/few/two") && !found("/t/x"));
+        let scattered = (0..2 * PATHS_MAX).map(|n| PathBuf::from(format!("/t/{n}/file")));
+        assert!(few(scattered.collect()).len() <= PATHS_MAX);
     }
 
     #[test]
