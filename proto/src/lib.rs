@@ -7,6 +7,8 @@ mod causes;
 pub mod convert;
 mod https;
 mod in_process;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use causes::causes;
 pub use https::{Https, HttpsError};

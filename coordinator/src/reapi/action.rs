@@ -315,3 +315,143 @@ fn message<M: Message + Default>(blobs: &PackStore, what: &str, name: &BlobName)
     M::decode(&content[..])
         .map_err(|error| Status::invalid_argument(format!("{what} {name} is none: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Component, Path};
+
+    use thresh_cas::DigestFunction;
+    use thresh_core::schedule::{Event, Policy, Scheduler};
+    use thresh_core::time::Timestamp;
+    use thresh_proto::testing::fuzz;
+    use tonic::Code;
+    use tonic::metadata::MetadataValue;
+
+    use super::*;
+
+    fn put(store: &PackStore, bytes: &[u8]) -> BlobName {
+        let name = BlobName::of(DigestFunction::Sha256, bytes);
+        store.ingest(&name, bytes).unwrap();
+        name
+    }
+
+    /// An action with everything that is read of one.
+    fn action(store: &PackStore, command: &BlobName) -> Vec<u8> {
+        let file = v2::FileNode {
+            name: "file".to_owned(),
+            digest: Some(put(store, b"content").to_wire()),
+            ..v2::FileNode::default()
+        };
+        let root = v2::Directory {
+            files: vec![file],
+            ..v2::Directory::default()
+        };
+        let property = |name: &str, value: &str| v2::platform::Property {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        let action = Action {
+            command_digest: Some(command.to_wire()),
+            input_root_digest: Some(put(store, &root.encode_to_vec()).to_wire()),
+            timeout: Some(bazel_remote_apis::google::protobuf::Duration {
+                seconds: 60,
+                nanos: 5,
+            }),
+            platform: Some(v2::Platform {
+                properties: vec![property("OSFamily", "Linux"), property("ISA", "x86-64")],
+            }),
+            ..Action::default()
+        };
+        action.encode_to_vec()
+    }
+
+    fn command() -> Vec<u8> {
+        let variable = v2::command::EnvironmentVariable {
+            name: "NAME".to_owned(),
+            value: "value".to_owned(),
+        };
+        let command = Command {
+            arguments: vec!["cc".to_owned(), "-o".to_owned(), "out/a".to_owned()],
+            environment_variables: vec![variable],
+            output_paths: vec!["out/a".to_owned(), "out/b/".to_owned()],
+            working_directory: "below/this".to_owned(),
+            ..Command::default()
+        };
+        command.encode_to_vec()
+    }
+
+    /// What becomes of an action, with all that the service does before it submits it.
+    fn submitted(store: &PackStore, action: &[u8]) -> Result<Submission, Status> {
+        let ordered = Ordered::read(store, &put(store, action))?;
+        let inputs = ordered.inputs(store)?;
+        let instance = Instance::parse("shop")?;
+        ordered.submission(RunId::from_u128(1), &instance, &Asker::default(), inputs, 0)
+    }
+
+    fn check(submission: Submission) {
+        let header = &submission.header;
+        let outputs = &header.action.as_ref().expect("it is an action").outputs;
+        for below in outputs.iter().chain([&header.commands[0].cwd[1..].to_owned()]) {
+            let mut parts = Path::new(below).components();
+            assert!(parts.all(|part| matches!(part, Component::Normal(_))), "{below}");
+        }
+        assert!(Path::new(&header.commands[0].cwd).starts_with(ROOT));
+        assert!(submission.case_id(0).is_some() && submission.cases.len() == 1);
+        let mut scheduler = Scheduler::new(Policy::default(), 0, 0);
+        let event = Event::RunSubmitted(submission.run, submission.request);
+        let taken = scheduler.apply(Timestamp::default(), event, &mut Vec::new());
+        assert!(taken.is_ok() && scheduler.check_invariants().is_ok());
+    }
+
+    fn check_refused(refused: &Status) {
+        let faults = [Code::InvalidArgument, Code::FailedPrecondition];
+        assert!(faults.contains(&refused.code()), "{refused}");
+    }
+
+    #[test]
+    fn actions_and_their_commands_are_runs_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let (valid, command) = (action(&store, &put(&store, &command())), command());
+        check(submitted(&store, &valid).unwrap());
+        fuzz(2_000, &valid, |bytes| {
+            submitted(&store, bytes).map_or_else(|refused| check_refused(&refused), check);
+        });
+        fuzz(2_000, &command, |bytes| {
+            let action = action(&store, &put(&store, bytes));
+            submitted(&store, &action).map_or_else(|refused| check_refused(&refused), check);
+        });
+    }
+
+    #[test]
+    fn who_asks_is_told_in_short_words_or_not_at_all() {
+        let metadata = RequestMetadata {
+            tool_invocation_id: "invocation".to_owned(),
+            action_mnemonic: "CppCompile".to_owned(),
+            target_id: format!("//long:{}", "\u{e4}".repeat(WORD_BYTES_MAX)),
+            ..RequestMetadata::default()
+        };
+        let asker = |bytes: &[u8]| {
+            let mut headers = MetadataMap::new();
+            headers.insert_bin(METADATA, MetadataValue::from_bytes(bytes));
+            Asker::of(&headers)
+        };
+        let valid = metadata.encode_to_vec();
+        let told = asker(&valid);
+        assert_eq!(
+            (told.invocation.as_str(), told.mnemonic.as_str()),
+            ("invocation", "CppCompile")
+        );
+        assert!(told.target.starts_with("//long:"));
+        fuzz(2_000, &valid, |bytes| {
+            let Asker {
+                invocation,
+                mnemonic,
+                target,
+            } = asker(bytes);
+            for word in [invocation, mnemonic, target] {
+                assert!(word.len() <= WORD_BYTES_MAX && !word.contains(char::is_control));
+            }
+        });
+    }
+}

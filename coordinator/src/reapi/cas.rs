@@ -277,3 +277,44 @@ fn read(blobs: &PackStore, name: &BlobName, zstd: bool) -> batch_read_blobs_resp
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use thresh_proto::testing::fuzz;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_compressed_is_what_its_name_says_or_refused() {
+        // A blob of one chunk, and one of several.
+        for (length, function, inputs) in [
+            (1_000, DigestFunction::Sha256, 2_000),
+            (600_000, DigestFunction::Blake3, 400),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = PackStore::open(folder.path()).unwrap();
+            let content: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+            let name = BlobName::of(function, &content);
+            let put = |bytes: &[u8]| {
+                let request = batch_update_blobs_request::Request {
+                    digest: Some(name.to_wire()),
+                    data: bytes.to_vec(),
+                    compressor: compressor::Value::Zstd.into(),
+                };
+                put(&store, function, request)
+            };
+            let valid = zstd::encode_all(&content[..], ZSTD_LEVEL).unwrap();
+            put(&valid[..valid.len() - 1]).unwrap_err();
+            assert_eq!(store.locate(&name), None);
+            put(&valid).unwrap();
+            fuzz(inputs, &valid, |bytes| match put(bytes) {
+                Ok(()) => {
+                    let digest = store.locate(&name).expect("it was just stored");
+                    assert!(store.read_whole(&digest).unwrap() == content);
+                    assert!(zstd::decode_all(bytes).unwrap() == content);
+                }
+                Err(refused) => assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}"),
+            });
+        }
+    }
+}

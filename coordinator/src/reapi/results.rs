@@ -160,6 +160,8 @@ fn is_tree_whole(blobs: &PackStore, function: DigestFunction, tree: &v2::Digest)
 
 #[cfg(test)]
 mod tests {
+    use thresh_proto::testing::fuzz;
+
     use super::*;
 
     /// A store and a tree in it.
@@ -200,5 +202,101 @@ mod tests {
         // Folders without end, of two bytes each.
         let (_folder, store, digest) = stored(&[0x12, 0].repeat(TREE_ENTRIES_MAX + 1));
         assert!(!is_tree_whole(&store, DigestFunction::Sha256, &digest));
+    }
+
+    /// A result with everything that one can name, all of it in a store, and a tree of it.
+    fn named(store: &PackStore) -> (ActionResult, v2::Tree) {
+        let put = |content: &[u8]| {
+            let name = BlobName::of(DigestFunction::Sha256, content);
+            store.ingest(&name, content).unwrap();
+            Some(name.to_wire())
+        };
+        let file = v2::FileNode {
+            name: "file".to_owned(),
+            digest: put(b"content"),
+            ..v2::FileNode::default()
+        };
+        let folder = v2::Directory {
+            files: vec![file],
+            ..v2::Directory::default()
+        };
+        let tree = v2::Tree {
+            root: Some(folder.clone()),
+            children: vec![folder],
+        };
+        let result = ActionResult {
+            output_files: vec![v2::OutputFile {
+                path: "out".to_owned(),
+                digest: put(b"out"),
+                ..v2::OutputFile::default()
+            }],
+            output_directories: vec![v2::OutputDirectory {
+                path: "all".to_owned(),
+                tree_digest: put(&tree.encode_to_vec()),
+                ..v2::OutputDirectory::default()
+            }],
+            stdout_digest: put(b"said"),
+            stderr_digest: put(b"said in anger"),
+            ..ActionResult::default()
+        };
+        (result, tree)
+    }
+
+    /// Whether a store has what this names, by what is said of it nowhere else.
+    fn is_stored(store: &PackStore, digest: Option<&v2::Digest>) -> bool {
+        let name = digest.and_then(|digest| BlobName::from_wire(DigestFunction::Sha256, digest));
+        name.is_some_and(|name| {
+            let content = store.locate(&name).map(|found| store.read_whole(&found).unwrap());
+            digest == Some(&name.to_wire())
+                && content.is_some_and(|content| BlobName::of(DigestFunction::Sha256, &content) == name)
+        })
+    }
+
+    #[test]
+    fn a_result_is_kept_as_it_is_and_whole_when_all_that_it_names_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let (valid, _) = named(&store);
+        assert!(is_whole(&store, DigestFunction::Sha256, &valid));
+        fuzz(5_000, &valid.encode_to_vec(), |bytes| {
+            let Ok(result) = ActionResult::decode(bytes) else {
+                return;
+            };
+            if let Ok(encoded) = encode(&result) {
+                assert_eq!(ActionResult::decode(&encoded[..]).unwrap(), result);
+            }
+            if is_whole(&store, DigestFunction::Sha256, &result) {
+                let files = result.output_files.iter().map(|file| file.digest.as_ref());
+                let trees = result.output_directories.iter();
+                let trees = trees.map(|folder| folder.tree_digest.as_ref());
+                let streams = [&result.stdout_digest, &result.stderr_digest];
+                let streams = streams.into_iter().filter(|digest| digest.is_some());
+                for digest in files.chain(trees).chain(streams.map(Option::as_ref)) {
+                    assert!(is_stored(&store, digest), "{digest:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_tree_that_is_whole_names_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let (_, valid) = named(&store);
+        let look = |bytes: &[u8]| {
+            let name = BlobName::of(DigestFunction::Sha256, bytes);
+            store.ingest(&name, bytes).unwrap();
+            is_tree_whole(&store, DigestFunction::Sha256, &name.to_wire())
+        };
+        assert!(look(&valid.encode_to_vec()));
+        fuzz(2_000, &valid.encode_to_vec(), |bytes| {
+            if look(bytes) {
+                let tree = v2::Tree::decode(bytes).unwrap();
+                let folders = tree.root.iter().chain(&tree.children);
+                for file in folders.flat_map(|folder| &folder.files) {
+                    assert!(is_stored(&store, file.digest.as_ref()), "{file:?}");
+                }
+            }
+        });
     }
 }

@@ -232,6 +232,7 @@ impl Read for Coming {
 #[cfg(test)]
 mod tests {
     use thresh_cas::{BlobName, DigestFunction};
+    use thresh_proto::testing::fuzz;
 
     use super::*;
 
@@ -295,6 +296,40 @@ mod tests {
         other.end().await.unwrap();
         slow.push(vec![1]).await.unwrap();
         slow.end().await.unwrap();
+    }
+
+    #[test]
+    fn a_compressed_stream_makes_its_blob_or_is_refused() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = PackStore::open(folder.path()).unwrap();
+        let content: Vec<u8> = (0..=u8::MAX).cycle().take(5_000).collect();
+        let resource = Resource {
+            blob: BlobName::of(DigestFunction::Blake3, &content),
+            encoding: Encoding::Zstd,
+        };
+        let uploads = Uploads::default();
+        let upload = |bytes: &[u8], piece_bytes: usize| {
+            runtime.block_on(async {
+                let mut upload = uploads.start(store.clone(), resource);
+                for piece in bytes.chunks(piece_bytes) {
+                    // Why nobody wants it any more is said at the end.
+                    if upload.push(piece.to_vec()).await.is_err() {
+                        break;
+                    }
+                }
+                upload.end().await
+            })
+        };
+        let valid = zstd::encode_all(&content[..], 3).unwrap();
+        upload(&valid[..valid.len() - 1], 100).unwrap_err();
+        assert_eq!(store.locate(&resource.blob), None);
+        upload(&valid, 100).unwrap();
+        fuzz(1_000, &valid, |bytes| match upload(bytes, 1 + bytes.len() / 3) {
+            Ok(()) => assert!(zstd::decode_all(bytes).unwrap() == content),
+            Err(refused) => assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}"),
+        });
+        assert_eq!(uploads.room.available_permits(), WAITING_BYTES_MAX);
     }
 
     /// What a future says when it is asked once.
