@@ -234,7 +234,8 @@ fn set(running: &Running, name: Option<String>) {
     *running.lock().unwrap_or_else(PoisonError::into_inner) = name;
 }
 
-fn ended(operation: Operation) -> Result<ExecuteResponse, Status> {
+/// What came of an operation that is done.
+pub(super) fn ended(operation: Operation) -> Result<ExecuteResponse, Status> {
     match operation.result {
         Some(Done::Response(response)) => ExecuteResponse::decode(response.value.as_slice())
             .map_err(|cause| Status::internal(format!("its answer cannot be read: {cause}"))),

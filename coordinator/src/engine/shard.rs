@@ -210,7 +210,8 @@ impl Shards {
         })
     }
 
-    async fn end(&self, response: ExecuteResponse) -> Result<ShardEnd, EngineError> {
+    /// What a runner brought, by the engine's answer.
+    pub(super) async fn end(&self, response: ExecuteResponse) -> Result<ShardEnd, EngineError> {
         let result = response.result.unwrap_or_default();
         let said = || self.said(&result.stderr_raw, result.stderr_digest.as_ref());
         if result.exit_code >= SIGNALLED || result.exit_code < 0 {
@@ -333,22 +334,29 @@ mod tests {
     use super::*;
     use crate::remote::{Patience, Remote};
 
+    impl Shards {
+        /// Of an engine that does not answer. Must be called within a tokio runtime.
+        pub(in crate::engine) fn of_nobody() -> Self {
+            let patience = Patience {
+                answer: Duration::ZERO,
+                busy: Duration::ZERO,
+                waits_for_connection: false,
+            };
+            let remote = Arc::new(Remote::new("reapi://127.0.0.1:1".parse().unwrap(), patience).unwrap());
+            let limits = Limits::of(&CacheCapabilities::default());
+            let blobs = Arc::new(Blobs::new(remote, DigestFunction::Sha256, limits));
+            Self {
+                runner: blobs.add_bytes(b"runner".to_vec()),
+                blobs,
+                inputs: Inputs::default(),
+                properties: Vec::new(),
+            }
+        }
+    }
+
     #[tokio::test]
     async fn what_an_action_forgets_no_other_one_needs() {
-        let patience = Patience {
-            answer: Duration::ZERO,
-            busy: Duration::ZERO,
-            waits_for_connection: false,
-        };
-        let remote = Arc::new(Remote::new("reapi://127.0.0.1:1".parse().unwrap(), patience).unwrap());
-        let limits = Limits::of(&CacheCapabilities::default());
-        let blobs = Arc::new(Blobs::new(remote, DigestFunction::Sha256, limits));
-        let shards = Shards {
-            runner: blobs.add_bytes(b"runner".to_vec()),
-            blobs,
-            inputs: Inputs::default(),
-            properties: Vec::new(),
-        };
+        let shards = Shards::of_nobody();
         let order = || shards.action(&RunBrief::default(), Vec::new()).unwrap();
         let (one, other) = (order(), order());
         let needed = [other.action, other.run, other.command, shards.runner];

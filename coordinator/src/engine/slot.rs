@@ -282,7 +282,7 @@ impl Slot {
         match ended {
             Ok(ShardEnd::Reports(reports)) => {
                 self.failures = 0;
-                let (news, in_cases) = self.news(running, reports);
+                let (news, in_cases) = self.shared.news(running, reports);
                 self.overhead = (self.overhead + took.saturating_sub(in_cases)) / 2;
                 self.report(run, news).await;
             }
@@ -324,7 +324,9 @@ impl Slot {
         let news = back(running.grants(), error.to_string());
         self.report(running.run, vec![news]).await;
     }
+}
 
+impl Shared {
     /// What is to be passed on of a runner's reports, and how long its cases took together.
     fn news(&self, mut running: Running, reports: ShardReports) -> (Vec<ReportNews>, Duration) {
         self.note(&reports);
@@ -365,7 +367,7 @@ impl Slot {
                 ReportNews::SetupScript { ended, outcome } => {
                     in_cases += thresh_proto::convert::duration_or_zero(ended.took);
                     // Each action has its own; that it passes again is no news.
-                    let mut told = self.shared.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut told = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
                     if !outcome.passes() || told.insert((running.run, ended.id.clone())) {
                         news.push(ReportNews::SetupScript { ended, outcome });
                     }
@@ -382,7 +384,7 @@ impl Slot {
 
     /// Says once what the engine's machines do otherwise than workers should.
     fn note(&self, reports: &ShardReports) {
-        let mut said = self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         let remap = &reports.remap_cause;
         if !remap.is_empty() && said.insert(remap.clone()) {
             tracing::warn!(
@@ -459,3 +461,6 @@ fn attempt(
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,7 @@ pub(super) fn is_pass(result: &ActionResult) -> bool {
 mod tests {
     use super::*;
     use thresh_core::digest::Digest;
+    use thresh_proto::testing::fuzz;
 
     #[test]
     fn each_key_has_an_entry_of_its_own_and_only_passes_count() {
@@ -65,5 +66,14 @@ mod tests {
         let mut failed = result("run 1");
         failed.exit_code = 1;
         assert!(!is_pass(&failed) && !is_pass(&ActionResult::default()));
+    }
+
+    #[test]
+    fn what_a_cache_answers_is_a_pass_only_if_it_says_so() {
+        let valid = result("run 1").encode_to_vec();
+        let read = |bytes: &[u8]| ActionResult::decode(bytes).is_ok_and(|result| is_pass(&result));
+        assert!(read(&valid));
+        let is_marked = |bytes: &[u8]| bytes.windows(MARK.len()).any(|part| part == MARK.as_bytes());
+        fuzz(2_000, &valid, |bytes| assert!(!read(bytes) || is_marked(bytes)));
     }
 }

@@ -250,9 +250,13 @@ pub(crate) fn all_stored(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bazel_remote_apis::build::bazel::remote::execution::v2::batch_update_blobs_response;
+    use bazel_remote_apis::build::bazel::remote::execution::v2::{
+        ActionCacheUpdateCapabilities, batch_update_blobs_response,
+    };
     use bazel_remote_apis::google::rpc;
+    use prost::Message;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use thresh_proto::testing::fuzz;
     use tokio::net::TcpListener;
 
     /// Nobody is there, which does not matter.
@@ -310,6 +314,49 @@ mod tests {
         ] {
             assert_eq!(told.unwrap(), function);
         }
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_is_a_function_that_it_offers_or_no_use() {
+        use digest_function::Value::{Blake3, Md5, Sha256};
+        let functions = vec![Md5.into(), Sha256.into(), Blake3.into()];
+        let told = ServerCapabilities {
+            cache_capabilities: Some(CacheCapabilities {
+                digest_functions: functions.clone(),
+                action_cache_update_capabilities: Some(ActionCacheUpdateCapabilities {
+                    update_enabled: true,
+                }),
+                ..CacheCapabilities::default()
+            }),
+            execution_capabilities: Some(ExecutionCapabilities {
+                digest_function: Sha256.into(),
+                digest_functions: functions,
+                exec_enabled: true,
+                ..ExecutionCapabilities::default()
+            }),
+            ..ServerCapabilities::default()
+        };
+        let read = |told: &ServerCapabilities| {
+            let execution = told.execution_capabilities.clone().unwrap_or_default();
+            Takes::of(told.cache_capabilities.as_ref()?, &execution).ok()
+        };
+        let takes = Takes {
+            function: DigestFunction::Blake3,
+            results: true,
+        };
+        assert_eq!(read(&told), Some(takes));
+        fuzz(2_000, &told.encode_to_vec(), |bytes| {
+            let Ok(told) = ServerCapabilities::decode(bytes) else {
+                return;
+            };
+            let Some(takes) = read(&told) else { return };
+            let function: i32 = takes.function.to_wire().into();
+            let offered = told.cache_capabilities.unwrap_or_default().digest_functions;
+            assert!(offered.is_empty() || offered.contains(&function));
+            let execution = told.execution_capabilities.unwrap_or_default();
+            let executed = &execution.digest_functions;
+            assert!(!execution.exec_enabled || executed.is_empty() || executed.contains(&function));
+        });
     }
 
     #[tokio::test]

@@ -220,3 +220,99 @@ pub(crate) fn report_from_wire(report: v1::WorkerReport) -> Result<Report, Inval
     };
     Ok(Report { run, news })
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use thresh_core::outcome::Outcome;
+    use thresh_proto::convert::{duration_to_wire, outcome_to_wire};
+    use thresh_proto::testing::fuzz;
+
+    use super::*;
+
+    #[test]
+    fn what_a_worker_says_is_understood_or_refused() {
+        let hello = v1::WorkerHello {
+            name: "worker".to_owned(),
+            slots: 4,
+            platform: "x86_64-unknown-linux-gnu".to_owned(),
+            remap_cause: Some("no namespaces".to_owned()),
+            isolation_shortfalls: vec!["no control groups".to_owned()],
+            process: 7,
+            connection: 8,
+            ..Default::default()
+        };
+        let profile = |bytes: &[u8]| profile_from_wire(v1::WorkerHello::decode(bytes).ok()?).ok();
+        let valid = hello.encode_to_vec();
+        assert_eq!(profile(&valid).unwrap().slots, 4);
+        fuzz(2_000, &valid, |bytes| {
+            if let Some(profile) = profile(bytes) {
+                assert!(!profile.name.is_empty() && !profile.name.contains('\0') && profile.cpus > 0);
+                assert!(profile.shortfalls.len() <= SHORTFALLS_MAX);
+            }
+        });
+    }
+
+    #[test]
+    fn reports_are_as_many_as_were_sent_or_refused() {
+        let took = Some(duration_to_wire(Duration::from_secs(2)));
+        let outcome = Some(outcome_to_wire(&Outcome::Crashed {
+            signal: 6,
+            leaked: true,
+        }));
+        let reports = [
+            WireReport::Started(v1::Started {
+                case: 1,
+                generation: 2,
+            }),
+            WireReport::Slow(v1::Slow {
+                case: 1,
+                generation: 2,
+                elapsed: took,
+                will_terminate: true,
+            }),
+            WireReport::Attempt(v1::Attempt {
+                case: 1,
+                generation: 2,
+                outcome: outcome.clone(),
+                took,
+                ..Default::default()
+            }),
+            WireReport::SetupScript(v1::SetupScriptEnded {
+                id: "script".to_owned(),
+                outcome,
+                took,
+                ..Default::default()
+            }),
+            WireReport::Returned(v1::Returned {
+                cases: vec![v1::CaseGrant {
+                    case: 3,
+                    generation: 4,
+                }],
+                message: "leaving".to_owned(),
+            }),
+        ];
+        let reports = reports.map(|report| v1::WorkerReport {
+            run_id: vec![7; 16].into(),
+            report: Some(report),
+        });
+        let batch = v1::WorkerBatch {
+            reports: reports.to_vec(),
+        };
+        let valid = v1::WorkerMessage {
+            message: Some(Message::Batch(batch)),
+        };
+        assert!(matches!(said_from_wire(valid.clone()), Ok(Said::Reports(read)) if read.len() == 5));
+        fuzz(2_000, &valid.encode_to_vec(), |bytes| {
+            let Ok(message) = v1::WorkerMessage::decode(bytes) else {
+                return;
+            };
+            if let Ok(Said::Reports(read)) = said_from_wire(message.clone()) {
+                let Some(Message::Batch(batch)) = message.message else {
+                    panic!("{message:?}")
+                };
+                assert_eq!(read.len(), batch.reports.len());
+            }
+        });
+    }
+}
