@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use prost::Message;
 use thresh_proto::convert::InvalidMessage;
-use thresh_proto::v1::{PlacedTree, RunBrief, Shard};
+use thresh_proto::v1::{Lease, PlacedTree, RunBrief, Shard};
 
 use super::error::ShardError;
 use super::script::Script;
@@ -22,23 +22,11 @@ const SCRATCH: &str = "thresh-scratch";
 /// # Errors
 /// The files cannot be read or written, or no worker can be started here. Then nothing is known of the cases.
 pub async fn execute(folder: &Path, run: &Path, shard: &Path, out: &Path) -> Result<(), ShardError> {
-    let run: RunBrief = read(run)?;
-    let Shard {
-        lease,
-        trees,
-        salt: _,
-    } = read(shard)?;
-    let lease = lease
-        .filter(|lease| !lease.cases.is_empty())
-        .ok_or_else(|| InvalidMessage::new("shard.lease", "is missing or has no case"))?;
     let here = fs::canonicalize(folder).map_err(ShardError::file("find", folder))?;
-    let given = trees
-        .into_iter()
-        .map(|tree| given(tree, &here))
-        .collect::<Result<Vec<_>, _>>()?;
+    let Opened { run, lease, trees } = open(&here, (run, &read(run)?), (shard, &read(shard)?))?;
     let shipped = Shipped {
         given: Some(GivenTrees {
-            trees: given,
+            trees,
             // Engines that make the input root the root make it for each action.
             root_is_own: here == Path::new("/"),
         }),
@@ -68,9 +56,38 @@ pub async fn execute(folder: &Path, run: &Path, shard: &Path, out: &Path) -> Res
     fs::write(out, reports).map_err(ShardError::file("write", out))
 }
 
-fn read<M: Message + Default>(path: &Path) -> Result<M, ShardError> {
-    let bytes = fs::read(path).map_err(ShardError::file("read", path))?;
-    M::decode(&*bytes).map_err(|cause| ShardError::Unreadable {
+/// A shard and its run, checked as far as it can be before a worker reads them.
+pub(super) struct Opened {
+    pub(super) run: RunBrief,
+    pub(super) lease: Lease,
+    pub(super) trees: Vec<GivenTree>,
+}
+
+/// Reads a run and a shard, whose trees lie below folder `here`. Each comes with the file that it is in.
+pub(super) fn open(here: &Path, run: (&Path, &[u8]), shard: (&Path, &[u8])) -> Result<Opened, ShardError> {
+    let run = decode(run)?;
+    let Shard {
+        lease,
+        trees,
+        salt: _,
+    } = decode(shard)?;
+    let lease = lease
+        .filter(|lease| !lease.cases.is_empty())
+        .ok_or_else(|| InvalidMessage::new("shard.lease", "is missing or has no case"))?;
+    let trees = trees.into_iter().map(|tree| given(tree, here));
+    Ok(Opened {
+        run,
+        lease,
+        trees: trees.collect::<Result<_, _>>()?,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ShardError> {
+    fs::read(path).map_err(ShardError::file("read", path))
+}
+
+fn decode<M: Message + Default>((path, bytes): (&Path, &[u8])) -> Result<M, ShardError> {
+    M::decode(bytes).map_err(|cause| ShardError::Unreadable {
         path: path.to_owned(),
         cause,
     })

@@ -1,15 +1,18 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use prost::Message;
 use tempfile::TempDir;
 use thresh_core::id::RunId;
 use thresh_core::outcome::Outcome;
 use thresh_proto::convert::{outcome_from_wire, run_id_to_wire};
+use thresh_proto::testing::fuzz;
 use thresh_proto::v1::worker_report::Report;
 use thresh_proto::v1::{self, PlacedTree, Shard, ShardReports};
 
+use super::execute::{Opened, open};
 use super::{ShardError, execute};
+use crate::inputs::Brief;
 use crate::inputs::testing::{in_place_header, leased_case};
 
 const SOURCE: &str = "/thresh-test-client/shard";
@@ -150,4 +153,49 @@ async fn cases_that_cannot_be_prepared_come_back() {
         })
         .sum();
     assert_eq!(back, 2);
+}
+
+/// How many cases of a shard come to be executed.
+fn open_sound(run: &[u8], shard: &[u8]) -> Result<usize, ShardError> {
+    let here = Path::new("/engine/action");
+    let Opened { run, lease, trees } = open(here, (Path::new("run"), run), (Path::new("shard"), shard))?;
+    let is_plain = |path: &Path| {
+        let is_plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+        path.is_absolute() && path.components().all(is_plain)
+    };
+    for tree in trees {
+        assert!(is_plain(&tree.path), "{tree:?}");
+        assert!(tree.from.starts_with(here) && is_plain(&tree.from), "{tree:?}");
+    }
+    let brief = Brief::from_wire(run)?;
+    if let Some(shipped) = &brief.shipped {
+        let trees = shipped.folders.iter().chain(&shipped.source);
+        for tree in trees.chain([&shipped.target]) {
+            assert!(is_plain(&tree.path), "{tree:?}");
+        }
+    }
+    for output in brief.outputs.iter().flatten() {
+        assert!(output.is_relative() && is_plain(&Path::new("/").join(output)));
+    }
+    let mut scripts = brief.commands.iter().flat_map(|command| &command.setup_scripts);
+    assert!(scripts.all(|script| brief.setup_scripts.get(*script).is_some()));
+    let sound = lease.cases.iter().filter(|case| brief.check(case).is_ok());
+    Ok(sound.count())
+}
+
+#[test]
+fn files_of_shards_make_sense_or_are_refused() {
+    let (_folder, mut run, shard) = input_root(&["true", "false"]);
+    if let Some(header) = &mut run.header {
+        header.setup_scripts.push(v1::SetupScript::default());
+        header.commands[0].setup_scripts.push(0);
+    }
+    let (run, shard) = (run.encode_to_vec(), shard.encode_to_vec());
+    assert_eq!(open_sound(&run, &shard).unwrap(), 2);
+    let check = |run: &[u8], shard: &[u8]| match open_sound(run, shard) {
+        Ok(_) | Err(ShardError::Unreadable { .. } | ShardError::Invalid(_)) => {}
+        Err(other) => panic!("{other}"),
+    };
+    fuzz(2_000, &shard, |bytes| check(&run, bytes));
+    fuzz(2_000, &run, |bytes| check(bytes, &shard));
 }
