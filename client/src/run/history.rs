@@ -174,6 +174,11 @@ fn flakiness(case: &CasePast) -> String {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use thresh_core::outcome::Outcome;
+    use thresh_proto::convert::outcome_to_wire;
+    use thresh_proto::testing::fuzz;
+
     use super::*;
 
     fn case(runs: u32, flaky_runs: u32, flake_rate: f64) -> CasePast {
@@ -216,5 +221,36 @@ mod tests {
                 "",
             ]
         );
+    }
+
+    #[test]
+    fn the_past_off_the_wire_can_be_shown_or_is_refused() {
+        let outcome = v1::PastOutcome {
+            run_id: vec![7; 16].into(),
+            worker: "worker".into(),
+            attempt: 1,
+            outcome: Some(outcome_to_wire(&Outcome::Lost)),
+            at_micros: 1_800_000_000_000_000,
+            took: Some(v1::Duration { micros: 1_500_000 }),
+        };
+        let wire = v1::CaseHistory {
+            binary_id: "demo::it".into(),
+            name: "flaky".into(),
+            estimate: Some(v1::Duration { micros: 500_000 }),
+            runs: 40,
+            failures: 4,
+            flaky_runs: 3,
+            flake_rate: 0.15,
+            outcomes: vec![outcome],
+        };
+        let read = |bytes: &[u8]| case_past(v1::CaseHistory::decode(bytes).ok()?).ok();
+        let valid = wire.encode_to_vec();
+        assert_eq!(read(&valid).map(|past| past.outcomes.len()), Some(1));
+        fuzz(2_000, &valid, |bytes| {
+            if let Some(past) = read(bytes) {
+                assert!((0.0..=1.0).contains(&past.flake_rate));
+                write_history(&mut Vec::new(), &[past]).unwrap();
+            }
+        });
     }
 }

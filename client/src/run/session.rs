@@ -253,3 +253,40 @@ fn past_pass(pass: v1::LastPass) -> Result<Option<PastPass>, RunError> {
         parts: key_parts_from_wire(&pass.parts.unwrap_or_default())?,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use thresh_proto::convert::key_parts_to_wire;
+    use thresh_proto::testing::fuzz;
+
+    use super::*;
+
+    #[test]
+    fn a_past_pass_is_understood_or_refused() {
+        let parts = v1::KeyParts {
+            code: vec![1; 32].into(),
+            arguments: vec![2; 32].into(),
+            environment: vec![3; 32].into(),
+            platform: vec![4; 32].into(),
+            files: vec![5; 32].into(),
+            programs: vec![6; 32].into(),
+        };
+        let wire = v1::LastPass {
+            found: true,
+            run_id: vec![7; 16].into(),
+            at_micros: 1_800_000_000_000_000,
+            parts: Some(parts),
+        };
+        let read = |bytes: &[u8]| past_pass(v1::LastPass::decode(bytes).ok()?).ok();
+        let valid = wire.encode_to_vec();
+        assert!(read(&valid).flatten().is_some());
+        fuzz(2_000, &valid, |bytes| {
+            if let Some(Some(pass)) = read(bytes) {
+                let wire = v1::LastPass::decode(bytes).unwrap();
+                assert!(wire.found);
+                assert_eq!(Some(key_parts_to_wire(&pass.parts)), wire.parts);
+            }
+        });
+    }
+}

@@ -150,6 +150,9 @@ fn as_output<S: Serializer>(captured: &Captured, serializer: S) -> Result<S::Ok,
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use thresh_proto::testing::fuzz;
+
     use super::*;
 
     fn wire(name: &str, trusted_micros: u64) -> v1::AuditDisagreement {
@@ -213,5 +216,32 @@ mod tests {
         let mut without = wire("a b", 0);
         without.outcome = None;
         assert!(AuditReport::from_wire(part(without)).is_err());
+    }
+
+    #[test]
+    fn what_audits_found_can_be_shown_or_is_refused() {
+        let part = v1::AuditReportPart {
+            counts: Some(v1::AuditCounts {
+                audited: 9,
+                disagreed: 3,
+                ..Default::default()
+            }),
+            disagreements: vec![wire("b two", 0), wire("c three", 2_000_000)],
+        };
+        let read = |bytes: &[u8]| {
+            let part = v1::AuditReportPart::decode(bytes).ok()?;
+            AuditReport::from_wire(vec![part]).ok()
+        };
+        let valid = part.encode_to_vec();
+        assert_eq!(read(&valid).map(|report| report.disagreements.len()), Some(2));
+        fuzz(2_000, &valid, |bytes| {
+            if let Some(report) = read(bytes) {
+                let open = report.disagreements.iter().filter(|entry| entry.is_open());
+                let distrusted = report.distrusted();
+                assert!(open.clone().all(|entry| distrusted.contains(&entry.case)));
+                assert!(distrusted.len() <= open.count());
+                serde_json::to_value(&report).unwrap();
+            }
+        });
     }
 }

@@ -125,6 +125,9 @@ fn as_seconds<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use thresh_proto::testing::fuzz;
+
     use super::*;
 
     #[test]
@@ -159,5 +162,43 @@ mod tests {
                 ("past", Expired)
             ]
         );
+    }
+
+    #[test]
+    fn a_list_off_the_wire_is_in_order_whatever_it_says() {
+        let entry = |name: &str, until_micros| v1::QuarantinedCase {
+            case: CaseRef::in_full(name).map(|case| case.to_wire()),
+            owner: "alice".into(),
+            reason: "flaky".into(),
+            since_micros: 1_000,
+            until_micros,
+        };
+        let reply = v1::ListQuarantineReply {
+            cases: vec![
+                entry("a one", 2_000),
+                entry("b two", 4_000),
+                entry("c three", 9_000),
+            ],
+            now_micros: 3_000,
+        };
+        let read = |bytes: &[u8]| {
+            Some(QuarantineList::from_wire(
+                v1::ListQuarantineReply::decode(bytes).ok()?,
+            ))
+        };
+        let valid = reply.encode_to_vec();
+        assert_eq!(read(&valid).map(|list| list.cases.len()), Some(3));
+        fuzz(2_000, &valid, |bytes| {
+            if let Some(list) = read(bytes) {
+                let is_over = |entry: &Quarantine| entry.state == QuarantineState::Expired;
+                assert!(
+                    list.cases
+                        .iter()
+                        .all(|entry| is_over(entry) == (entry.until <= list.now))
+                );
+                assert!(list.cases.is_sorted_by_key(is_over));
+                serde_json::to_value(&list.cases).unwrap();
+            }
+        });
     }
 }

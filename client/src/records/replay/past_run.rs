@@ -175,6 +175,9 @@ pub fn write_runs(sink: &mut impl Write, runs: &[PastRun]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use thresh_proto::testing::fuzz;
+
     use super::*;
 
     #[test]
@@ -215,5 +218,39 @@ mod tests {
             (&json["verdict"], &json["seconds"]),
             (&"pass".into(), &1.5.into())
         );
+    }
+
+    #[test]
+    fn a_run_off_the_wire_can_be_shown_or_is_refused() {
+        let wire = v1::PastRun {
+            run_id: vec![7; 16].into(),
+            project: "project".into(),
+            title: "run --workspace".into(),
+            started_micros: 1_800_000_000_000_000,
+            took: Some(v1::Duration { micros: 1_500_000 }),
+            reason: v1::run_ended::Reason::MaxFail.into(),
+            tally: Some(v1::Tally {
+                planned: 3,
+                passed: 2,
+                failed: 1,
+                ..Default::default()
+            }),
+        };
+        let read = |bytes: &[u8]| PastRun::from_wire(v1::PastRun::decode(bytes).ok()?).ok();
+        let valid = wire.encode_to_vec();
+        assert_eq!(read(&valid).map(|run| run.tally.failed), Some(1));
+        fuzz(2_000, &valid, |bytes| {
+            if let Some(run) = read(bytes) {
+                let mut out = Vec::new();
+                write_runs(&mut out, std::slice::from_ref(&run)).unwrap();
+                let text = String::from_utf8(out).unwrap();
+                // Nothing that is told of one breaks its two lines.
+                assert!(
+                    text.starts_with(&run.run.to_string()) && text.lines().count() == 2,
+                    "{text}"
+                );
+                serde_json::to_value(&run).unwrap();
+            }
+        });
     }
 }

@@ -161,3 +161,49 @@ pub async fn timeline(channel: Channel, project: &str, choice: &RunChoice) -> Re
     }
     Ok(timeline)
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use thresh_proto::convert::outcome_to_wire;
+    use thresh_proto::testing::fuzz;
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_off_the_wire_has_a_place_in_time_or_is_refused() {
+        let wire = v1::PastGrant {
+            case: Some(v1::CaseName {
+                binary_id: "a".into(),
+                name: "b".into(),
+            }),
+            outcome: Some(v1::PastOutcome {
+                run_id: vec![7; 16].into(),
+                worker: "worker".into(),
+                attempt: 1,
+                outcome: Some(outcome_to_wire(&Outcome::TimedOut { passes: false })),
+                at_micros: 1_800_000_000_000_000,
+                took: Some(v1::Duration { micros: 1_500_000 }),
+            }),
+            granted_micros: 1_799_999_999_000_000,
+            why: "idle".into(),
+            lease: 1,
+        };
+        let read = |bytes: &[u8]| TimelineAttempt::from_wire(v1::PastGrant::decode(bytes).ok()?).ok();
+        let valid = wire.encode_to_vec();
+        assert_eq!(read(&valid).and_then(|attempt| attempt.lease), Some(0));
+        fuzz(2_000, &valid, |bytes| {
+            if let Some(attempt) = read(bytes) {
+                assert!(attempt.ended() >= attempt.started);
+                assert!(!attempt.fails() || !attempt.outcome.passes());
+                let timeline = Timeline {
+                    run: RunId::from_u128(7),
+                    ended: None,
+                    attempts: vec![attempt.clone()],
+                };
+                assert!(timeline.origin() <= attempt.began() && attempt.ended() <= timeline.end());
+                assert!(attempt.waited().is_none_or(|waited| waited <= timeline.span()));
+            }
+        });
+    }
+}

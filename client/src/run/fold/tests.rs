@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
+use prost::Message;
 use thresh_core::outcome::FailureCause;
-use thresh_proto::convert::{duration_to_wire, outcome_to_wire, stop_reason_to_wire};
+use thresh_proto::convert::{audited_to_wire, duration_to_wire, outcome_to_wire, stop_reason_to_wire};
+use thresh_proto::testing::fuzz;
 
 use super::*;
 use crate::nextest::{FlakyFailStatus, OutputDisplay, ReportSettings, ReportSkipped};
@@ -310,7 +312,7 @@ fn a_worker_at_other_paths_is_told_once_and_kept_for_the_summary() {
 #[test]
 fn what_audits_find_follows_the_word_on_the_case() {
     let past = RunId::from_u128(7);
-    let audited = |case: u32| thresh_proto::convert::audited_to_wire(CaseIndex(case), Some(past));
+    let audited = |case: u32| audited_to_wire(CaseIndex(case), Some(past));
     let events = [
         Event::Planned(v1::Planned {
             quarantined: vec![1],
@@ -346,4 +348,68 @@ fn what_audits_find_follows_the_word_on_the_case() {
     let expected = [(0, "agreed"), (1, "disagreed"), (2, "flaky")];
     assert_eq!(told, expected.map(|(case, word)| (case, word, Some(past))));
     assert_eq!(fold.disagreed(), [(CaseIndex(1), Some(past))]);
+}
+
+/// Events behind one another, as their lengths tell.
+fn read_events(mut bytes: &[u8]) -> Vec<v1::RunEvent> {
+    std::iter::from_fn(|| v1::RunEvent::decode_length_delimited(&mut bytes).ok()).collect()
+}
+
+#[test]
+fn whatever_a_coordinator_tells_each_case_ends_once() {
+    let planned = v1::Planned {
+        cases: 3,
+        reused: 1,
+        quarantined: vec![1],
+        audited: vec![audited_to_wire(CaseIndex(0), Some(RunId::from_u128(9)))],
+        ..v1::Planned::default()
+    };
+    let events = [
+        Event::Planned(planned),
+        Event::Reused(v1::CaseReused { cases: vec![2] }),
+        attempt(0, 1, &failed(), false),
+        attempt(0, 2, &Outcome::Passed, true),
+        attempt(1, 1, &failed(), true),
+        ended(StopReason::Complete),
+    ];
+    let valid: Vec<u8> = (1..)
+        .zip(events)
+        .flat_map(|(number, event)| {
+            let event = v1::RunEvent {
+                number,
+                at_micros: 1,
+                event: Some(event),
+            };
+            event.encode_length_delimited_to_vec()
+        })
+        .collect();
+    let told = |bytes: &[u8]| {
+        let (mut fold, mut ends) = (fold(3), BTreeMap::new());
+        let mut report = |_: Timestamp, event: &ReportEvent<'_>| {
+            if let ReportEvent::CaseEnded { case, .. } = event {
+                *ends.entry(case.0).or_insert(0) += 1;
+            }
+        };
+        for event in read_events(bytes) {
+            // Who follows a run leaves it then.
+            if fold.apply(event, &mut report).is_err() {
+                break;
+            }
+        }
+        fold.abandon(
+            Timestamp::default(),
+            StopReason::Stranded,
+            String::new(),
+            &mut report,
+        );
+        let summary = fold.summary().expect("it has ended").clone();
+        assert_eq!(ends, [(0, 1), (1, 1), (2, 1)].into());
+        assert_eq!(summary.cases.len(), 3);
+        assert_eq!(summary.tally.planned, 3);
+        summary
+    };
+    let summary = told(&valid);
+    assert_eq!(summary.reason, StopReason::Complete);
+    assert_eq!((summary.tally.flaky, summary.tally.quarantined), (1, 1));
+    fuzz(2_000, &valid, |bytes| drop(told(bytes)));
 }
