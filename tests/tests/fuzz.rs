@@ -2,15 +2,14 @@
 //! them or gives something that is written as it was read, and none panics.
 //!
 //! Here each target runs for a fixed number of inputs. `cargo bolero test -p thresh-tests TARGET` searches on, led by
-//! what is reached.
+//! what is reached. Parsers that only their own crate reaches are fed there: see [`thresh_proto::testing`].
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
-    ActionResult, Directory, FileNode, NodeProperties, NodeProperty, OutputDirectory, OutputFile,
-    SymlinkNode, Tree,
+    Directory, FileNode, NodeProperties, NodeProperty, SymlinkNode, Tree,
 };
 use prost::Message;
 use thresh_cas::{
@@ -20,33 +19,21 @@ use thresh_cas::{
 use thresh_client::project::ProjectConfig;
 use thresh_core::chunk::{Frame, Part, Recipe};
 use thresh_core::digest::Digest;
+use thresh_core::id::{CaseIndex, RunId};
+use thresh_core::observe::{Access, Contact, Fact, Kind, Observation, Stamp, UnobservableKind};
+use thresh_core::time::Timestamp;
+use thresh_core::verdict::Tally;
 use thresh_proto::convert::{
-    bases_from_wire, case_name_from_wire, digests_from_wire, frame_from_wire, frame_to_wire, group_from_wire,
-    key_parts_from_wire, leak_timeout_from_wire, outcome_from_wire, recipe_from_wire, recipe_to_wire,
-    retries_from_wire, run_id_from_wire, slow_timeout_from_wire, stop_reason_from_wire,
+    QUARANTINE_MAX, audited_from_wire, audited_to_wire, bases_from_wire, case_name_from_wire,
+    digests_from_wire, frame_from_wire, frame_to_wire, group_from_wire, key_parts_from_wire,
+    leak_timeout_from_wire, observation_from_wire, observation_to_wire, outcome_from_wire,
+    past_run_from_wire, quarantine_from_wire, recipe_from_wire, recipe_to_wire, retries_from_wire,
+    run_id_from_wire, slow_timeout_from_wire, stop_reason_from_wire, tally_from_wire, tally_to_wire,
 };
+use thresh_proto::testing::{Tampering, tampered};
 use thresh_proto::v1;
 
 const INPUTS: usize = 20_000;
-
-/// What is done to valid bytes, and how little of it.
-type Tampering = (u8, Vec<(u16, u8)>, Option<u16>, Vec<u8>);
-
-/// Changes few bytes, cuts off the end, and puts something behind it, or not all of that.
-fn tampered(valid: &[u8], (little, changes, cut, behind): &Tampering) -> Vec<u8> {
-    let mut bytes = valid.to_vec();
-    for (at, value) in changes.iter().take(usize::from(little % 5)) {
-        let at = usize::from(*at) % bytes.len();
-        bytes[at] = *value;
-    }
-    if let (Some(cut), true) = (cut, little & 0x40 == 0) {
-        bytes.truncate(usize::from(*cut) % (valid.len() + 1));
-    }
-    if little & 0x80 == 0 {
-        bytes.extend_from_slice(behind);
-    }
-    bytes
-}
 
 fn fuzz(valid: &[u8], parse: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
     fuzz_some(INPUTS, valid, parse);
@@ -401,31 +388,126 @@ fn trees_of_outputs() {
     });
 }
 
-#[test]
-fn results_of_actions() {
-    let name = BlobName::of(DigestFunction::Sha256, b"content").to_wire();
-    let result = ActionResult {
-        output_files: vec![OutputFile {
-            path: "out".to_owned(),
-            digest: Some(name.clone()),
-            ..OutputFile::default()
-        }],
-        output_directories: vec![OutputDirectory {
-            path: "all".to_owned(),
-            tree_digest: Some(name),
-            ..OutputDirectory::default()
-        }],
-        ..ActionResult::default()
+/// What a case was seen to depend on: of everything something.
+fn observation() -> Observation {
+    let stamp = Stamp {
+        kind: Kind::File,
+        mode: 0o644,
+        device: 1,
+        inode: 2,
+        size: 3,
+        modified_ns: -4,
+        changed_ns: 5,
     };
-    fuzz(&result.encode_to_vec(), |bytes| {
-        let Ok(result) = ActionResult::decode(bytes) else {
-            return;
-        };
-        let files = result.output_files.iter().map(|file| &file.digest);
-        let trees = result.output_directories.iter().map(|folder| &folder.tree_digest);
-        for digest in files.chain(trees).flatten() {
-            if let Some(name) = BlobName::from_wire(DigestFunction::Sha256, digest) {
-                assert_eq!(name.to_wire(), *digest);
+    let seen = |accesses: &[Access], stamp, names| thresh_core::observe::Entry {
+        accesses: accesses.iter().copied().collect(),
+        stamp,
+        changed: false,
+        names,
+    };
+    let names = Some(Digest::of(b"names"));
+    let entries = [
+        (
+            "/w/file",
+            seen(&[Access::Content, Access::Metadata], Some(stamp), None),
+        ),
+        ("/w/folder", seen(&[Access::Listing], None, names)),
+        ("/w/gone", seen(&[Access::Absent], None, None)),
+    ];
+    Observation {
+        entries: entries.map(|(path, seen)| (path.into(), seen)).into(),
+        facts: [(Fact::Memory, "/proc/meminfo".to_owned())].into(),
+        contacts: [(Contact::Network, "10.0.0.1:80".to_owned())].into(),
+        ..Observation::unobservable(UnobservableKind::Call, "mount")
+    }
+}
+
+#[test]
+fn observations() {
+    let valid = observation_to_wire(&observation());
+    assert_eq!(observation_from_wire(&valid), Ok(observation()));
+    fuzz(&valid.encode_to_vec(), |bytes| {
+        let decoded = v1::Observation::decode(bytes).ok();
+        if let Some(Ok(observed)) = decoded.map(|wire| observation_from_wire(&wire)) {
+            for path in observed.entries.keys() {
+                let mut inner = path.components().skip(1);
+                assert!(path.is_absolute());
+                assert!(inner.all(|part| matches!(part, std::path::Component::Normal(_))));
+            }
+            assert_eq!(
+                observation_from_wire(&observation_to_wire(&observed)),
+                Ok(observed)
+            );
+        }
+    });
+}
+
+#[test]
+fn tallies() {
+    let tally = Tally {
+        planned: 21,
+        passed: 1,
+        reused: 2,
+        flaky: 3,
+        failed: 4,
+        quarantined: 5,
+        not_run: 6,
+    };
+    let read = |bytes: &[u8]| tally_from_wire(v1::Tally::decode(bytes).ok()).ok();
+    let valid = tally_to_wire(&tally).encode_to_vec();
+    assert_eq!(read(&valid), Some(tally));
+    fuzz(&valid, |bytes| {
+        if let Some(tally) = read(bytes) {
+            let counted = [tally.passed, tally.reused, tally.flaky, tally.failed];
+            let counted = counted.iter().chain([&tally.quarantined, &tally.not_run]);
+            assert!(counted.map(|count| u64::from(*count)).sum::<u64>() <= tally.planned.into());
+            assert_eq!(read(&tally_to_wire(&tally).encode_to_vec()), Some(tally));
+        }
+    });
+}
+
+#[test]
+fn audited_cases() {
+    let audited = (CaseIndex(3), Some(RunId::from_u128(7)));
+    let read = |bytes: &[u8]| audited_from_wire(&v1::AuditedCase::decode(bytes).ok()?).ok();
+    let valid = audited_to_wire(audited.0, audited.1).encode_to_vec();
+    assert_eq!(read(&valid), Some(audited));
+    fuzz(&valid, |bytes| {
+        if let Some((case, past_run)) = read(bytes) {
+            let again = audited_to_wire(case, past_run);
+            assert_eq!(past_run_from_wire(&again.past_run), Ok(past_run));
+            assert_eq!(audited_from_wire(&again), Ok((case, past_run)));
+        }
+    });
+}
+
+#[test]
+fn quarantines() {
+    let now = Timestamp::from_micros(1_800_000_000_000_000);
+    let until = now.after(std::time::Duration::from_secs(24 * 60 * 60));
+    let case = v1::NewQuarantine {
+        case: Some(v1::CaseName {
+            binary_id: "package::binary".into(),
+            name: "module::case".into(),
+        }),
+        owner: "alice".into(),
+        reason: "flaky".into(),
+        until_micros: until.as_micros(),
+    };
+    let read = |bytes: &[u8]| {
+        let case = v1::NewQuarantine::decode(bytes).ok()?;
+        let until = quarantine_from_wire(&case, now).ok()?;
+        Some((until, case.owner, case_name_from_wire(case.case).ok()?))
+    };
+    let valid = case.encode_to_vec();
+    assert_eq!(read(&valid).map(|(until, ..)| until), Some(until));
+    fuzz(&valid, |bytes| {
+        if let Some((until, owner, (binary, name))) = read(bytes) {
+            // The clocks may differ by an hour.
+            let longest = QUARANTINE_MAX + std::time::Duration::from_secs(60 * 60);
+            assert!(until > now && until.since(now) <= longest);
+            for text in [owner, binary, name] {
+                assert!(!text.is_empty() && !text.contains('\0'));
             }
         }
     });
