@@ -421,6 +421,28 @@ mod tests {
             let action = action(&store, &put(&store, bytes));
             submitted(&store, &action).map_or_else(|refused| check_refused(&refused), check);
         });
+        // What random bytes hardly ever say. Of a field that comes twice the last counts.
+        let backwards = Action {
+            timeout: Some(bazel_remote_apis::google::protobuf::Duration {
+                seconds: -1,
+                nanos: 0,
+            }),
+            ..Action::default()
+        };
+        let backwards = [&valid[..], &backwards.encode_to_vec()].concat();
+        check_refused(&submitted(&store, &backwards).unwrap_err());
+        fuzz(1_000, &backwards, |bytes| {
+            submitted(&store, bytes).map_or_else(|refused| check_refused(&refused), check);
+        });
+        let above = Command {
+            working_directory: "below/../..".to_owned(),
+            ..Command::default()
+        };
+        let above = [&command[..], &above.encode_to_vec()].concat();
+        fuzz(1_000, &above, |bytes| {
+            let action = action(&store, &put(&store, bytes));
+            submitted(&store, &action).map_or_else(|refused| check_refused(&refused), check);
+        });
     }
 
     #[test]
