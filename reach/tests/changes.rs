@@ -350,3 +350,74 @@ fn c_code_counts_by_its_sections() {
         );
     }
 }
+
+#[test]
+fn c_code_within_an_rlib_counts_for_who_reaches_it() {
+    let workshop = Workshop::new(&["--extern=bundle=libbundle.rlib"]);
+    let library = "unsafe extern \"C\" { pub fn f() -> i32; pub fn g() -> i32; }";
+    fs::write(workshop.path().join("bundle.rs"), library).expect("written");
+    let build = |code: &str| {
+        fs::write(workshop.path().join("code.c"), code).expect("written");
+        workshop.run(
+            "cc",
+            &["-c", "-fPIC", "-ffunction-sections", "code.c", "-o", "code.o"],
+        );
+        workshop.run("ar", &["rcs", "libcode.a", "code.o"]);
+        let kind = "--crate-type=rlib";
+        workshop.run(
+            "rustc",
+            &[kind, "--edition=2024", "-L.", "-lstatic=code", "bundle.rs"],
+        );
+        // Whatever is found of it is in the rlib.
+        fs::remove_file(workshop.path().join("libcode.a")).expect("removed");
+        fs::remove_file(workshop.path().join("code.o")).expect("removed");
+        workshop.build(
+            "#[test] fn calls_f() { assert_ne!(unsafe { bundle::f() }, 9) }
+            #[test] fn calls_g() { assert_ne!(unsafe { bundle::g() }, 9) } #[test] fn neither() { assert!(true) }",
+        )
+    };
+    let code = "static int n = 3; int f(void) { return n++; } int g(void) { return 2; }";
+    let old = build(code);
+    for (before, after, case) in [("n = 3", "n = 4", "calls_f"), ("return 2", "return 5", "calls_g")] {
+        let new = build(&code.replace(before, after));
+        assert_eq!(
+            changed(&old, &new, Locations::Exact),
+            [case],
+            "{before} became {after}"
+        );
+    }
+}
+
+#[test]
+fn another_version_of_a_crate_changes_no_key() {
+    let library = "
+        pub static NUMBER: u32 = 7;
+        pub static mut WRITTEN: u32 = 0;
+        thread_local! { pub static OWN: std::cell::Cell<u32> = const { std::cell::Cell::new(5) }; }
+        pub trait Speak { fn speak(&self) -> u32; }
+        pub struct Cat; impl Speak for Cat { fn speak(&self) -> u32 { 11 } }
+        #[inline(never)] pub fn generic<T: Into<u64>>(x: T) -> u64 { x.into() ^ 3 }
+        #[inline(never)] pub fn add() -> u32 { unsafe { WRITTEN += 1; WRITTEN } }
+        pub fn number() -> &'static u32 { std::hint::black_box(&NUMBER) }";
+    let tests = "mod of_dep {
+        #[test] fn calls() { assert_ne!(dep::add() + unsafe { dep::WRITTEN }, 9) }
+        #[test] fn reads() { assert!(std::ptr::eq(dep::number(), &dep::NUMBER)) }
+        #[test] fn keeps() { dep::OWN.with(|own| assert_eq!(own.get(), 5)) }
+        #[test] fn speaks() { let it: &dyn dep::Speak = &dep::Cat; assert_eq!(std::hint::black_box(it).speak(), 11) }
+        #[test] fn generalises() { assert_ne!(dep::generic(std::hint::black_box(2u32)), 0) }
+    }";
+    for mangling in [&[][..], &["-Csymbol-mangling-version=v0"]] {
+        let build = |version: &str| {
+            let version = format!("-Cmetadata={version}");
+            let flags = [ONE_OBJECT, &[&version], mangling].concat();
+            let workshop = Workshop::new(&[&flags[..], &["--extern=dep=libdep.rlib"]].concat());
+            fs::write(workshop.path().join("dep.rs"), library).expect("written");
+            let fixed = ["--crate-type=rlib", "--edition=2024", "-Awarnings", "dep.rs"];
+            workshop.run("rustc", &[&flags[..], &fixed].concat());
+            workshop.build(&format!("{SOURCE}{tests}"))
+        };
+        let (old, new) = (build("1.0.0"), build("1.0.1"));
+        assert_eq!(keys::keys(&old, Locations::Exact).len(), 18, "{mangling:?}");
+        check_same(&old, &new, Locations::Exact);
+    }
+}
