@@ -139,15 +139,36 @@ fn a_linker_script_makes_the_binary_whole() {
     assert!(reason(&workshop, &arguments).contains("-Tx.ld"));
 }
 
-#[test]
-fn optimisation_at_link_time_hides_cases_or_does_not() {
-    for flag in ["-Clto=fat", "-Clto=thin"] {
-        let workshop = Workshop::new(&["-Copt-level=1", flag]);
-        let analysis = workshop.build(SOURCE);
-        assert_eq!(analysis.summary().whole(), None, "{flag}");
-        // What starts the harness may have become a part of `main`: then there are no keys, never wrong ones.
-        assert!([0, 2].contains(&analysis.summary().keys(Locations::Exact).count()));
+/// Checks that a change is in the key of a case that reaches it, or that no case has a key.
+fn check_link_time(flag: &str) {
+    let source = SOURCE.replace("f(1)", "f(std::hint::black_box(1))");
+    let workshop = Workshop::new(&["-Copt-level=1", flag]);
+    let (old, new) = (
+        workshop.build(&source),
+        workshop.build(&source.replace("x + 1", "x + 2")),
+    );
+    let counts = [&old, &new].map(|analysis| analysis.summary().keys(Locations::Exact).count());
+    let differ = changed(&old, &new, Locations::Exact);
+    match counts {
+        [2, 2] => assert!(differ.contains(&"one".to_owned()), "{differ:?}"),
+        // What starts the harness may have become a part of `main`: then there are no keys of cases, never wrong ones.
+        [0, 0] => assert_ne!(program(&old), program(&new)),
+        _ => assert!(counts.iter().all(|count| [0, 2].contains(count)), "{counts:?}"),
     }
+}
+
+#[test]
+fn optimisation_at_link_time_hides_cases_or_tells_them_apart() {
+    check_link_time("-Clto=fat");
+}
+
+#[test]
+fn optimisation_at_link_time_by_parts_hides_cases_or_tells_them_apart() {
+    check_link_time("-Clto=thin");
+}
+
+fn program(analysis: &Analysis) -> Option<Digest> {
+    analysis.summary().program(Locations::Exact)
 }
 
 #[test]
