@@ -114,6 +114,32 @@ fn a_program_has_the_key_of_what_its_main_reaches() {
     assert_ne!(program(2, 1), old);
 }
 
+#[test]
+fn a_suite_with_its_own_main_has_one_key_for_all_that_its_cases_reach() {
+    let workshop = Workshop::new(&["--cfg=test"]);
+    let suite = "
+        fn plain() -> u32 { std::hint::black_box(11) }
+        #[test] fn a_case_of_libtest_is_left_out() { std::hint::black_box(10); }
+        mod deep { pub(crate) fn below() -> u32 { std::hint::black_box(22) } pub(crate) fn case() -> u32 { below() } }
+        trait Case { fn run(&self) -> u32; }
+        struct Own; impl Case for Own { fn run(&self) -> u32 { std::hint::black_box(33) } }
+        static CASES: &[(&str, fn() -> u32)] = &[(\"plain\", plain), (\"deep\", deep::case)];
+        fn main() {
+            let own: Box<dyn Case> = Box::new(Own);
+            for name in std::env::args().skip(1) {
+                let found = CASES.iter().find(|(case, _)| *case == name);
+                assert_ne!(found.map_or_else(|| own.run(), |(_, run)| run()), 9);
+            }
+        }";
+    let build = |source: &str| key(&workshop.analyse(&workshop.link_as("--crate-type=bin", source)));
+    let old = build(suite);
+    for number in ["11", "22", "33"] {
+        let other = suite.replace(&format!("({number})"), "(44)");
+        assert_ne!(build(&other), old, "{number}");
+    }
+    assert_eq!(build(&suite.replace("black_box(10)", "black_box(44)")), old);
+}
+
 fn key(analysis: &Analysis) -> Digest {
     assert_eq!(analysis.summary().whole(), None);
     assert_eq!(analysis.summary().keys(Locations::Exact).count(), 0);
