@@ -214,7 +214,7 @@ fn is_toolchain(path: &Path) -> bool {
 }
 
 /// Takes the members of an archive apart, except the metadata that only the compiler reads.
-fn members(path: &Path, content: &[u8]) -> Result<Vec<(String, Unit)>, InputError> {
+pub(crate) fn members(path: &Path, content: &[u8]) -> Result<Vec<(String, Unit)>, InputError> {
     let shape = |name: String| move |cause: Shape| InputError::Shape { name, cause };
     let whole = |cause: object::read::Error| shape(path.display().to_string())(cause.into());
     let archive = ArchiveFile::parse(content).map_err(whole)?;

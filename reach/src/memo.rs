@@ -308,3 +308,109 @@ fn target(number: u64) -> Result<Target, Damaged> {
         _ => Target::Leaf(index),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::inputs::members;
+
+    fn said(program: &str, arguments: &[&str], folder: &Path) -> String {
+        let output = Command::new(program).args(arguments).current_dir(folder).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{program}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Keeps the graphs of an archive, and returns them when they are read again as they were.
+    fn kept(archive: &Path) -> Vec<(String, Unit)> {
+        let content = fs::read(archive).unwrap();
+        let fresh = members(archive, &content).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (memo, digest) = (Memo::new(folder.path()), Digest::of(&content));
+        assert!(memo.archive(&digest).is_none());
+        memo.keep_archive(&digest, &fresh);
+        let read = memo.archive(&digest).unwrap();
+        // Too long to be shown.
+        assert!(read == fresh, "{}", archive.display());
+        read
+    }
+
+    #[test]
+    fn graphs_of_an_archive_of_the_toolchain_are_read_as_they_were_made() {
+        let folder = said("rustc", &["--print=target-libdir"], Path::new("."));
+        let all = fs::read_dir(folder.trim())
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        let is_core = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.starts_with("libcore-") && name.ends_with(".rlib")
+        };
+        let units = kept(&all.into_iter().find(is_core).unwrap());
+        let all = || units.iter().map(|(_, unit)| unit);
+        assert!(all().any(|unit| unit.nodes.iter().any(|node| node.masked.is_some())));
+        assert!(all().any(|unit| {
+            unit.leaves
+                .iter()
+                .any(|leaf| matches!(leaf.known, Known::Piece(_)))
+        }));
+    }
+
+    #[test]
+    fn graphs_of_an_archive_of_c_are_read_as_they_were_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = r#"
+            int tentative; static int hidden; __thread int own = 1;
+            extern int elsewhere; extern int perhaps __attribute__((weak));
+            __attribute__((weak)) int weak(void) { return perhaps + elsewhere + own++ + hidden++; }
+            __attribute__((constructor(200))) static void before(void) { tentative = weak(); }
+            __attribute__((constructor)) static void later(void) { hidden = tentative; }
+            __attribute__((destructor(300))) static void after(void) { hidden = 2; }
+            __attribute__((section("listed"), used)) int member = 3;
+            const char *text(void) { return "a text"; }
+            __asm__(".globl fixed\n.set fixed, 77\n"
+                ".section .text.shared,\"axG\",@progbits,shared,comdat\n.weak shared\nshared: .byte 1\n.text\n"
+                ".section kept,\"aR\",@progbits\n.byte 2\n.text\n");"#;
+        fs::write(folder.path().join("code.c"), source).unwrap();
+        fs::write(folder.path().join("more.c"), "int elsewhere = 1, perhaps;").unwrap();
+        said(
+            "cc",
+            &[
+                "-c",
+                "-fPIC",
+                "-O1",
+                "-fcommon",
+                "-ffunction-sections",
+                "code.c",
+                "more.c",
+            ],
+            folder.path(),
+        );
+        said("ar", &["rcs", "libcode.a", "code.o", "more.o"], folder.path());
+        let units = kept(&folder.path().join("libcode.a"));
+        assert_eq!(units.len(), 2);
+        let unit = &units[0].1;
+        for role in [
+            Role::Constructor(200),
+            Role::Constructor(u16::MAX),
+            Role::Destructor(300),
+        ] {
+            assert!(unit.nodes.iter().any(|node| node.role == role), "{role:?}");
+        }
+        assert!(unit.nodes.iter().any(|node| node.retained));
+        assert!(unit.nodes.iter().any(|node| node.listed.is_some()));
+        assert!(unit.nodes.iter().any(|node| node.label.is_some()));
+        assert!(unit.definitions.iter().any(|one| one.kind != 0));
+        assert!(unit.references.iter().any(|one| one.weak) && unit.references.iter().any(|one| !one.weak));
+        assert!(unit.definitions.iter().any(|one| one.weak && !one.tentative));
+        assert!(unit.definitions.iter().any(|one| one.tentative));
+        assert!(unit.groups.iter().any(|group| !group.nodes.is_empty()));
+        let known = |is: fn(&Known) -> bool| unit.leaves.iter().any(|leaf| is(&leaf.known));
+        assert!(known(
+            |known| matches!(known, Known::Piece(length) if length.is_terminated)
+        ));
+        assert!(known(|known| *known == Known::Absolute(77)));
+        assert!(known(|known| *known == Known::Zeros(4)));
+    }
+}

@@ -5,6 +5,7 @@ use std::ops::Index;
 use crate::encode::{Damaged, Reader, Writer};
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Texts {
     all: String,
     /// Where each one ends; the next begins there.

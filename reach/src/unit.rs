@@ -19,6 +19,7 @@ use crate::texts::Texts;
 
 /// An object file as a part of the graph. Indices are within the unit.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Unit {
     pub(crate) machine: u16,
     pub(crate) nodes: Vec<Node>,
@@ -44,6 +45,7 @@ impl Unit {
 
 /// A section.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Node {
     /// As the linker knows it: the symbol at its start, or else the section's name. Among the unit's names.
     pub(crate) name: u32,
@@ -109,12 +111,14 @@ pub(crate) struct Leaf {
 
 /// A name that is needed from elsewhere.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Reference {
     pub(crate) name: u32,
     pub(crate) weak: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Definition {
     pub(crate) name: u32,
     pub(crate) target: Target,
@@ -127,6 +131,7 @@ pub(crate) struct Definition {
 
 /// A COMDAT group.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) struct Group {
     /// Among the unit's texts.
     pub(crate) signature: u32,
