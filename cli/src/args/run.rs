@@ -77,7 +77,8 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Running")]
     pub(crate) no_reuse: bool,
     /// Run so many of the cases that could be reused all the same, like 5% or 0.5%, chosen at random, and record whether they
-    /// still pass (see `thresh audit`); default: `reuse.audit` of thresh.toml, else none
+    /// still pass (see `thresh audit`); default: `reuse.audit` of thresh.toml, else 5% with
+    /// --run-priority gate and none otherwise
     #[arg(
         long,
         value_name = "PERCENT",

@@ -93,9 +93,10 @@ pub struct ReuseConfig {
     pub enabled: bool,
     /// A cache of the Remote Execution API in which runs on this machine look up and store passes, too.
     pub from: Option<String>,
-    /// The share of the reusable cases that run all the same, to see whether they still pass.
+    /// The share of the reusable cases that run all the same, to see whether they still pass; `None`: what is
+    /// [usual](AuditShare::usual).
     #[serde(deserialize_with = "audit_share")]
-    pub audit: AuditShare,
+    pub audit: Option<AuditShare>,
     /// Which files a case depends on.
     pub files: ReuseFiles,
     /// Whether the line of a panic counts where no case can see it.
@@ -130,7 +131,7 @@ impl Default for ReuseConfig {
         Self {
             enabled: true,
             from: None,
-            audit: AuditShare::NONE,
+            audit: None,
             files: ReuseFiles::default(),
             panic_locations: PanicLocations::default(),
         }
@@ -251,12 +252,12 @@ impl ProjectConfig {
     }
 }
 
-fn audit_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AuditShare, D::Error> {
+fn audit_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AuditShare>, D::Error> {
     let value = toml::Value::deserialize(deserializer)?;
     let text = value
         .as_str()
         .ok_or_else(|| serde::de::Error::custom("expected a percentage, like \"5%\""))?;
-    text.parse().map_err(serde::de::Error::custom)
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 /// The key whose value has this place in the text, with those of the tables around it.
@@ -339,7 +340,7 @@ mod tests {
         assert!(config.farm.shared_target);
         assert_eq!(config.run.slots, NonZeroU32::new(3));
         assert!(!config.reuse.enabled);
-        assert_eq!(config.reuse.audit.as_ppm(), 25_000);
+        assert_eq!(config.reuse.audit.map(AuditShare::as_ppm), Some(25_000));
         assert!(config.environment_policy().travels("A_X"));
     }
 

@@ -172,7 +172,8 @@ impl Prepared {
 
     /// The share of the reusable cases that run all the same.
     pub(super) fn audit(&self) -> AuditShare {
-        self.options.audit.unwrap_or(self.project.reuse.audit)
+        let said = self.options.audit.or(self.project.reuse.audit);
+        said.unwrap_or_else(|| AuditShare::usual(self.options.priority))
     }
 
     /// Whether the cases run where their files are: on this machine.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::digest::FieldHasher;
 use crate::id::{CaseIndex, RunId};
 use crate::outcome::{FailureCause, Outcome};
+use crate::schedule::RunPriority;
 use crate::verdict::CaseStatus;
 
 /// What a share is counted in.
@@ -38,6 +39,17 @@ pub enum InvalidAuditShare {
 impl AuditShare {
     /// No case is audited.
     pub const NONE: Self = Self(0);
+
+    /// The share where nobody has said one: 5 % where a run decides whether a change may land, else none.
+    pub fn usual(priority: RunPriority) -> Self {
+        match priority {
+            RunPriority::Gate => Self(5 * PER_PERCENT),
+            RunPriority::Speculative
+            | RunPriority::Interactive
+            | RunPriority::Trunk
+            | RunPriority::TrunkFix => Self::NONE,
+        }
+    }
 
     /// A share of so many parts per million.
     ///
@@ -158,6 +170,14 @@ mod tests {
 
     fn share(text: &str) -> Result<u32, InvalidAuditShare> {
         text.parse().map(AuditShare::as_ppm)
+    }
+
+    #[test]
+    fn runs_of_the_gate_are_audited_unless_somebody_says_otherwise() {
+        let audited = |priority: &RunPriority| AuditShare::usual(*priority) != AuditShare::NONE;
+        let audited: Vec<_> = RunPriority::ALL.into_iter().filter(audited).collect();
+        assert_eq!(audited, [RunPriority::Gate]);
+        assert_eq!(AuditShare::usual(RunPriority::Gate).to_string(), "5%");
     }
 
     #[test]
