@@ -6,7 +6,7 @@ use bazel_remote_apis::build::bazel::remote::execution::v2::content_addressable_
 use bazel_remote_apis::build::bazel::remote::execution::v2::execution_client::ExecutionClient;
 use bazel_remote_apis::build::bazel::remote::execution::v2::{
     self, Action, BatchUpdateBlobsRequest, Command, Directory, ExecuteRequest, ExecuteResponse, FileNode,
-    FindMissingBlobsRequest, GetActionResultRequest, batch_update_blobs_request,
+    FindMissingBlobsRequest, GetActionResultRequest, RequestMetadata, batch_update_blobs_request,
 };
 use bazel_remote_apis::google::bytestream::byte_stream_client::ByteStreamClient;
 use bazel_remote_apis::google::bytestream::{ReadRequest, WriteRequest};
@@ -15,8 +15,9 @@ use prost::Message;
 use std::path::PathBuf;
 use std::process::Stdio;
 use thresh_cas::{BlobName, DigestFunction};
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 /// The folder of the API's other programs, which are installed when they are missing.
 ///
@@ -247,14 +248,35 @@ impl Client {
     /// # Errors
     /// The other side refuses it.
     pub async fn begin(&self, action: &BlobName, skip_cache: bool) -> Result<Streaming<Operation>, Status> {
-        let request = ExecuteRequest {
+        let request = Request::new(self.asking(action, skip_cache));
+        Ok(self.execution().execute(request).await?.into_inner())
+    }
+
+    /// Begins to execute an action, whatever is known of it, and says who asks and what for.
+    ///
+    /// # Errors
+    /// The other side refuses it.
+    pub async fn begin_for(
+        &self,
+        asker: &RequestMetadata,
+        action: &BlobName,
+    ) -> Result<Streaming<Operation>, Status> {
+        let mut request = Request::new(self.asking(action, true));
+        let said = MetadataValue::from_bytes(&asker.encode_to_vec());
+        request
+            .metadata_mut()
+            .insert_bin("build.bazel.remote.execution.v2.requestmetadata-bin", said);
+        Ok(self.execution().execute(request).await?.into_inner())
+    }
+
+    fn asking(&self, action: &BlobName, skip_cache: bool) -> ExecuteRequest {
+        ExecuteRequest {
             instance_name: self.instance.clone(),
             action_digest: Some(action.to_wire()),
             skip_cache_lookup: skip_cache,
             digest_function: self.function(),
             ..ExecuteRequest::default()
-        };
-        Ok(self.execution().execute(request).await?.into_inner())
+        }
     }
 
     /// Executes an action.

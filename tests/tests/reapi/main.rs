@@ -5,6 +5,7 @@
     reason = "a fault in a test's own helpers is a failed test"
 )]
 
+mod askers;
 mod blobs;
 mod engine;
 mod execution;
