@@ -49,9 +49,17 @@ impl BuildGrid {
         server
     }
 
+    /// What it says to those whom it refuses since it has no thread for them.
+    pub const REFUSAL: &str = "Concurrent RPC limit exceeded!";
+
     /// Its address, as `--reuse-from` takes it.
     pub fn address(&self) -> String {
         format!("reapi://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> SocketAddr {
+        self.address
     }
 }
 

@@ -20,6 +20,9 @@ struct Shared {
     heard_again: Condvar,
     up: AtomicU64,
     down: AtomicU64,
+    /// What is counted among what comes down.
+    wanted: Vec<u8>,
+    found: AtomicU64,
 }
 
 /// What went through a relay, in bytes.
@@ -48,9 +51,20 @@ impl Proxy {
     /// # Panics
     /// When no port can be had.
     pub fn start(target: SocketAddr) -> Self {
+        Self::counting(target, "")
+    }
+
+    /// The same, which counts how often `wanted` comes down.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub fn counting(target: SocketAddr, wanted: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared {
+            wanted: wanted.as_bytes().to_vec(),
+            ..Shared::default()
+        });
         let relaying = Arc::clone(&shared);
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
@@ -76,6 +90,11 @@ impl Proxy {
             up: self.shared.up.load(Ordering::Relaxed),
             down: self.shared.down.load(Ordering::Relaxed),
         }
+    }
+
+    /// How often what is counted has come down so far.
+    pub fn found(&self) -> u64 {
+        self.shared.found.load(Ordering::Relaxed)
     }
 
     /// Lets all connections together bring down so many bytes a second, as a narrow uplink of the target does.
@@ -143,6 +162,18 @@ impl Shared {
         }
     }
 
+    /// Counts what is wanted in what has come down now and, where it may have begun there, just `before`.
+    fn count(&self, before: &mut Vec<u8>, now: &[u8]) {
+        let length = self.wanted.len();
+        if length == 0 {
+            return;
+        }
+        before.extend_from_slice(now);
+        let found = before.windows(length).filter(|part| *part == self.wanted);
+        self.found.fetch_add(found.count() as u64, Ordering::Relaxed);
+        before.drain(..before.len().saturating_sub(length - 1));
+    }
+
     fn wait_while_silent(&self) {
         let state = self.state();
         let waited = self.heard_again.wait_while(state, |state| state.silent);
@@ -178,10 +209,12 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: Way, shared: &Shared) {
         Way::Down => &shared.down,
     };
     let mut buffer = [0; 16 << 10];
+    let mut before = Vec::new();
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         shared.wait_while_silent();
         if matches!(way, Way::Down) {
             shared.pay(read);
+            shared.count(&mut before, &buffer[..read]);
         }
         relayed.fetch_add(read as u64, Ordering::Relaxed);
         if to.write_all(&buffer[..read]).is_err() {

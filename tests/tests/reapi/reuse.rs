@@ -2,6 +2,7 @@ use super::Ground;
 use std::path::Path;
 use thresh_tests::buildgrid::BuildGrid;
 use thresh_tests::farm::{Farm, WorkerOptions};
+use thresh_tests::proxy::Proxy;
 use thresh_tests::running::Finished;
 use thresh_tests::status::Word;
 use thresh_tests::thresh::Thresh;
@@ -9,10 +10,16 @@ use thresh_tests::workspace::Workspace;
 
 /// Cases of the fixture that run by default.
 const CASES: usize = 6;
+/// Cases that are added to them where there have to be many.
+const FURTHER: usize = 60;
 
 fn reused(finished: &Finished) -> usize {
+    reused_of(CASES, finished)
+}
+
+fn reused_of(cases: usize, finished: &Finished) -> usize {
     let statuses = finished.statuses();
-    assert_eq!(statuses.len(), CASES, "{finished}");
+    assert_eq!(statuses.len(), cases, "{finished}");
     statuses
         .values()
         .filter(|status| status.word == Word::Reused)
@@ -25,25 +32,38 @@ fn newcomer(workspace: &Workspace, home: &Path) -> Thresh {
 }
 
 #[test]
-fn what_one_has_passed_another_reuses_from_buildgrid() {
+fn what_one_has_passed_another_reuses_from_buildgrid_however_often_it_refuses() {
     let workspace = Workspace::git("basic");
+    // Many that are asked about at once.
+    let further: String = (0..FURTHER)
+        .map(|number| format!("#[test]\nfn further_{number}() {{}}\n"))
+        .collect();
+    workspace.write("tests/further.rs", &further);
+    let cases = CASES + FURTHER;
+    let reused = |finished: &Finished| reused_of(cases, finished);
     let temp = tempfile::tempdir().unwrap();
     // As few threads as it can have: it refuses what comes beyond.
     let cache = BuildGrid::start(temp.path(), 5);
+    let proxy = Proxy::counting(cache.socket(), BuildGrid::REFUSAL);
+    let address = proxy.url().replace("http:", "reapi:");
     let [first, second, third] =
         ["first", "second", "third"].map(|name| newcomer(&workspace, &temp.path().join(name)));
-    let from = ["--reuse-from", &cache.address()];
+    let from = ["--reuse-from", &address];
     assert_eq!(reused(&first.run(&from).expect_code(0)), 0);
-    assert_eq!(reused(&second.run(&from).expect_code(0)), CASES);
-    // By thresh.toml; and a change is a change for who did not link the binary.
-    workspace.write(
-        "thresh.toml",
-        &format!("[reuse]\nfrom = \"{}\"\n", cache.address()),
+    let refused = proxy.found();
+    assert!(
+        refused > 0,
+        "it never refused what was asked of it and sent to it"
     );
+    let finished = second.run(&from).expect_code(0);
+    assert_eq!(reused(&finished), cases, "{finished}");
+    assert!(proxy.found() > refused, "it never refused what was asked of it");
+    // By thresh.toml; and a change is a change for who did not link the binary.
+    workspace.write("thresh.toml", &format!("[reuse]\nfrom = \"{address}\"\n"));
     assert_eq!(reused(&third.run::<&str>(&[]).expect_code(0)), 0);
-    assert_eq!(reused(&second.run::<&str>(&[]).expect_code(0)), CASES);
+    assert_eq!(reused(&second.run::<&str>(&[]).expect_code(0)), cases);
     // Without the cache the run goes on, and says what it lacks.
-    drop(cache);
+    drop((proxy, cache));
     let alone = newcomer(&workspace, &temp.path().join("alone"));
     let finished = alone
         .run::<&str>(&[])
