@@ -9,6 +9,7 @@ mod askers;
 mod blobs;
 mod engine;
 mod execution;
+mod full_disk;
 mod objects;
 mod peers;
 mod results;
