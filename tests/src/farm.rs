@@ -1,6 +1,7 @@
 //! A farm of processes on this machine: a coordinator and workers.
 
 use crate::namespace::{self, Mount};
+use crate::nobody;
 use crate::running::signal_process;
 use crate::thresh::{binary, scrub};
 use crate::wait;
@@ -63,6 +64,8 @@ pub struct WorkerOptions {
     pub url: Option<String>,
     /// Where it keeps its files; `None` is a folder of its own, by its name.
     pub data: Option<PathBuf>,
+    /// Whether it runs as a user without rights, in no namespace; its data folder is then that user's.
+    pub is_unprivileged: bool,
     /// Further arguments.
     pub further: Vec<String>,
 }
@@ -76,6 +79,7 @@ impl WorkerOptions {
             mounts: Vec::new(),
             url: None,
             data: None,
+            is_unprivileged: false,
             further: Vec::new(),
         }
     }
@@ -233,7 +237,10 @@ impl Farm {
             .clone()
             .unwrap_or_else(|| self.folder.join(&options.name));
         fs::create_dir_all(&data).expect("the folder can be written");
-        let mut command = if options.mounts.is_empty() {
+        let mut command = if options.is_unprivileged {
+            nobody::give(&data);
+            nobody::command("KILL", &self.program)
+        } else if options.mounts.is_empty() {
             Command::new(&self.program)
         } else {
             namespace::command(&options.mounts, &self.program)

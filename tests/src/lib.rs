@@ -12,6 +12,7 @@ pub mod farm;
 pub mod gate;
 pub mod model;
 pub mod namespace;
+pub mod nobody;
 pub mod oracle;
 pub mod packages;
 pub mod planners;

@@ -1,5 +1,6 @@
 //! Running a program in a mount namespace of its own.
 
+use crate::nobody;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -45,12 +46,29 @@ pub fn available() -> bool {
 /// # Panics
 /// When it does not, and `CI` is set: there, no test may be left out for what is missing.
 pub fn allows(mounts: &[Mount]) -> bool {
-    let mut probe = command(mounts, Path::new("true"));
+    let probe = command(mounts, Path::new("true"));
+    succeeds(
+        probe,
+        &format!("does not let us make a mount namespace with {mounts:?}"),
+    )
+}
+
+/// Whether this machine lets a user without rights make a user namespace, and a mount namespace in it.
+///
+/// # Panics
+/// As [`allows`].
+pub fn allows_nobody() -> bool {
+    let mut probe = nobody::command("KILL", Path::new("unshare"));
+    probe.args(["-U", "-r", "-m", "true"]);
+    succeeds(probe, "does not let a user without rights make a user namespace")
+}
+
+fn succeeds(mut probe: Command, otherwise: &str) -> bool {
     probe.stdout(Stdio::null()).stderr(Stdio::null());
     let allowed = probe.status().is_ok_and(|status| status.success());
     assert!(
         allowed || std::env::var_os("CI").is_none(),
-        "this machine does not let us make a mount namespace with {mounts:?}, which the tests in CI need"
+        "this machine {otherwise}, which the tests in CI need"
     );
     allowed
 }

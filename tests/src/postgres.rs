@@ -1,17 +1,14 @@
 //! A private server of PostgreSQL.
 
+use crate::nobody;
 use crate::thresh::repository;
 use crate::wait;
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-
-/// The user "nobody": the server refuses to run as root.
-const NOBODY: u32 = 65_534;
 
 /// How long the server may take to start; it may have to recover what an immediate stop left.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -36,9 +33,8 @@ impl Postgres {
             .prefix("pg")
             .tempdir()
             .expect("the temporary folder can be written");
-        if geteuid().is_root() {
-            chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may give a folder away");
-        }
+        // The server refuses to run as root.
+        nobody::give(folder.path());
         let mut postgres = Self {
             programs,
             folder,
@@ -146,14 +142,8 @@ impl Postgres {
 
     /// A program that ends with the thread that starts it, as a user that may run it.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("setpriv");
-        command.arg("--pdeathsig=QUIT");
-        if geteuid().is_root() {
-            command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
-            command.arg("--clear-groups");
-        }
+        let mut command = nobody::command("QUIT", &self.programs.join(program));
         command
-            .arg(self.programs.join(program))
             .current_dir(self.folder.path())
             .env("LC_ALL", "C")
             .stdin(Stdio::null());

@@ -3,11 +3,13 @@
 use crate::scene::{LIMIT, Scene};
 use rustix::process::Signal;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thresh_tests::farm::{Farm, WorkerOptions};
 use thresh_tests::namespace::{self, Mount};
 use thresh_tests::wait;
+use thresh_tests::workspace::Workspace;
 
 /// What a worker process has left behind outside its data folder: its control groups.
 fn groups(process: u32) -> Vec<PathBuf> {
@@ -112,4 +114,86 @@ fn a_worker_that_cannot_isolate_says_so_at_its_start_and_in_the_report() {
     let warning = format!("worker bare: {shortfall}");
     assert!(finished.stderr.contains(&warning), "{finished}");
     assert!(scene.farm.log("bare").contains(shortfall));
+}
+
+#[test]
+fn a_worker_without_rights_isolates_cases_all_the_same() {
+    if !namespace::allows_nobody() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    // The worker is somebody else.
+    fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let mut farm = Farm::start(temp.path());
+    farm.add(&WorkerOptions {
+        is_unprivileged: true,
+        ..WorkerOptions::new("nobody", 1)
+    });
+    let worker = farm.worker("nobody");
+    let user = fs::metadata(format!("/proc/{}", worker.id())).unwrap().uid();
+    assert_ne!(user, 0);
+    let data = worker.data().to_owned();
+    let workspace = Workspace::copy("basic");
+    workspace.write("tests/isolated.rs", &isolated(&data, user));
+    let url = farm.url();
+    let args = ["--farm", &url, "--retries", "0", "-E", "binary(isolated)"];
+    let finished = workspace.thresh().run(&args).expect_code(0);
+    finished.expect_all_passed();
+    assert_eq!(finished.statuses().len(), 2, "{finished}");
+    assert!(
+        fs::read_dir(&data).unwrap().count() > 0,
+        "there is something to hide"
+    );
+    wait::until("the end of what the cases began", Duration::from_secs(10), || {
+        (processes_with(&data.join("mark")) == 0).then_some(())
+    });
+    // Of what is told of private cases only what needs root's rights is missing.
+    let told = finished.events();
+    let told: Vec<_> = (told.iter())
+        .filter(|event| event.kind() == "isolation-reduced")
+        .map(|event| event.text("message"))
+        .collect();
+    let only = "cases can reach the metadata service and the farm: ";
+    assert!(
+        matches!(told[..], [message] if message.starts_with(only)),
+        "{told:?}"
+    );
+    assert!(farm.log("nobody").contains(only));
+}
+
+/// Two cases that are alike: whichever comes second would find what the first has left.
+fn isolated(hidden: &Path, user: u32) -> String {
+    format!(
+        r#"
+use std::os::unix::fs::MetadataExt;
+use std::process::{{Command, Stdio}};
+
+fn isolated() {{
+    assert_eq!(std::fs::metadata("/proc/self").unwrap().uid(), {user});
+    assert_eq!(std::os::unix::process::parent_id(), 1, "its processes are its own");
+    let seen = std::fs::read_dir({hidden:?}).map_or(0, |entries| entries.count());
+    assert_eq!(seen, 0, "the worker's folder is hidden");
+    std::fs::write("data/left", "").unwrap();
+    // Whoever is not root cannot write to what was there, which is read-only, but can put something in its place.
+    std::fs::remove_file("src/lib.rs").and_then(|()| std::fs::write("src/lib.rs", "")).unwrap();
+    let mut daemon = Command::new("setsid");
+    daemon.args(["sh", "-c", "while :; do sleep 0.1; done", {mark:?}]);
+    daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(daemon.spawn().unwrap().try_wait().unwrap().is_none());
+}}
+
+fn alone() {{
+    assert!(!std::path::Path::new("data/left").exists(), "another case has left it");
+    assert_ne!(std::fs::read("src/lib.rs").unwrap(), b"", "another case has replaced it");
+    isolated();
+}}
+
+#[test]
+fn one() {{ alone() }}
+
+#[test]
+fn other() {{ alone() }}
+"#,
+        mark = hidden.join("mark")
+    )
 }
