@@ -244,25 +244,52 @@ fn two_runs_at_once_share_their_state() {
 }
 
 #[test]
-fn explain_names_the_part_that_differs() {
+fn explain_names_what_differs_and_a_plan_what_would_run() {
     let workspace = Workspace::git("basic");
     let thresh = workspace.thresh();
-    let explain = || {
-        thresh
-            .call(&["explain", "reads_a_file"])
-            .expect_code(0)
-            .stdout()
-            .to_lowercase()
-    };
-    let never = explain();
-    assert!(never.contains("no") || never.contains("never"), "{never}");
-    thresh.run::<&str>(&[]).expect_code(0);
-    let unchanged = explain();
-    assert!(unchanged.contains("reuse"), "{unchanged}");
+    let explain = |case: &str| thresh.call(&["explain", case]).expect_code(0).stdout();
+    let never = explain("reads_a_file");
+    assert!(never.contains("runs: no clean pass of it is stored"), "{never}");
+    let run = thresh.run::<&str>(&[]).expect_code(0);
+    let past = format!("last pass: run {}", run.ended().text("run_id"));
+    let unchanged = explain("reads_a_file");
+    assert!(
+        unchanged.contains("is reused:") && unchanged.contains(&past),
+        "{unchanged}"
+    );
+
     workspace.write("data/value.txt", "good \n");
-    let edited = explain();
-    assert!(edited.contains("file"), "{edited}");
-    assert_ne!(edited, unchanged);
+    let source = std::fs::read_to_string(workspace.root().join("src/lib.rs")).unwrap();
+    workspace.write("src/lib.rs", &source.replace("u32 {\n    1", "u32 {\n    2"));
+    let plan = thresh.call(&["run", "--plan"]).expect_code(0).stdout();
+    let word_of = |case: &str| {
+        let line = plan.lines().find(|line| line.ends_with(case));
+        line.and_then(|line| line.split_whitespace().next())
+            .unwrap_or_default()
+    };
+    let edited = ["reads_a_file", "number_is_small"];
+    for case in edited {
+        assert_eq!(word_of(case), "RUN", "{plan}");
+    }
+    for case in ["flaky_on_request", "always_passes"] {
+        assert_eq!(word_of(case), "REUSE", "{plan}");
+    }
+    let file = explain("reads_a_file");
+    assert!(
+        file.contains("changed since its last pass: files") && file.contains("data/value.txt (was: content"),
+        "{file}"
+    );
+    let code = explain("number_is_small");
+    for part in [
+        "changed since its last pass: code",
+        "  basic::number\n",
+        "reached by: basic::tests::number_is_small -> basic::number",
+        &past,
+    ] {
+        assert!(code.contains(part), "{part:?} is missing: {code}");
+    }
+    let run = thresh.run::<&str>(&[]).expect_code(0);
+    only_ran(&run, &["tests::number_is_small", "reads_a_file"]);
 }
 
 #[test]

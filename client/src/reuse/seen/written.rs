@@ -128,7 +128,9 @@ fn few(mut paths: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
             if paths.len() <= PATHS_MAX {
                 break;
             }
-            inside.iter().for_each(|path| drop(paths.remove(path)));
+            for path in &inside {
+                paths.remove(path);
+            }
             paths.insert(folder);
         }
     }
