@@ -174,8 +174,10 @@ fn isolated() {{
     let seen = std::fs::read_dir({hidden:?}).map_or(0, |entries| entries.count());
     assert_eq!(seen, 0, "the worker's folder is hidden");
     std::fs::write("data/left", "").unwrap();
-    // Whoever is not root cannot write to what was there, which is read-only, but can put something in its place.
-    std::fs::remove_file("src/lib.rs").and_then(|()| std::fs::write("src/lib.rs", "")).unwrap();
+    // As at home: also what came with the run can be written to, and copied to be changed.
+    std::fs::write("src/lib.rs", "").unwrap();
+    std::fs::copy("data/value.txt", "/tmp/value.txt").unwrap();
+    std::fs::write("/tmp/value.txt", "other").unwrap();
     let mut daemon = Command::new("setsid");
     daemon.args(["sh", "-c", "while :; do sleep 0.1; done", {mark:?}]);
     daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
