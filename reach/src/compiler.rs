@@ -107,6 +107,9 @@ fn linker(arguments: &[OsString]) -> Option<OsString> {
     call.linker()
 }
 
+/// Kinds of linkers that are called by the usual name.
+const USUAL_FLAVORS: [&[u8]; 3] = [b"gcc", b"gnu-cc", b"gnu-lld-cc"];
+
 /// What matters of a call of rustc.
 #[derive(Default)]
 struct Call<'a> {
@@ -126,7 +129,9 @@ impl<'a> Call<'a> {
         if let Some(linker) = option.strip_prefix(b"linker=") {
             self.linker = Some(linker);
         }
-        self.has_flavor |= option.starts_with(b"linker-flavor=");
+        if let Some(flavor) = option.strip_prefix(b"linker-flavor=") {
+            self.has_flavor |= !USUAL_FLAVORS.contains(&flavor);
+        }
     }
 
     fn kind(&mut self, kinds: &[u8]) {
@@ -192,6 +197,8 @@ mod tests {
         assert_eq!(of(usual).as_deref(), Some("cc"));
         let program = "rustc --crate-name x --crate-type bin --emit dep-info,link -C linker=clang";
         assert_eq!(of(program).as_deref(), Some("clang"));
+        let flavor = "rustc --test --emit=link -Clinker-flavor=gcc";
+        assert_eq!(of(flavor).as_deref(), Some("cc"));
         let last = "rustc --test --emit=link -Clinker=/usr/bin/one --codegen linker=two";
         assert_eq!(of(last).as_deref(), Some("two"));
     }

@@ -81,7 +81,7 @@ pub(crate) fn piece<'d>(raw: &Raw<'d>, relocation: &Relocation) -> Option<Piece<
     let (at, addend) = target(raw.machine, symbol, relocation)?;
     let piece = at_place(section, at, addend)?;
     let is_section = symbol.kind == elf::STT_SECTION;
-    (is_section || (is_one_piece(symbol, &piece) && stays_within(raw.machine, relocation, &piece)))
+    (is_section || (is_one_piece(symbol, &piece) && stays_within(raw.machine, symbol, relocation, &piece)))
         .then_some(piece)
 }
 
@@ -96,16 +96,18 @@ fn is_one_piece(symbol: &RawSymbol<'_>, piece: &Piece<'_>) -> bool {
 
 /// Whether a reference by a symbol leads into the piece at which that stands. An address that is relative to the next instruction has the distance
 /// to that in its addend, which is at least that of the field.
-fn stays_within(machine: u16, relocation: &Relocation, piece: &Piece<'_>) -> bool {
+fn stays_within(machine: u16, symbol: &RawSymbol<'_>, relocation: &Relocation, piece: &Piece<'_>) -> bool {
     const ABSOLUTE: [u32; 3] = [elf::R_X86_64_64, elf::R_X86_64_32, elf::R_X86_64_32S];
-    let distance = match machine == elf::EM_AARCH64 || ABSOLUTE.contains(&relocation.kind) {
-        true => 0,
-        false => 4,
+    // The least distance, and by how much it may be more: where an immediate follows the field. A place before the piece looks the
+    // same; compilers refer to none by a label of their own.
+    let (distance, more) = match machine == elf::EM_AARCH64 || ABSOLUTE.contains(&relocation.kind) {
+        true => (0, 0),
+        false if symbol.name.starts_with(".L") => (4, 4),
+        false => (4, 0),
     };
     let (offset, size) = (piece.offset.cast_signed(), piece.size().cast_signed());
     let at = relocation.addend.checked_add(distance + offset);
-    // Where more follows the field the distance is longer, which cannot be told from a place before the piece.
-    at.is_some_and(|at| (0..size).contains(&at))
+    at.is_some_and(|at| (-more..size).contains(&at))
 }
 
 /// Returns the piece at which a symbol stands, as [`piece`] does.

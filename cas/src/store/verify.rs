@@ -5,6 +5,7 @@ use crate::hash::digest_reader;
 use crate::stamp::FileStamp;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thresh_core::digest::Digest;
@@ -85,6 +86,11 @@ impl BlobStore {
         let stamp = FileStamp::of(&path).map_err(failed)?;
         if !self.is_vouched(digest, variant, &stamp) {
             let mut file = File::open(&path).map_err(failed)?;
+            // Older versions kept blobs read-only, and whoever is given a link to one sees its mode. It counts for nothing else.
+            let mode = file.metadata().map_err(failed)?.permissions().mode();
+            if mode & 0o777 != variant.mode() {
+                let _ = file.set_permissions(fs::Permissions::from_mode(variant.mode()));
+            }
             // The stamp is taken before reading: a write that comes later shows against it.
             let stamp = FileStamp::from_metadata(&file.metadata().map_err(failed)?);
             let (actual, _) = digest_reader(&mut file, stamp.size).map_err(failed)?;

@@ -62,8 +62,13 @@ const HARMLESS_OF_SELF: [&str; 25] = [
     "wchan",
 ];
 
-/// What the C library's allocator asks before it gives memory back.
-const ALLOCATORS: &str = "/proc/sys/vm/overcommit_memory";
+/// What libraries ask before `main`, whatever a program does: the C library's allocator before it gives memory back, libselinux
+/// (of `cp`, `mkdir`, `ls`, `tar`) whether it has anything to do. The kernel's features are as little in a key as its version.
+const ASKED_BY_LIBRARIES: [&str; 3] = [
+    "/proc/sys/vm/overcommit_memory",
+    "/sys/fs/selinux",
+    "/proc/filesystems",
+];
 
 /// Whether a path without links is in one of these places.
 pub(super) fn is_special(path: &Path) -> bool {
@@ -84,11 +89,11 @@ pub fn place(path: &Path, ids: &[u32]) -> Place {
     if root == "dev" {
         return device(first, names.as_path());
     }
+    if ASKED_BY_LIBRARIES.iter().any(|asked| path == Path::new(asked)) {
+        return Place::Harmless;
+    }
     if root == "sys" {
         return Place::Machine(system(path));
-    }
-    if path == Path::new(ALLOCATORS) {
-        return Place::Harmless;
     }
     match first.to_str() {
         Some("self" | "thread-self") => of_self(names.as_path()),
@@ -156,9 +161,7 @@ fn of_machine(name: &str, tail: &Path) -> Fact {
     match name {
         "cpuinfo" | "interrupts" | "softirqs" => Fact::Processors,
         "meminfo" | "vmstat" | "swaps" | "zoneinfo" | "pressure" | "buddyinfo" | "slabinfo" => Fact::Memory,
-        "version" | "cmdline" | "config.gz" | "modules" | "filesystems" | "kallsyms" | "crypto" => {
-            Fact::Kernel
-        }
+        "version" | "cmdline" | "config.gz" | "modules" | "kallsyms" | "crypto" => Fact::Kernel,
         "sys" if tail.starts_with("net") => Fact::Network,
         "sys" => Fact::Kernel,
         "mounts" | "partitions" | "diskstats" => Fact::Mounts,

@@ -115,6 +115,7 @@ fn acting() {
             std::env::current_dir().unwrap().display()
         )),
         "netlink" => netlink(),
+        "tools" => shell("mkdir made && cp a made/b && ls made && rm -r made"),
         "disk" => {
             rustix::fs::fstatfs(fs::File::open("a").unwrap()).unwrap();
         }
@@ -331,6 +332,22 @@ fn who_asks_the_kernel_without_a_path_or_an_address_is_seen() {
             observation.facts
         );
     }
+}
+
+#[test]
+fn programs_that_make_and_remove_files_ask_nothing_that_counts() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("a"), "a").unwrap();
+    let Some(observation) = observe(fixture("tools", temp.path())) else {
+        return;
+    };
+    assert_eq!(observation.unobservable, None);
+    let facts: Vec<_> = observation
+        .facts
+        .iter()
+        .filter(|(fact, _)| **fact != Fact::Processors)
+        .collect();
+    assert_eq!(facts, []);
 }
 
 #[test]

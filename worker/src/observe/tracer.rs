@@ -160,8 +160,14 @@ impl Tracer {
             Request::Nothing => {}
             Request::Act(named, act) => self.act(thread, &named, act),
             Request::Disk(named) => {
-                self.act(thread, &named, Act::See(Access::Metadata));
-                self.recorder.fact(Fact::Disk, &named.base.join(&named.path));
+                let resolved = self.resolve(&named);
+                self.act_on(thread, named.last, &resolved, Act::See(Access::Metadata));
+                // Programs that remove or walk through a folder ask on what kind of disk it is; of one's own folder that is no input.
+                if let End::Present(path, stamp) = &resolved.end
+                    && !self.recorder.is_own(path, Some(stamp))
+                {
+                    self.recorder.fact(Fact::Disk, path);
+                }
             }
             Request::Execute(named) => self.execute(thread, &named, programs),
             Request::Rename(old, new) => {

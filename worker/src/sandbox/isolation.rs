@@ -64,10 +64,10 @@ impl Limits {
     pub(super) fn without_group(&self) -> Option<&'static str> {
         match (self.memory_bytes, self.processes) {
             (None, None) => None,
-            (Some(_), None) => Some("memory is limited for each process by itself"),
+            (Some(_), None) => Some("the address space is limited for each process by itself"),
             (None, Some(_)) => Some("the number of processes is not limited"),
             (Some(_), Some(_)) => {
-                Some("memory is limited for each process by itself, their number not at all")
+                Some("the address space is limited for each process by itself, their number not at all")
             }
         }
     }

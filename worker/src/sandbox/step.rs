@@ -183,10 +183,12 @@ pub(crate) fn limit(resource: Resource, most: u64) -> io::Result<()> {
     } else {
         0
     };
-    let there = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let there = getrlimit(resource);
+    let least = |wanted: u64, there: Option<u64>| wanted.min(there.unwrap_or(u64::MAX));
+    let maximum = least(most.saturating_add(further), there.maximum);
     let limits = Rlimit {
-        current: Some(most.min(there)),
-        maximum: Some(most.saturating_add(further).min(there)),
+        current: Some(least(most, there.current).min(maximum)),
+        maximum: Some(maximum),
     };
     setrlimit(resource, limits)
 }

@@ -122,11 +122,18 @@ fn few(mut paths: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
             let folder = path.parent().unwrap_or(path);
             inside.entry(folder.to_owned()).or_default().push(path.clone());
         }
+        // One for one gains nothing yet, so only the deepest climb.
+        let deepest = paths.iter().map(|path| path.iter().count()).max();
+        let is_scattered = inside.values().all(|inside| inside.len() == 1);
         let mut folders: Vec<_> = inside.into_iter().collect();
         folders.sort_by_key(|(_, inside)| std::cmp::Reverse(inside.len()));
         for (folder, inside) in folders {
-            if paths.len() <= PATHS_MAX {
-                break;
+            let is_worth_it = match is_scattered {
+                true => Some(inside[0].iter().count()) == deepest,
+                false => inside.len() > 1,
+            };
+            if paths.len() <= PATHS_MAX || !is_worth_it {
+                continue;
             }
             for path in &inside {
                 paths.remove(path);
@@ -145,7 +152,7 @@ fn is_read(entry: &Entry) -> bool {
     has(Access::Content)
         || has(Access::Executed)
         || has(Access::Link)
-        || has(Access::Metadata) && !is_folder
+        || has(Access::Metadata) && !is_folder && !entry.changed
         || has(Access::Absent) && !entry.changed
 }
 

@@ -72,7 +72,7 @@ fn limits_that_do_not_hold_as_they_are_set_are_told() {
         processes,
         cpu_seconds: Some(1),
     };
-    let alone = "memory is limited for each process by itself";
+    let alone = "the address space is limited for each process by itself";
     let both = format!("{alone}, their number not at all");
     let uncounted = "the number of processes is not limited";
     assert_eq!(told(Level::None, limits(memory_bytes, processes)), [&*both]);

@@ -119,7 +119,7 @@ async fn without_isolation_cases_have_the_limits_that_hold_for_each_process() {
     };
     let _worker = worker(&fake, shipped);
     let mut session = fake.session().await;
-    let told = "memory is limited for each process by itself";
+    let told = "the address space is limited for each process by itself";
     assert_eq!(session.hello.isolation_shortfalls, [told]);
     session.lease(header(&fake), vec![case(0, "ulimit -v; ulimit -t")]);
     let (_, outcome, output) = session.attempt().await;
