@@ -31,7 +31,7 @@ use crate::trim::mark_used;
 
 /// The first bytes of a kept analysis. The number changes with the form of the file, with how keys are made and with what is known of
 /// imports: an analysis of another version is none.
-const HEAD: &[u8] = b"thresh reach 10\n";
+const HEAD: &[u8] = b"thresh reach 11\n";
 
 /// Negative levels of Zstandard are the fast ones: the build waits for this, and few are ever read again.
 const LEVEL: i32 = -5;

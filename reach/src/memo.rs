@@ -22,7 +22,7 @@ use crate::trim::mark_used;
 use crate::unit::{Definition, Edge, Group, Leaf, Node, Reference, Role, Target, Unit};
 
 /// Changes with the form of what is kept, and with everything that [`Unit`] says of an object.
-const VERSION: &str = "12";
+const VERSION: &str = "13";
 
 /// A folder of graphs of archives. What cannot be read or written there is made anew.
 #[derive(Debug)]

@@ -212,7 +212,11 @@ impl<'r, 'd> Builder<'r, 'd> {
                 kind: 0,
             });
         }
-        let (target, value) = self.place(symbol)?;
+        // Not the piece at which the symbol stands, where that was refused: such a reference may lead out of it.
+        let (target, value) = match symbol.name.starts_with(".L") {
+            true => self.place(symbol)?,
+            false => self.whole_place(symbol)?,
+        };
         Ok(Edge {
             target,
             value,
@@ -237,6 +241,11 @@ impl<'r, 'd> Builder<'r, 'd> {
         if let Some(piece) = pieces::of_symbol(self.raw, symbol) {
             return Ok((self.piece(&piece), piece.offset));
         }
+        self.whole_place(symbol)
+    }
+
+    /// The same, with the whole of a merged section in the place of a piece.
+    fn whole_place(&mut self, symbol: &RawSymbol<'d>) -> Result<(Target, u64), Shape> {
         match symbol.place {
             Place::Section(section) => match self.nodes.get(section as usize).copied().flatten() {
                 Some(node) => Ok((Target::Node(node), symbol.value)),

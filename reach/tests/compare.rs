@@ -94,24 +94,29 @@ fn what_linkers_put_in_the_place_of_instructions_is_understood() {
 fn who_reads_beside_a_piece_of_a_merged_section_depends_on_all_of_it() {
     // GNU ld keeps them side by side, others do not.
     let gnu = ["-Clinker-features=-lld", "-Clink-arg=-fuse-ld=bfd"].map(str::to_owned);
-    let mut workshop = workshop(&gnu);
-    let table = |value: u32| {
+    let of_two = |entries: &str, read: &str| {
         format!(
-            "__asm__(\".section .rodata.cst16,\\\"aM\\\",@progbits,16\\n tbl: .quad 7,1\\n .quad 7,{value}\\n.text\\n\"
-                \".globl beside\\nbeside: movl tbl+24(%rip), %eax\\n ret\\n\");"
+            "__asm__(\".section .rodata.cst16,\\\"aM\\\",@progbits,16\\n{entries}.size tbl,16\\n.text\\n\"
+                \".globl beside\\nbeside: movl {read}(%rip), %eax\\n ret\\n\");"
         )
     };
-    compile(&workshop, "table", &table(2));
-    let object = format!("-Clink-arg={}", workshop.path().join("table.o").display());
-    workshop.flags.push(object);
-    let source = format!(
-        "unsafe extern \"C\" {{ fn beside() -> i32; }} #[test] fn reads() {{ assert_eq!(unsafe {{ beside() }}, 2) }} {SOURCE}"
-    );
-    let old = workshop.build(&source);
-    workshop.run("./demo", &[]);
-    compile(&workshop, "table", &table(3));
-    let new = workshop.build(&source);
-    assert_eq!(changed(&old, &new, Locations::Exact), ["reads"]);
+    let behind = |value: u64| of_two(&format!("tbl: .quad 7,1\\n .quad 7,{value}\\n"), "tbl+24");
+    let before = |value: u64| of_two(&format!(".quad 7,{}\\n tbl: .quad 7,1\\n", value << 32), "tbl-4");
+    let tables: [&dyn Fn(u64) -> String; 2] = [&behind, &before];
+    for table in tables {
+        let mut workshop = workshop(&gnu);
+        compile(&workshop, "table", &table(2));
+        let object = format!("-Clink-arg={}", workshop.path().join("table.o").display());
+        workshop.flags.push(object);
+        let source = format!(
+            "unsafe extern \"C\" {{ fn beside() -> i32; }} #[test] fn reads() {{ assert_eq!(unsafe {{ beside() }}, 2) }} {SOURCE}"
+        );
+        let old = workshop.build(&source);
+        workshop.run("./demo", &[]);
+        compile(&workshop, "table", &table(3));
+        let new = workshop.build(&source);
+        assert_eq!(changed(&old, &new, Locations::Exact), ["reads"], "{}", table(0));
+    }
 }
 
 #[test]
