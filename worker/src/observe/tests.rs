@@ -119,6 +119,9 @@ fn acting() {
         "disk" => {
             rustix::fs::fstatfs(fs::File::open("a").unwrap()).unwrap();
         }
+        "disk of devices" => {
+            rustix::fs::statfs("/dev").unwrap();
+        }
         "raw" => drop(thread::spawn(|| raw_open(c"a")).join().unwrap()),
         "descriptor" => open_in_folder(),
         "chdir" => {
@@ -322,7 +325,11 @@ fn what_the_case_wrote_is_no_input() {
 fn who_asks_the_kernel_without_a_path_or_an_address_is_seen() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("a"), "a").unwrap();
-    for (act, fact) in [("netlink", Fact::Network), ("disk", Fact::Disk)] {
+    for (act, fact) in [
+        ("netlink", Fact::Network),
+        ("disk", Fact::Disk),
+        ("disk of devices", Fact::Disk),
+    ] {
         let Some(observation) = observe(fixture(act, temp.path())) else {
             return;
         };

@@ -163,9 +163,13 @@ impl Tracer {
                 let resolved = self.resolve(&named);
                 self.act_on(thread, named.last, &resolved, Act::See(Access::Metadata));
                 // Programs that remove or walk through a folder ask on what kind of disk it is; of one's own folder that is no input.
-                if let End::Present(path, stamp) = &resolved.end
-                    && !self.recorder.is_own(path, Some(stamp))
-                {
+                // What is asked of `/sys` is told as such.
+                let asked = match &resolved.end {
+                    End::Present(path, stamp) => (!self.recorder.is_own(path, Some(stamp))).then_some(path),
+                    End::Special(path) => (!path.starts_with("/sys")).then_some(path),
+                    _ => None,
+                };
+                if let Some(path) = asked {
                     self.recorder.fact(Fact::Disk, path);
                 }
             }
