@@ -119,8 +119,8 @@ impl Names {
         names.exports.sort_unstable();
         let segments = header.program_headers(endian, content).ok()?.iter();
         let of_threads = segments.filter(|segment| segment.p_type(endian) == elf::PT_TLS);
-        let bytes = of_threads.map(|segment| segment.p_memsz(endian)).sum::<u64>();
-        names.thread_pages = bytes.div_ceil(PAGE_BYTES);
+        let sizes = of_threads.map(|segment| segment.p_memsz(endian));
+        names.thread_pages = sizes.fold(0, u64::saturating_add).div_ceil(PAGE_BYTES);
         Some(names)
     }
 }

@@ -405,10 +405,7 @@ fn takes_location(path: &str) -> bool {
         return false;
     }
     let path = path.trim_start_matches(['<', '&']);
-    let is_standard = ["core::", "alloc::", "std::", "usize as core::"]
-        .iter()
-        .any(|start| path.starts_with(start));
-    if !is_standard {
+    if !is_of_the_library(path) && !path.starts_with("usize as core::") {
         return false;
     }
     // Generic arguments may follow.
